@@ -12,7 +12,10 @@ const configSchema = z.strictObject({
   as: z.string().min(1).nullable().default(null),
   key: z.string().min(1).nullable().default(null),
   /** Name of this installation in checkpoints and signed payloads. */
-  origin: z.string().regex(/^[a-z0-9][a-z0-9.-]*(\/[a-z0-9.-]+)*$/).default('auditkeep.local/audit'),
+  origin: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9.-]*(\/[a-z0-9.-]+)*$/)
+    .default('auditkeep.local/audit'),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 

@@ -1,5 +1,5 @@
 /** Queries whose rows are parsed as they enter the program. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { SqlClient } from './database.ts';
 
 export type SqlValue = null | boolean | number | bigint | string | Buffer | readonly SqlValue[] | { toJSON(): unknown };

@@ -24,7 +24,10 @@ export interface MigrationStatus {
 /** The names of this release's migrations, in order. */
 export async function listMigrations(): Promise<string[]> {
   const files = await readdir(MIGRATIONS_FOLDER);
-  return files.filter((file) => file.endsWith('.sql')).map((file) => file.slice(0, -'.sql'.length)).sort();
+  return files
+    .filter((file) => file.endsWith('.sql'))
+    .map((file) => file.slice(0, -'.sql'.length))
+    .sort();
 }
 
 /**

@@ -27,7 +27,9 @@ export function isoOf(instant: UtcInstant): string {
  * milliseconds; null when the text is neither. A text without a zone is not an instant and gives null.
  */
 export function parseInstant(text: string): UtcInstant | null {
-  const match = /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}(?::?\d{2})?)$/.exec(text);
+  const match = /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}(?::?\d{2})?)$/.exec(
+    text,
+  );
   if (match === null) return null;
   const [, year, month, day, hour, minute, second, fraction, zone] = match;
   const offset = zone === 'Z' ? 'Z' : `${zone?.slice(0, 3)}:${zone?.slice(3).replace(':', '') || '00'}`;

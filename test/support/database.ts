@@ -1,6 +1,6 @@
 /** One database per test file, cloned from the migrated template, kept when the file failed. */
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, inject, onTestFailed, beforeEach } from 'vitest';
+import { afterAll, beforeAll, beforeEach, inject, onTestFailed } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 
 export interface TestDatabase {

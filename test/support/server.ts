@@ -31,8 +31,15 @@ export async function startTestServer(settings: readonly string[] = []): Promise
   await run(binaries.initdb, ['-D', data, '-U', 'postgres', '-E', 'UTF8', '--locale=C', '-A', 'trust', '-N'], identity);
   const port = await freePort();
   const options = [
-    `-p ${port}`, '-c listen_addresses=127.0.0.1', `-k ${folder}`, '-c fsync=off', '-c synchronous_commit=off',
-    '-c full_page_writes=off', '-c max_connections=200', '-c max_locks_per_transaction=512', '-c shared_buffers=256MB',
+    `-p ${port}`,
+    '-c listen_addresses=127.0.0.1',
+    `-k ${folder}`,
+    '-c fsync=off',
+    '-c synchronous_commit=off',
+    '-c full_page_writes=off',
+    '-c max_connections=200',
+    '-c max_locks_per_transaction=512',
+    '-c shared_buffers=256MB',
     ...settings.map((setting) => `-c ${setting}`),
   ].join(' ');
   const log = join(folder, 'server.log');
