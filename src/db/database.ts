@@ -20,6 +20,11 @@ export interface DatabaseOptions {
   readonly connectTimeoutMs?: number;
 }
 
+/** pg waits for the hook's promise before it hands a connection out, which its type declarations do not say. */
+interface PoolOptions extends Omit<pg.PoolConfig, 'onConnect'> {
+  onConnect(client: SqlClient): Promise<void>;
+}
+
 const TIMESTAMPTZ_TYPES: ReadonlySet<number> = new Set([1114, 1184, 1082]);
 const INT8_TYPE = 20;
 
@@ -40,14 +45,15 @@ const sessionTypes: pg.CustomTypesConfig = {
  * @throws DB_UNREACHABLE, DB_AUTHENTICATION, DB_PRIVILEGE from withClient when a connection cannot be made.
  */
 export function openDatabase(options: DatabaseOptions): Database {
-  const pool = new pg.Pool({
+  const poolOptions: PoolOptions = {
     connectionString: options.url,
     max: options.maxConnections ?? 8,
     connectionTimeoutMillis: options.connectTimeoutMs ?? 10_000,
     application_name: options.applicationName,
     types: sessionTypes,
     onConnect: (client) => setUpSession(client, options.role),
-  });
+  };
+  const pool = new pg.Pool(poolOptions);
   // An idle connection that the server closes raises 'error' on the pool; unheard, it would end the process. The next
   // checkout makes a new connection and reports its own failure.
   pool.on('error', () => undefined);
