@@ -16,7 +16,15 @@ interface CodeEntry {
 
 /** Every code, in alphabetical order, with the exit code it leads to and what it means. */
 export const ERROR_CODES = {
+  ANONYMIZE_BLOCKED: {
+    exit: EXIT.refused,
+    meaning: 'the pre-flight of an anonymization run found something that must be mended first',
+  },
   CONFIG_INVALID: { exit: EXIT.usage, meaning: 'a configuration value is malformed or unknown' },
+  CONTEXT_MISMATCH: {
+    exit: EXIT.findings,
+    meaning: 'an encrypted cell does not belong to the place it was read from, or its header was altered',
+  },
   DB_AUTHENTICATION: { exit: EXIT.unavailable, meaning: 'the database refused the login' },
   DB_ENCODING: { exit: EXIT.usage, meaning: 'the database encoding is not UTF8' },
   DB_LOCKED: { exit: EXIT.unavailable, meaning: 'a lock could not be had within its time limit' },
@@ -26,8 +34,29 @@ export const ERROR_CODES = {
   INPUT_FILE: { exit: EXIT.usage, meaning: 'an input file is missing or cannot be read' },
   INPUT_INVALID: { exit: EXIT.usage, meaning: 'an argument or input value is malformed' },
   JSON_NOT_CANONICAL: { exit: EXIT.usage, meaning: 'a value has no RFC 8785 canonical form' },
+  KEY_DESTROYED: {
+    exit: EXIT.refused,
+    meaning: 'the key of an encrypted cell was destroyed; its content is gone for good',
+  },
+  KEY_FILE_INVALID: { exit: EXIT.usage, meaning: 'a key file is malformed' },
+  KEY_FILE_MODE: { exit: EXIT.usage, meaning: 'a key file or its folder may be read or written by others' },
+  KEY_MISSING: {
+    exit: EXIT.unavailable,
+    meaning: 'the key-encryption key that the database names is not in the home folder',
+  },
+  KEY_UNKNOWN: { exit: EXIT.findings, meaning: 'an encrypted cell names a key that the database does not know' },
+  REPORT_NOT_FOUND: { exit: EXIT.usage, meaning: 'there is no report with this id' },
+  REPORT_PERIOD: { exit: EXIT.usage, meaning: 'a report period is malformed, in the future or still running' },
+  REPORT_TIMEOUT: { exit: EXIT.unavailable, meaning: 'a report was not evaluated within its time limit' },
+  REPORT_TOO_LARGE: { exit: EXIT.usage, meaning: 'a report model is over 16 MB' },
   SCHEMA_MISSING: { exit: EXIT.usage, meaning: 'the database has not been migrated' },
   SCHEMA_NEWER: { exit: EXIT.usage, meaning: 'the database was migrated by a newer release' },
+  TAMPERED: { exit: EXIT.findings, meaning: 'an encrypted value was altered' },
+  TEMPLATE_INVALID: {
+    exit: EXIT.usage,
+    meaning: 'a control, framework or text template is malformed or refers to nothing',
+  },
+  TEMPLATE_SQL: { exit: EXIT.usage, meaning: 'the SQL of a control is not one plain select over the fact views' },
   USAGE: { exit: EXIT.usage, meaning: 'the command line is wrong' },
 } as const satisfies Readonly<Record<string, CodeEntry>>;
 
