@@ -1,0 +1,123 @@
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { copyIn, copyOut } from '../../src/db/copy.ts';
+import { queryOne } from '../../src/db/query.ts';
+import { streamRows } from '../../src/db/stream.ts';
+import { transact } from '../../src/db/transaction.ts';
+import { useDatabase } from '../support/database.ts';
+
+const db = useDatabase();
+const count = z.object({ rows: z.bigint() });
+
+// The pool may give the same connection to two tests.
+const createNumbers = 'drop table if exists pg_temp.numbers; create temp table numbers (n integer)';
+
+function* lines(amount: number): Generator<Buffer> {
+  for (let i = 0; i < amount; i++) yield Buffer.from(`${i}\n`);
+}
+
+describe('copyIn', () => {
+  test('stores all rows and leaves the connection usable', async () => {
+    await db.engine.withClient(async (client) => {
+      await client.query(createNumbers);
+      expect(await copyIn(client, 'copy pg_temp.numbers from stdin', lines(50_000))).toBe(50_000);
+      expect(await queryOne(client, count, 'select count(*) as rows from pg_temp.numbers')).toEqual({ rows: 50_000n });
+    });
+  });
+
+  test('an error of the source fails the statement and the transaction; the connection stays usable', async () => {
+    function* broken(): Generator<Buffer> {
+      yield* lines(10);
+      throw new Error('the source broke');
+    }
+    await db.engine.withClient(async (client) => {
+      await client.query(createNumbers);
+      const run = transact(client, () => copyIn(client, 'copy pg_temp.numbers from stdin', broken()));
+      await expect(run).rejects.toThrow('the source broke');
+      expect(await queryOne(client, count, 'select count(*) as rows from pg_temp.numbers')).toEqual({ rows: 0n });
+    });
+  });
+
+  test('an error of the server reaches the caller', async () => {
+    await db.engine.withClient(async (client) => {
+      await client.query(createNumbers);
+      const run = copyIn(client, 'copy pg_temp.numbers from stdin', [Buffer.from('x\n')]);
+      await expect(run).rejects.toMatchObject({ code: '22P02' });
+      expect(await queryOne(client, count, 'select count(*) as rows from pg_temp.numbers')).toEqual({ rows: 0n });
+    });
+  });
+});
+
+describe('copyOut', () => {
+  const statement = 'copy (select n from generate_series(1, 200000) n) to stdout';
+
+  test('gives all bytes in order', async () => {
+    await db.engine.withClient(async (client) => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of copyOut(client, statement)) chunks.push(chunk);
+      const numbers = Buffer.concat(chunks).toString().trimEnd().split('\n').map(Number);
+      expect(numbers).toEqual(Array.from({ length: 200_000 }, (_, i) => i + 1));
+      expect(chunks.length).toBeGreaterThan(1);
+    });
+  });
+
+  test('leaving early leaves the connection usable', async () => {
+    await db.engine.withClient(async (client) => {
+      for await (const chunk of copyOut(client, statement)) {
+        expect(chunk.length).toBeGreaterThan(0);
+        break;
+      }
+      expect(await queryOne(client, count, 'select 1::bigint as rows')).toEqual({ rows: 1n });
+    });
+  });
+
+  test('an error of the server reaches the caller', async () => {
+    await db.engine.withClient(async (client) => {
+      const read = async () => {
+        for await (const chunk of copyOut(client, 'copy (select 1 / (5 - n) from generate_series(1, 9) n) to stdout'))
+          expect(chunk).toBeDefined();
+      };
+      await expect(read()).rejects.toMatchObject({ code: '22012' });
+      expect(await queryOne(client, count, 'select 1::bigint as rows')).toEqual({ rows: 1n });
+    });
+  });
+});
+
+describe('streamRows', () => {
+  const shape = z.object({ n: z.bigint() });
+
+  test('gives batches of the size asked for, int8 as bigint', async () => {
+    await db.engine.withClient(async (client) => {
+      const text = 'select n::bigint as n from generate_series(1, $1::integer) n';
+      const sizes: number[] = [];
+      let sum = 0n;
+      for await (const batch of streamRows(client, { shape, text, values: [2500], batchSize: 1000 })) {
+        sizes.push(batch.length);
+        sum += batch.reduce((total, row) => total + row.n, 0n);
+      }
+      expect(sizes).toEqual([1000, 1000, 500]);
+      expect(sum).toBe(3_126_250n);
+    });
+  });
+
+  test('leaving early closes the cursor', async () => {
+    await db.engine.withClient(async (client) => {
+      const text = 'select n::bigint as n from generate_series(1, 100000) n';
+      for await (const batch of streamRows(client, { shape, text, batchSize: 10 })) {
+        expect(batch).toHaveLength(10);
+        break;
+      }
+      expect(await queryOne(client, count, 'select 2::bigint as rows')).toEqual({ rows: 2n });
+    });
+  });
+
+  test('an error of the server reaches the caller', async () => {
+    await db.engine.withClient(async (client) => {
+      const text = 'select (1 / (5 - n))::bigint as n from generate_series(1, 9) n';
+      const read = async () => {
+        for await (const batch of streamRows(client, { shape, text, batchSize: 2 })) expect(batch).toBeDefined();
+      };
+      await expect(read()).rejects.toMatchObject({ code: '22012' });
+    });
+  });
+});
