@@ -1,0 +1,205 @@
+/**
+ * Declarative templates: controls (what is asserted, over which rows) and frameworks (which requirement rests on which
+ * controls), parsed and cross-checked. Data only: no template carries logic beyond its SQL (control-sql.ts).
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { AuditkeepError } from '../errors.ts';
+import { parseControlSql } from './control-sql.ts';
+
+const identifier = z.string().regex(/^[a-z][a-z0-9_]*$/, 'a lower-case name');
+const sentence = z.string().trim().min(1);
+
+const parameterSchema = z
+  .strictObject({
+    type: z.enum(['integer']),
+    default: z.int(),
+    min: z.int(),
+    max: z.int(),
+    unit: sentence,
+    meaning: sentence,
+  })
+  .refine((p) => p.min <= p.default && p.default <= p.max, 'min <= default <= max');
+
+const columnSchema = z.strictObject({
+  name: identifier,
+  label: sentence,
+  /** pseudonym: a person or an id that leads to one, never printed as it is. instant: shown in UTC, whole seconds. */
+  kind: z.enum(['pseudonym', 'text', 'integer', 'instant']),
+});
+
+/** What a population without rows stands for. It never stands for a pass. */
+const EMPTY_MEANINGS = ['no_occurrences', 'not_applicable', 'insufficient_data'] as const;
+
+const controlSchema = z.strictObject({
+  id: z.string().regex(/^[a-z]{2}-\d{2}$/),
+  version: z.int().min(1),
+  title: sentence,
+  group: z.enum(['access', 'change', 'operations', 'transactions', 'logging', 'privacy']),
+  mode: z.enum(['as_of', 'of_period']),
+  severity: z.enum(['low', 'medium', 'high', 'critical']),
+  assertion: sentence,
+  frequency: sentence,
+  remediation: sentence,
+  limitations: z.array(sentence),
+  parameters: z.record(identifier, parameterSchema),
+  population: z.strictObject({
+    meaning: sentence,
+    key: identifier,
+    sql: sentence,
+    whenEmpty: z.enum(EMPTY_MEANINGS),
+    whenEmptyMeans: sentence,
+  }),
+  exceptions: z.strictObject({ meaning: sentence, columns: z.array(columnSchema).min(1).max(8), sql: sentence }),
+  /** One row, one column `n`: the population's size by a path that is not the control's own. */
+  completeness: z.strictObject({ meaning: sentence, sql: sentence }),
+});
+
+const requirementSchema = z.strictObject({
+  id: z.string().regex(/^[a-z0-9][a-z0-9.-]*$/),
+  citation: sentence,
+  title: sentence,
+  text: sentence,
+  /** How far the controls answer the requirement: printed as it is, also where the answer is "not at all". */
+  coverage: z.enum(['automated', 'partial', 'manual']),
+  note: sentence,
+  controls: z.array(z.string()),
+});
+
+const frameworkSchema = z.strictObject({
+  id: z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/),
+  version: z.int().min(1),
+  name: sentence,
+  title: sentence,
+  citation: sentence,
+  introduction: sentence,
+  requirements: z.array(requirementSchema).min(1),
+});
+
+const textSchema = z.record(z.string(), z.union([z.string(), z.record(z.string(), z.string())]));
+
+export type ControlTemplate = Readonly<z.infer<typeof controlSchema>> & { readonly sha256: string };
+export type FrameworkTemplate = Readonly<z.infer<typeof frameworkSchema>> & { readonly sha256: string };
+export type EmptyMeaning = (typeof EMPTY_MEANINGS)[number];
+export type ColumnKind = z.infer<typeof columnSchema>['kind'];
+
+/** Every template of a folder, cross-checked; sorted by id. */
+export interface TemplateSet {
+  readonly controls: ReadonlyMap<string, ControlTemplate>;
+  readonly frameworks: ReadonlyMap<string, FrameworkTemplate>;
+}
+
+/** The folder of the templates that come with the product. */
+export const TEMPLATES_FOLDER = fileURLToPath(new URL('../../templates/', import.meta.url));
+
+/**
+ * Reads and checks all templates of a folder: shape, SQL form, parameters, references, controls no framework uses.
+ * @throws TEMPLATE_INVALID, TEMPLATE_SQL naming the file
+ */
+export async function loadTemplates(folder: string = TEMPLATES_FOLDER): Promise<TemplateSet> {
+  const controls = await loadFolder(`${folder}/controls`, controlSchema);
+  const frameworks = await loadFolder(`${folder}/frameworks`, frameworkSchema);
+  for (const control of controls.values()) checkControl(control);
+  checkReferences(controls, frameworks);
+  return { controls, frameworks };
+}
+
+/** One framework and its controls in the order in which its requirements first name them. @throws TEMPLATE_INVALID */
+export function selectFramework(
+  set: TemplateSet,
+  id: string,
+): { readonly framework: FrameworkTemplate; readonly controls: readonly ControlTemplate[] } {
+  const framework = set.frameworks.get(id.toLowerCase());
+  if (framework === undefined) {
+    const known = [...set.frameworks.keys()].join(', ');
+    throw invalid(`there is no framework '${id}'`, `give one of: ${known}`);
+  }
+  const ids = new Set(framework.requirements.flatMap((requirement) => requirement.controls));
+  const controls = [...ids].map((control) => set.controls.get(control)).filter((control) => control !== undefined);
+  return { framework, controls };
+}
+
+/** Reads and parses one text pack (`text/en/report.yaml`). @throws TEMPLATE_INVALID */
+export async function loadTexts(locale: 'en', folder: string = TEMPLATES_FOLDER): Promise<z.infer<typeof textSchema>> {
+  return (await parseFile(`${folder}/text/${locale}/report.yaml`, textSchema)).value;
+}
+
+async function loadFolder<T extends { readonly id: string }>(
+  folder: string,
+  schema: z.ZodType<T>,
+): Promise<Map<string, T & { sha256: string }>> {
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.yaml')).sort();
+  const loaded = new Map<string, T & { sha256: string }>();
+  for (const file of files) {
+    const { value, sha256 } = await parseFile(`${folder}/${file}`, schema);
+    if (`${value.id}.yaml` !== file) throw invalid(`${file} holds the id '${value.id}'`, 'name the file after the id');
+    loaded.set(value.id, { ...value, sha256 });
+  }
+  return loaded;
+}
+
+async function parseFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value: T; sha256: string }> {
+  const bytes = await readFile(path).catch((cause: unknown) => {
+    throw invalid(`${path} cannot be read`, 'check the templates folder', cause);
+  });
+  let document: unknown;
+  try {
+    document = parse(bytes.toString('utf8'), { schema: 'core', maxAliasCount: 0 });
+  } catch (cause) {
+    throw invalid(`${path} is not YAML`, cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : '', cause);
+  }
+  const result = schema.safeParse(document);
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    const where = issue === undefined ? '' : `${issue.path.join('.')}: ${issue.message}`;
+    throw invalid(`${path} is malformed at ${where}`, 'see templates/README.md for the shape', result.error);
+  }
+  return { value: result.data, sha256: createHash('sha256').update(bytes).digest('hex') };
+}
+
+/** Parameters that every control has without declaring them. */
+export const PERIOD_PARAMETERS = ['period_start', 'period_end', 'as_of'] as const;
+
+function checkControl(control: ControlTemplate): void {
+  const known = new Set<string>([...PERIOD_PARAMETERS, ...Object.keys(control.parameters)]);
+  const used = new Set<string>();
+  for (const part of ['population', 'exceptions', 'completeness'] as const) {
+    const statement = parseControlSql(control[part].sql, `${control.id} ${part}`);
+    for (const name of statement.parameters) {
+      if (!known.has(name)) throw invalid(`${control.id} ${part} uses ':${name}'`, 'declare it under parameters');
+      used.add(name);
+    }
+  }
+  const idle = Object.keys(control.parameters).find((name) => !used.has(name));
+  if (idle !== undefined) throw invalid(`${control.id} never uses its parameter '${idle}'`, 'remove it or use it');
+}
+
+function checkReferences(
+  controls: ReadonlyMap<string, ControlTemplate>,
+  frameworks: ReadonlyMap<string, FrameworkTemplate>,
+): void {
+  const used = new Set<string>();
+  for (const framework of frameworks.values()) {
+    for (const requirement of framework.requirements) {
+      for (const id of requirement.controls) {
+        if (!controls.has(id)) throw invalid(`${framework.id} ${requirement.id} names control '${id}'`, 'add it');
+        used.add(id);
+      }
+      if ((requirement.coverage === 'manual') !== (requirement.controls.length === 0)) {
+        throw invalid(
+          `${framework.id} ${requirement.id} is ${requirement.coverage} with ${requirement.controls.length} controls`,
+          'manual means no control, the others at least one',
+        );
+      }
+    }
+  }
+  const unused = [...controls.keys()].find((id) => !used.has(id));
+  if (unused !== undefined) throw invalid(`no framework uses control '${unused}'`, 'reference it or remove its file');
+}
+
+function invalid(message: string, hint: string, cause?: unknown): AuditkeepError {
+  return new AuditkeepError('TEMPLATE_INVALID', { message, hint, cause });
+}
