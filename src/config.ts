@@ -1,12 +1,19 @@
-/** One schema over defaults, auditkeep.yaml, environment and flags, frozen. Nothing is read at import. */
+/**
+ * One schema over defaults < auditkeep.yaml (or --config) < environment < flags, checked and frozen. Nothing is read at
+ * import. This is the only file that reads process.env.
+ */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { AuditkeepError } from './errors.ts';
 
 const configSchema = z.strictObject({
   /** Connection string of the user's own server; null starts the embedded one. */
   databaseUrl: z.string().min(1).nullable().default(null),
   /** Connection string for controls (role auditkeep_report); null uses databaseUrl with SET ROLE. */
   reportDatabaseUrl: z.string().min(1).nullable().default(null),
-  /** Folder of the embedded database, key files, the signer's store and the file archive. */
+  /** Folder of the embedded database, key files, the signer's store and the file archive; absolute. */
   home: z.string().min(1).default('.auditkeep'),
   /** E-mail of the person acting, and the SSH key that signs a decision. */
   as: z.string().min(1).nullable().default(null),
@@ -14,10 +21,174 @@ const configSchema = z.strictObject({
   /** Name of this installation in checkpoints and signed payloads. */
   origin: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9.-]*(\/[a-z0-9.-]+)*$/)
+    .regex(/^[a-z0-9][a-z0-9.-]*(\/[a-z0-9.-]+)*$/, 'must look like host.example/name')
     .default('auditkeep.local/audit'),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
 export type Config = Readonly<z.infer<typeof configSchema>>;
-export { configSchema };
+type ConfigKey = keyof Config;
+type Environment = Readonly<Record<string, string | undefined>>;
+type Layer = Readonly<Record<string, unknown>>;
+
+const CONFIG_KEYS = Object.keys(configSchema.shape);
+const DEFAULT_FILE = 'auditkeep.yaml';
+
+/** Environment variables and the keys they set. Those with null are read elsewhere in this file. */
+const VARIABLES: Readonly<Record<string, ConfigKey | null>> = {
+  AUDITKEEP_REPORT_DATABASE_URL: 'reportDatabaseUrl',
+  AUDITKEEP_HOME: 'home',
+  AUDITKEEP_AS: 'as',
+  AUDITKEEP_KEY: 'key',
+  AUDITKEEP_ORIGIN: 'origin',
+  AUDITKEEP_LOG_LEVEL: 'logLevel',
+  AUDITKEEP_DEBUG: null,
+};
+
+export interface ConfigSources {
+  /** From the command line; undefined values are not given. */
+  readonly flags?: { readonly [K in ConfigKey]?: Config[K] | undefined };
+  /** `--config`; undefined looks for auditkeep.yaml in the working folder. */
+  readonly file?: string | undefined;
+  /** Default: the process's own. */
+  readonly environment?: Environment;
+  /** Default: the process's own. Relative paths from environment and flags start here, those of a file at the file. */
+  readonly workingFolder?: string;
+}
+
+/**
+ * Reads and checks the whole configuration.
+ * @throws CONFIG_INVALID naming the key, where it stands and the nearest valid name; INPUT_FILE for a --config file that
+ * cannot be read.
+ */
+export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
+  const workingFolder = sources.workingFolder ?? process.cwd();
+  const environment = sources.environment ?? process.env;
+  const file = await readConfigFile(sources.file, workingFolder);
+  const merged = {
+    ...withAbsolutePaths(file.values, dirname(file.path)),
+    ...withAbsolutePaths(readEnvironment(environment), workingFolder),
+    ...withAbsolutePaths(definedOnly(sources.flags ?? {}), workingFolder),
+  };
+  const parsed = configSchema.safeParse(merged);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw invalid(
+      `${issue?.path.join('.') || 'configuration'}: ${issue?.message ?? 'is malformed'}`,
+      'correct the value',
+    );
+  }
+  return Object.freeze({ ...parsed.data, home: resolve(workingFolder, parsed.data.home) });
+}
+
+/** True when AUDITKEEP_DEBUG=1 asks for stack traces. */
+export function isDebugging(environment: Environment = process.env): boolean {
+  return environment['AUDITKEEP_DEBUG'] === '1';
+}
+
+async function readConfigFile(given: string | undefined, folder: string): Promise<{ path: string; values: Layer }> {
+  const path = resolve(folder, given ?? DEFAULT_FILE);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    const absent = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
+    if (given === undefined && absent) return { path, values: {} };
+    throw new AuditkeepError('INPUT_FILE', {
+      message: `the configuration file ${path} cannot be read`,
+      hint: 'check the path given with --config and its permissions',
+      cause,
+    });
+  }
+  return { path, values: parseConfigFile(text, path) };
+}
+
+function parseConfigFile(text: string, path: string): Layer {
+  let value: unknown;
+  try {
+    value = parseYaml(text);
+  } catch (cause) {
+    const line = cause instanceof Error ? cause.message.split('\n')[0] : '';
+    throw invalid(`${path} is not YAML: ${line}`, 'correct the file', cause);
+  }
+  if (value === null || value === undefined) return {};
+  const parsed = z.record(z.string(), z.unknown()).safeParse(value);
+  if (!parsed.success) throw invalid(`${path} does not hold keys and values`, 'write one key: value per line');
+  for (const key of Object.keys(parsed.data)) {
+    if (!CONFIG_KEYS.includes(key)) throw unknownName(`key ${key} in ${path}`, key, CONFIG_KEYS);
+  }
+  return parsed.data;
+}
+
+function readEnvironment(environment: Environment): Layer {
+  const values: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith('AUDITKEEP_') || name.startsWith('AUDITKEEP_TEST_')) continue;
+    const key = VARIABLES[name];
+    if (key === undefined) throw unknownName(`environment variable ${name}`, name, Object.keys(VARIABLES));
+    if (key !== null && value !== undefined && value !== '') values[key] = value;
+  }
+  const url = environment['DATABASE_URL'] || libpqUrl(environment);
+  return url === null ? values : { ...values, databaseUrl: url };
+}
+
+/** A connection string of libpq's variables; null unless one of them names a server or a database. */
+function libpqUrl(environment: Environment): string | null {
+  const host = environment['PGHOST'] ?? '';
+  if (host === '' && !environment['PGDATABASE']) return null;
+  const url = new URL('postgres://localhost');
+  if (host.startsWith('/')) url.searchParams.set('host', host);
+  else if (host !== '') url.hostname = host;
+  url.port = environment['PGPORT'] ?? '';
+  url.username = encodeURIComponent(environment['PGUSER'] ?? '');
+  url.password = encodeURIComponent(environment['PGPASSWORD'] ?? '');
+  url.pathname = `/${encodeURIComponent(environment['PGDATABASE'] ?? environment['PGUSER'] ?? '')}`;
+  if (environment['PGSSLMODE']) url.searchParams.set('sslmode', environment['PGSSLMODE']);
+  return url.href;
+}
+
+function withAbsolutePaths(values: Layer, folder: string): Layer {
+  const absolute: Record<string, unknown> = { ...values };
+  for (const key of ['home', 'key'] as const) {
+    const path = absolute[key];
+    if (typeof path === 'string' && path !== '') absolute[key] = resolve(folder, path);
+  }
+  return absolute;
+}
+
+function definedOnly(values: Layer): Layer {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+function unknownName(what: string, name: string, valid: readonly string[]): AuditkeepError {
+  const nearest = nearestName(name, valid);
+  return invalid(`unknown ${what}`, nearest === null ? `valid names: ${valid.join(', ')}` : `did you mean ${nearest}?`);
+}
+
+function invalid(message: string, hint: string, cause?: unknown): AuditkeepError {
+  return new AuditkeepError('CONFIG_INVALID', { message, hint, cause });
+}
+
+/** The valid name with the fewest edits from a wrong one; null when none is within half of its length. */
+export function nearestName(name: string, valid: readonly string[]): string | null {
+  let best: { name: string; edits: number } | null = null;
+  for (const candidate of valid) {
+    const edits = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (best === null || edits < best.edits) best = { name: candidate, edits };
+  }
+  return best !== null && best.edits <= Math.max(2, Math.floor(name.length / 2)) ? best.name : null;
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitution = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(substitution, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}

@@ -1,9 +1,10 @@
-/** What a command of the command line is: data about it and one function. main.ts turns them into yargs commands. */
+/** What a command of the command line is: data about it and one function. parser.ts turns them into yargs commands. */
 import type { Argv } from 'yargs';
 import type { Config } from '../config.ts';
 import type { Context } from '../context.ts';
 import type { Database } from '../db/database.ts';
 import type { ExitCode } from '../errors.ts';
+import type { Queue } from '../jobs/queue.ts';
 
 /** What a handler may ask for; each is built when first asked for and closed by main.ts. */
 export interface Session {
@@ -12,6 +13,8 @@ export interface Session {
   readonly json: boolean;
   /** The engine's context on a migrated database. @throws SCHEMA_MISSING and the DB_* codes */
   context(): Promise<Context>;
+  /** The job queue of the same database. @throws SCHEMA_MISSING and the DB_* codes */
+  queue(): Promise<Queue>;
   /** The login of DATABASE_URL itself (the embedded superuser), for `migrate` and `db`. */
   adminDatabase(): Promise<Database>;
   /** A line of words to stderr, unless `--quiet`. */

@@ -1,27 +1,29 @@
 -- Roles, extensions and schemas: what the installing login does before the owner takes over. Run by roles.ts in one
--- transaction; safe to run again. Roles belong to the cluster, so another auditkeep database may have made them.
+-- transaction; safe to run again. Roles belong to the cluster: another auditkeep database, or a DBA beforehand, may have
+-- made them, and what is there already is not asked for again. preflight.ts has checked that the login may do the rest.
 do $$
 declare
+  modern constant boolean := current_setting('server_version_num')::int >= 160000;
+  me record;
   wanted record;
-  may_bypass boolean := (select rolsuper from pg_catalog.pg_roles where rolname = current_user)
-    or (current_setting('server_version_num')::int >= 160000
-        and (select rolbypassrls and rolcreaterole from pg_catalog.pg_roles where rolname = current_user));
+  administers boolean;
 begin
+  select rolsuper, rolcreaterole, rolbypassrls into me from pg_catalog.pg_roles where rolname = current_user;
   for wanted in
     select * from (values
-      ('auditkeep_owner',      'nologin',                     true),
-      ('auditkeep_view',       'nologin',                     true),
-      ('auditkeep_engine',     'login',                       true),
-      ('auditkeep_report',     'login connection limit 20',   false),
-      ('auditkeep_maint',      'login',                       false),
-      ('app_readonly_role',    'nologin',                     false),
-      ('app_readwrite_role',   'nologin',                     false),
-      ('app_admin_role',       'nologin',                     false),
-      ('audit_role',           'nologin',                     false),
-      ('security_analyst_role','nologin',                     false),
-      ('authenticated_users',  'nologin',                     false),
-      ('admin_role',           'nologin',                     false)
-    ) as r(name, attributes, bypass)
+      ('auditkeep_owner',      'nologin',                     true,  true),
+      ('auditkeep_view',       'nologin',                     true,  true),
+      ('auditkeep_engine',     'login',                       true,  true),
+      ('auditkeep_report',     'login connection limit 20',   false, true),
+      ('auditkeep_maint',      'login',                       false, false),
+      ('app_readonly_role',    'nologin',                     false, false),
+      ('app_readwrite_role',   'nologin',                     false, false),
+      ('app_admin_role',       'nologin',                     false, false),
+      ('audit_role',           'nologin',                     false, false),
+      ('security_analyst_role','nologin',                     false, false),
+      ('authenticated_users',  'nologin',                     false, false),
+      ('admin_role',           'nologin',                     false, false)
+    ) as r(name, attributes, bypass, taken_on)
   loop
     begin
       if not exists (select from pg_catalog.pg_roles where rolname = wanted.name) then
@@ -30,28 +32,35 @@ begin
     exception when duplicate_object or unique_violation then
       null; -- another migration of this cluster made it in between
     end;
-    if wanted.bypass and may_bypass
+    administers := me.rolsuper
+      or pg_catalog.pg_has_role(current_user, wanted.name, 'member with admin option')
+      or (me.rolcreaterole and not modern); -- before 16 CREATEROLE governs every role that is no superuser
+
+    -- BYPASSRLS: before 16 only a superuser gives it, since 16 also a CREATEROLE login that has it.
+    if wanted.bypass and (me.rolsuper or (modern and administers and me.rolcreaterole and me.rolbypassrls))
        and not (select rolbypassrls from pg_catalog.pg_roles where rolname = wanted.name) then
       execute format('alter role %I bypassrls', wanted.name);
     end if;
-  end loop;
-end
-$$;
 
--- The installing login acts as the owner for the rest of the migration and may take on the engine's and report roles.
-do $$
-declare
-  granted text;
-begin
-  foreach granted in array array['auditkeep_owner', 'auditkeep_view', 'auditkeep_engine', 'auditkeep_report'] loop
-    if not exists (select from pg_catalog.pg_auth_members m
-                    where m.roleid = granted::regrole and m.member = current_user::regrole) then
-      execute format('grant %I to %I', granted, current_user);
+    -- The installing login takes on the owner and the view owner to migrate, the engine and report roles to work.
+    -- Since 16 the creator of a role administers it without being able to SET ROLE to it.
+    if wanted.taken_on and administers and not me.rolsuper then
+      if not modern then
+        if not pg_catalog.pg_has_role(current_user, wanted.name, 'member') then
+          execute format('grant %I to %I', wanted.name, current_user);
+        end if;
+      elsif not pg_catalog.pg_has_role(current_user, wanted.name, 'set') then
+        execute format('grant %I to %I with inherit false, set true', wanted.name, current_user);
+      end if;
+    end if;
+
+    -- VACUUM and concurrent index builds need the owner; this login is for those alone.
+    if wanted.name = 'auditkeep_maint' and not pg_catalog.pg_has_role('auditkeep_maint', 'auditkeep_owner', 'member')
+       and (me.rolsuper or (me.rolcreaterole and not modern)
+            or pg_catalog.pg_has_role(current_user, 'auditkeep_owner', 'member with admin option')) then
+      grant auditkeep_owner to auditkeep_maint;
     end if;
   end loop;
-  if not pg_catalog.pg_has_role('auditkeep_maint', 'auditkeep_owner', 'member') then
-    grant auditkeep_owner to auditkeep_maint;
-  end if;
 end
 $$;
 
@@ -69,5 +78,6 @@ create schema if not exists ops authorization auditkeep_owner;
 create schema if not exists retention authorization auditkeep_owner;
 create schema if not exists quarantine authorization auditkeep_owner;
 create schema if not exists privacy authorization auditkeep_owner;
+create schema if not exists pgboss authorization auditkeep_owner;
 create schema if not exists compliance authorization auditkeep_owner;
 create schema if not exists facts authorization auditkeep_view;

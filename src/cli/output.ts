@@ -1,0 +1,65 @@
+/** How results and errors are printed: data to stdout, words to stderr, bigint as decimal strings. */
+import { AuditkeepError } from '../errors.ts';
+
+/** Where a command writes; the process's own streams unless a test gives others. */
+export interface Streams {
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream;
+}
+
+/** JSON text with bigint as decimal strings and bytes as base64. */
+export function toJsonText(data: unknown): string {
+  return JSON.stringify(
+    data,
+    (_key, value: unknown) => {
+      if (typeof value === 'bigint') return value.toString();
+      return value;
+    },
+    2,
+  );
+}
+
+/** Writes and waits until it is handed on. A reader that went away (EPIPE) is no failure. */
+export function write(stream: NodeJS.WritableStream, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(text, (error) => {
+      if (error && !isBrokenPipe(error)) reject(error);
+      else resolve();
+    });
+  });
+}
+
+/** Without a listener a broken pipe would end the process with a stack trace. */
+export function ignoreBrokenPipes(streams: Streams): void {
+  for (const stream of [streams.stdout, streams.stderr]) {
+    stream.on('error', (error: unknown) => {
+      if (!isBrokenPipe(error)) throw error;
+    });
+  }
+}
+
+function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EPIPE';
+}
+
+/** `error CODE: what is wrong; what to do` to stderr, or {code, message, hint, details} to stdout with --json. */
+export async function printError(error: unknown, streams: Streams, how: { json: boolean; debug: boolean }) {
+  const { code, message, hint, details } = describeError(error);
+  if (how.json) await write(streams.stdout, `${toJsonText({ code, message, hint, details })}\n`);
+  else await write(streams.stderr, `error ${code}: ${oneLine(message)}; ${oneLine(hint)}\n`);
+  if (how.debug && error instanceof Error) await write(streams.stderr, `${error.stack ?? error.message}\n`);
+}
+
+function describeError(error: unknown) {
+  if (error instanceof AuditkeepError) return error;
+  return {
+    code: 'INTERNAL',
+    message: error instanceof Error ? error.message : String(error),
+    hint: 'this is a bug: report it with the output of the same command under AUDITKEEP_DEBUG=1',
+    details: {},
+  };
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim();
+}

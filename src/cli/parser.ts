@@ -1,0 +1,146 @@
+/**
+ * Turns the list of commands into a strict yargs parser. Parsing never runs anything: it gives back what to run, so an
+ * unknown option cannot reach a handler.
+ */
+import yargs, { type Argv } from 'yargs';
+import { AuditkeepError } from '../errors.ts';
+import type { AnyCommand } from './command.ts';
+
+/** What each first word is about, for the overview. A word without an entry is a command of its own. */
+const AREAS: Readonly<Record<string, string>> = {
+  db: 'the embedded PostgreSQL',
+  migrate: 'bring the database to this release',
+  import: "other systems' records",
+  partition: 'future partitions',
+  archive: 'aged partitions',
+  hold: 'legal holds',
+  purge: 'destruction at the end of retention',
+  decision: 'signed decisions of persons',
+  policy: 'retention policies',
+  chain: 'the sealed audit chain',
+  key: 'encryption keys',
+  anonymize: 'old transactions',
+  subject: 'requests of natural persons',
+  report: 'compliance reports',
+  waiver: 'accepted exceptions',
+  attest: 'attestations of manual controls',
+  template: 'report templates',
+  person: 'persons, roles and signing keys',
+  schedule: 'when jobs run',
+  job: 'queued, running and dead jobs',
+};
+
+export type Parsed =
+  | { readonly kind: 'run'; readonly command: AnyCommand; readonly args: Readonly<Record<string, unknown>> }
+  /** Help, the version or a completion script. */
+  | { readonly kind: 'print'; readonly text: string };
+
+/**
+ * Reads a command line.
+ * @throws USAGE for anything that is not a command of the list with its options
+ */
+export async function parseCommandLine(
+  commands: readonly AnyCommand[],
+  argv: readonly string[],
+  version: string,
+): Promise<Parsed> {
+  let chosen: Parsed | null = null;
+  let printed = '';
+  const parser = createParser(commands, version, (command, args) => {
+    chosen = { kind: 'run', command, args };
+  });
+  await parser.parseAsync([...argv], {}, (_error, _args, output) => {
+    printed = output;
+  });
+  if (chosen !== null && printed === '') return chosen;
+  return { kind: 'print', text: printed };
+}
+
+type Choose = (command: AnyCommand, args: Readonly<Record<string, unknown>>) => void;
+
+function createParser(commands: readonly AnyCommand[], version: string, choose: Choose): Argv {
+  const root = globalOptions(yargs())
+    .scriptName('auditkeep')
+    .usage('auditkeep <area> <verb> [options]')
+    .parserConfiguration({ 'parse-positional-numbers': false, 'dot-notation': false, 'strip-aliased': true })
+    .exitProcess(false)
+    .locale('en')
+    .wrap(100)
+    .version(version)
+    .help()
+    .strict()
+    .completion('completion', 'print a shell completion script: auditkeep completion >> ~/.bashrc')
+    .demandCommand(1, 'name a command')
+    .fail((message, error) => {
+      // Only a throw keeps a wrong command line from going on.
+      throw error instanceof AuditkeepError ? error : usageError(message ?? String(error));
+    });
+  return addLevel(root, commands, 0, choose);
+}
+
+function globalOptions(root: Argv): Argv {
+  return root
+    .option('json', { type: 'boolean', default: false, describe: 'print JSON to stdout', global: true })
+    .option('quiet', { type: 'boolean', default: false, describe: 'no words on stderr' })
+    .option('color', { type: 'boolean', default: true, describe: 'colour on a terminal (--no-color: none)' })
+    .option('config', { type: 'string', requiresArg: true, describe: 'configuration file (default auditkeep.yaml)' })
+    .option('database-url', { type: 'string', requiresArg: true, describe: 'PostgreSQL connection string' })
+    .option('as', { type: 'string', requiresArg: true, describe: 'e-mail of the person acting' })
+    .option('key', { type: 'string', requiresArg: true, describe: 'SSH key that signs a decision' })
+    .group(['json', 'quiet', 'color', 'config', 'database-url', 'as', 'key', 'help', 'version'], 'Global options:');
+}
+
+/** Adds the commands whose paths agree up to `depth`: leaves as commands, common words as groups. */
+function addLevel(parent: Argv, commands: readonly AnyCommand[], depth: number, choose: Choose): Argv {
+  for (const word of new Set(commands.map((command) => command.path[depth] ?? ''))) {
+    const below = commands.filter((command) => command.path[depth] === word);
+    const leaf = below.find((command) => command.path.length === depth + 1);
+    const deeper = below.filter((command) => command.path.length > depth + 1);
+    const name = leaf?.positionals === undefined ? word : `${word} ${leaf.positionals}`;
+    const summary = (deeper.length > 0 ? AREAS[word] : undefined) ?? leaf?.summary ?? word;
+    parent.command(
+      name,
+      summary,
+      (level: Argv) => {
+        if (leaf !== undefined) addExamples(leaf, level);
+        const optioned = leaf === undefined ? level : leaf.options(level);
+        if (deeper.length === 0) return optioned;
+        const group = addLevel(optioned, deeper, depth + 1, choose);
+        return leaf === undefined ? group.demandCommand(1, `name a verb: ${verbsOf(deeper, depth + 1)}`) : group;
+      },
+      (args) => {
+        if (leaf === undefined) return;
+        checkValues(args);
+        choose(leaf, args);
+      },
+    );
+  }
+  return parent;
+}
+
+function addExamples(command: AnyCommand, level: Argv): void {
+  for (const [line, what] of command.examples) level.example(line, what);
+}
+
+function verbsOf(commands: readonly AnyCommand[], depth: number): string {
+  return [...new Set(commands.map((command) => command.path[depth] ?? ''))].join(', ');
+}
+
+/** yargs reads `--limit abc` as NaN and a repeated single option as a list; both are mistakes. */
+function checkValues(args: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(args)) {
+    if (typeof value === 'number' && Number.isNaN(value)) throw usageError(`--${name} needs a number`);
+  }
+  for (const name of ['json', 'quiet', 'config', 'database-url', 'as', 'key']) {
+    if (Array.isArray(args[name])) throw usageError(`--${name} is given more than once`);
+  }
+}
+
+function usageError(message: string): AuditkeepError {
+  const line = message.split('\n')[0] ?? '';
+  return new AuditkeepError('USAGE', { message: lowerFirst(line), hint: 'auditkeep --help shows what there is' });
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

@@ -1,0 +1,44 @@
+/** What a running command asks for, built when first asked for. */
+import { type App, openAdminDatabase, openApp } from '../app.ts';
+import type { Config } from '../config.ts';
+import type { Database } from '../db/database.ts';
+import type { Session } from './command.ts';
+import type { Streams } from './output.ts';
+import { createProgress } from './progress.ts';
+
+export interface SessionOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly color: boolean;
+}
+
+/** The session of one command and the function that closes whatever it opened. */
+export function openSession(
+  config: Config,
+  streams: Streams,
+  options: SessionOptions,
+): { readonly session: Session; close(): Promise<void> } {
+  let app: Promise<App> | null = null;
+  let admin: Promise<Database> | null = null;
+  const isTerminal = 'isTTY' in streams.stderr && streams.stderr.isTTY === true;
+  const progress = createProgress(streams.stderr, isTerminal && !options.quiet && options.color);
+  const theApp = () => (app ??= openApp(config, { progress }));
+  const session: Session = {
+    config,
+    json: options.json,
+    context: async () => (await theApp()).context,
+    queue: async () => (await theApp()).queue(),
+    adminDatabase: () => (admin ??= openAdminDatabase(config)),
+    say(line) {
+      if (!options.quiet) streams.stderr.write(`${line}\n`);
+    },
+  };
+  return {
+    session,
+    async close() {
+      progress.stop();
+      await (await app?.catch(() => null))?.close();
+      await (await admin?.catch(() => null))?.end();
+    },
+  };
+}

@@ -1,0 +1,18 @@
+/** Every job of the product. A job is one file in this folder; add it here and `migrate` makes its queue. */
+import { AuditkeepError } from '../errors.ts';
+import type { AnyJob } from './job.ts';
+
+export const JOBS: readonly AnyJob[] = [];
+
+/**
+ * The job of a name.
+ * @throws INPUT_INVALID naming the jobs that exist
+ */
+export function findJob(name: string, jobs: readonly AnyJob[] = JOBS): AnyJob {
+  const job = jobs.find((candidate) => candidate.name === name);
+  if (job !== undefined) return job;
+  throw new AuditkeepError('INPUT_INVALID', {
+    message: `there is no job named ${name}`,
+    hint: `jobs: ${jobs.map((candidate) => candidate.name).join(', ')}`,
+  });
+}
