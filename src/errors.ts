@@ -20,6 +20,22 @@ export const ERROR_CODES = {
     exit: EXIT.refused,
     meaning: 'the pre-flight of an anonymization run found something that must be mended first',
   },
+  CHAIN_CANARY: { exit: EXIT.bug, meaning: 'the verifier did not see a change that it made itself to a copy' },
+  CHAIN_HEAD_MOVED: { exit: EXIT.unavailable, meaning: 'another sealer advanced the chain in between' },
+  CHAIN_NOTHING_CHECKED: {
+    exit: EXIT.findings,
+    meaning: 'a verification of a chain that is not empty checked nothing',
+  },
+  CHAIN_REWRITTEN: { exit: EXIT.findings, meaning: 'the chain does not begin with what was signed before' },
+  CHAIN_ROLLED_BACK: { exit: EXIT.findings, meaning: 'the chain is behind the last checkpoint that was signed' },
+  CHAIN_SIGNER_STORE: { exit: EXIT.usage, meaning: "the signer's own store is missing, damaged or readable by others" },
+  CHECKPOINT_FORMAT: { exit: EXIT.findings, meaning: 'a checkpoint is not a well-formed signed note' },
+  CHECKPOINT_KEY: {
+    exit: EXIT.findings,
+    meaning: 'a checkpoint is not signed by the expected key, or the key is malformed',
+  },
+  CHECKPOINT_ORIGIN: { exit: EXIT.findings, meaning: 'a checkpoint is of another log' },
+  CHECKPOINT_SIGNATURE: { exit: EXIT.findings, meaning: 'the signature of a checkpoint does not verify' },
   CONFIG_INVALID: { exit: EXIT.usage, meaning: 'a configuration value is malformed or unknown' },
   CONTEXT_MISMATCH: {
     exit: EXIT.findings,

@@ -1,0 +1,40 @@
+/** SHA-256 and the domain separation bytes of the audit chain (docs/spec/audit-event-v1.md, section 5). */
+import { createHmac, hash } from 'node:crypto';
+
+/** A 32-byte SHA-256 value. */
+export type Digest = Buffer;
+
+export const DIGEST_BYTES = 32;
+
+const LEAF = Buffer.from([0x00]);
+const NODE = Buffer.from([0x01]);
+const LINK = Buffer.from([0x02]);
+
+/** SHA-256 in one shot: crypto.hash makes no stream object per call, which bulk hashing feels. */
+export function sha256(...parts: readonly Uint8Array[]): Digest {
+  return hash('sha256', parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts), 'buffer');
+}
+
+/** HMAC-SHA-256 (RFC 2104). */
+export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Digest {
+  const mac = createHmac('sha256', key);
+  for (const part of parts) mac.update(part);
+  return mac.digest();
+}
+
+/** The hash of a leaf: SHA-256(0x00 || entry), RFC 6962 section 2.1. */
+export function leafHash(...entry: readonly Uint8Array[]): Digest {
+  return sha256(LEAF, ...entry);
+}
+
+/** The hash of an inner node: SHA-256(0x01 || left || right), RFC 6962 section 2.1. */
+export function nodeHash(left: Uint8Array, right: Uint8Array): Digest {
+  return sha256(NODE, left, right);
+}
+
+/** The hash that links a leaf to its predecessor: SHA-256(0x02 || previous || int64 seq || leaf). */
+export function linkHash(previous: Uint8Array, seq: bigint, leaf: Uint8Array): Digest {
+  const position = Buffer.alloc(8);
+  position.writeBigInt64BE(seq);
+  return sha256(LINK, previous, position, leaf);
+}
