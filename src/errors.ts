@@ -71,6 +71,7 @@ export const ERROR_CODES = {
   REPORT_PERIOD: { exit: EXIT.usage, meaning: 'a report period is malformed, in the future or still running' },
   REPORT_TIMEOUT: { exit: EXIT.unavailable, meaning: 'a report was not evaluated within its time limit' },
   REPORT_TOO_LARGE: { exit: EXIT.usage, meaning: 'a report model is over 16 MB' },
+  SCHEMA_MIGRATION: { exit: EXIT.bug, meaning: 'a migration failed and was rolled back' },
   SCHEMA_MISSING: { exit: EXIT.usage, meaning: 'the database has not been migrated' },
   SCHEMA_NEWER: { exit: EXIT.usage, meaning: 'the database was migrated by a newer release' },
   TAMPERED: { exit: EXIT.findings, meaning: 'an encrypted value was altered' },

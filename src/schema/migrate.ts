@@ -8,13 +8,14 @@ import { runner } from 'node-pg-migrate';
 import { z } from 'zod';
 import { withSessionLock } from '../db/advisory-lock.ts';
 import type { Database, SqlClient } from '../db/database.ts';
+import { translateDatabaseError } from '../db/errors.ts';
 import { quoteIdentifier } from '../db/identifier.ts';
-import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
+import { execute, queryMaybe, queryRows } from '../db/query.ts';
 import { AuditkeepError } from '../errors.ts';
+import { checkRights, checkServer } from './preflight.ts';
 import { installRoles, ROLES } from './roles.ts';
 
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('./migrations/', import.meta.url));
-const OLDEST_SERVER = 150_000;
 
 export interface MigrationStatus {
   readonly applied: readonly string[];
@@ -50,76 +51,74 @@ export async function migrationStatus(client: SqlClient): Promise<MigrationStatu
 }
 
 export interface MigrateOptions {
-  /** Stop after this migration; undefined applies all. */
+  /** Stop after this migration; undefined applies all. One that is applied already applies nothing. */
   readonly to?: string | undefined;
-  /** What else has to exist before the transaction-free end of the migration, as the owner (queues). */
+  /** What else has to exist at the end, made as the owner and safe to run again (queues). */
   readonly afterAsOwner?: (client: SqlClient) => Promise<void>;
 }
 
 /**
- * Migrates and gives the names of what it applied. The database's login needs CREATEROLE and CREATE on the database.
- * @throws DB_VERSION, DB_ENCODING, DB_PRIVILEGE, SCHEMA_NEWER
+ * Migrates and gives the names of what it applied; each file is durable by itself, a failed one leaves nothing. The
+ * database's login needs what checkRights asks for, and only while something is pending.
+ * @throws DB_VERSION, DB_ENCODING, DB_EXTENSION, DB_PRIVILEGE, SCHEMA_NEWER, INPUT_INVALID: then nothing was changed;
+ *   SCHEMA_MIGRATION names the file that failed
  */
 export function migrate(db: Database, options: MigrateOptions = {}): Promise<string[]> {
   return db.withClient((client) =>
     withSessionLock(client, 'migrate', 'exclusive', async () => {
-      const { pending } = await migrationStatus(client);
-      const count = options.to === undefined ? pending.length : countUpTo(pending, options.to);
-      if (count > 0) await installRoles(client);
+      const wanted = upTo(await migrationStatus(client), options.to);
+      if (wanted.length > 0) {
+        await checkRights(client);
+        await installRoles(client);
+      }
+      if (wanted.length === 0 && options.afterAsOwner === undefined) return [];
+      // When the rest fails the connection is thrown away, and the role with it.
       await execute(client, `set role ${quoteIdentifier(ROLES.owner)}`);
-      // When this fails the connection is thrown away, and the role with it.
-      if (count > 0) await applyFiles(client, count);
+      if (wanted.length > 0) await applyFiles(client, wanted);
       if (options.afterAsOwner !== undefined) await options.afterAsOwner(client);
       await execute(client, 'reset role');
-      return pending.slice(0, count);
+      return wanted;
     }),
   );
 }
 
-async function applyFiles(client: SqlClient, count: number): Promise<void> {
-  await runner({
-    dbClient: client,
-    dir: MIGRATIONS_FOLDER,
-    migrationsSchema: 'ops',
-    migrationsTable: 'migration',
-    direction: 'up',
-    count,
-    singleTransaction: false,
-    checkOrder: true,
-    noLock: true, // our own advisory lock is held around preflight and roles too
-    log: () => undefined,
-  });
+async function applyFiles(client: SqlClient, wanted: readonly string[]): Promise<void> {
+  try {
+    await runner({
+      dbClient: client,
+      dir: MIGRATIONS_FOLDER,
+      migrationsSchema: 'ops',
+      migrationsTable: 'migration',
+      direction: 'up',
+      count: wanted.length,
+      singleTransaction: false,
+      checkOrder: true,
+      noLock: true, // our own advisory lock is held around preflight and roles too
+      log: () => undefined,
+    });
+  } catch (error) {
+    const translated = translateDatabaseError(error);
+    if (translated instanceof AuditkeepError) throw translated;
+    const applied = await appliedMigrations(client);
+    const failed = wanted.find((name) => !applied.includes(name)) ?? 'the last one';
+    throw new AuditkeepError('SCHEMA_MIGRATION', {
+      message: `migration ${failed} failed and left nothing: ${error instanceof Error ? error.message : String(error)}`,
+      hint: 'mend what the message names, then migrate again; the migrations before it are kept',
+      details: { failed, pending: wanted.filter((name) => !applied.includes(name)) },
+      cause: error,
+    });
+  }
 }
 
-function countUpTo(pending: readonly string[], to: string): number {
+function upTo({ applied, pending }: MigrationStatus, to: string | undefined): string[] {
+  if (to === undefined) return [...pending];
+  if (applied.includes(to)) return [];
   const index = pending.indexOf(to);
-  if (index >= 0) return index + 1;
+  if (index >= 0) return pending.slice(0, index + 1);
   throw new AuditkeepError('INPUT_INVALID', {
-    message: `no pending migration is named ${to}`,
-    hint: 'auditkeep migrate status lists the pending ones',
+    message: `no migration is named ${to}`,
+    hint: 'auditkeep migrate status lists them',
   });
-}
-
-async function checkServer(client: SqlClient): Promise<void> {
-  const server = await queryOne(
-    client,
-    z.object({ version: z.number(), encoding: z.string() }),
-    `select pg_catalog.current_setting('server_version_num')::int as version,
-            pg_catalog.current_setting('server_encoding') as encoding`,
-  );
-  if (server.version < OLDEST_SERVER) {
-    throw new AuditkeepError('DB_VERSION', {
-      message: `PostgreSQL ${Math.floor(server.version / 10_000)} is too old`,
-      hint: 'use PostgreSQL 15 to 18',
-      details: { serverVersionNum: server.version },
-    });
-  }
-  if (server.encoding !== 'UTF8') {
-    throw new AuditkeepError('DB_ENCODING', {
-      message: `the database encoding is ${server.encoding}; event hashes need UTF8`,
-      hint: "create the database with ENCODING 'UTF8' TEMPLATE template0",
-    });
-  }
 }
 
 async function appliedMigrations(client: SqlClient): Promise<string[]> {

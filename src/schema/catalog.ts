@@ -1,0 +1,205 @@
+/**
+ * The installed schema as facts: one line an object, the same on every supported server version, so that it can be
+ * compared with the committed design. Partitions are data, not design: only a wrong owner or grant makes one a fact.
+ */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { queryRows, type SqlValue } from '../db/query.ts';
+import { APPLICATION_ROLES, ROLES, SCHEMAS } from './roles.ts';
+
+/** What an object is called (`column audit.audit_log.id`) and how it is defined. */
+export interface CatalogFact {
+  readonly object: string;
+  readonly definition: string;
+}
+
+const factShape = z.object({ object: z.string(), definition: z.string() });
+
+/** Relations that are design: ours, no partition, nothing that hangs below quarantine. */
+const RELATIONS = `
+  select c.*, n.nspname || '.' || c.relname as name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+   where n.nspname = any ($1::text[]) and n.nspname <> 'quarantine' and not c.relispartition`;
+
+/** pg_get_viewdef and SQL bodies print column qualifiers and parentheses differently from 16 on; neither is kept. */
+const FINGERPRINT = (body: string) =>
+  `left(encode(sha256(convert_to(
+     regexp_replace(lower(${body}), '([a-z_0-9"]+\\.)+|[\\s()]', '', 'g'), 'UTF8')), 'hex'), 16)`;
+
+const SCHEMA_FACTS = `
+  select 'schema ' || nspname as object, 'owner ' || pg_get_userbyid(nspowner) as definition
+    from pg_namespace where nspname = any ($1::text[])`;
+
+const RELATION_FACTS = `
+  with r as (${RELATIONS})
+  select case relkind when 'v' then 'view ' when 'm' then 'materialized view ' when 'S' then 'sequence '
+                      else 'table ' end || name as object,
+         concat_ws(', ', 'owner ' || pg_get_userbyid(relowner),
+           case relkind when 'p' then 'partition by ' || pg_get_partkeydef(oid) end,
+           case when relpersistence = 'u' then 'unlogged' end,
+           case when relrowsecurity then 'row security' || case when relforcerowsecurity then ' forced' else '' end end,
+           case when reloptions is not null then array_to_string(reloptions, ' ') end,
+           case when relkind in ('v', 'm') then 'body ' || ${FINGERPRINT('pg_get_viewdef(oid)')} end) as definition
+    from r where relkind in ('r', 'p', 'v', 'm', 'S', 'f')`;
+
+const COLUMN_FACTS = `
+  with r as (${RELATIONS})
+  select 'column ' || r.name || '.' || a.attname as object,
+         concat_ws(' ', format_type(a.atttypid, a.atttypmod), case when a.attnotnull then 'not null' end,
+           case a.attidentity when 'a' then 'identity always' when 'd' then 'identity by default' end,
+           case when a.attgenerated = '' then 'default ' else 'generated ' end || pg_get_expr(d.adbin, d.adrelid))
+         as definition
+    from r join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+    left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+   where r.relkind in ('r', 'p', 'v', 'm', 'f')`;
+
+/** Not-null constraints have rows of their own since 18; the column says it on every version. */
+const CONSTRAINT_FACTS = `
+  with r as (${RELATIONS})
+  select 'constraint ' || r.name || '.' || k.conname as object,
+         pg_get_constraintdef(k.oid) as definition
+    from r join pg_constraint k on k.conrelid = r.oid
+   where k.contype not in ('n', 't')`;
+
+const INDEX_FACTS = `
+  with r as (${RELATIONS})
+  select 'index ' || r.name || '.' || x.relname as object,
+         pg_get_indexdef(i.indexrelid) || case when i.indisvalid then '' else ' INVALID' end as definition
+    from r join pg_index i on i.indrelid = r.oid join pg_class x on x.oid = i.indexrelid
+   where not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))`;
+
+const TRIGGER_FACTS = `
+  with r as (${RELATIONS})
+  select 'trigger ' || r.name || '.' || t.tgname as object,
+         pg_get_triggerdef(t.oid) || case t.tgenabled when 'O' then '' when 'A' then ' ENABLE ALWAYS'
+           when 'R' then ' ENABLE REPLICA' else ' DISABLED' end as definition
+    from r join pg_trigger t on t.tgrelid = r.oid where not t.tgisinternal`;
+
+const POLICY_FACTS = `
+  with r as (${RELATIONS})
+  select 'policy ' || r.name || '.' || p.polname as object,
+         concat_ws(' ', case when p.polpermissive then 'permissive' else 'restrictive' end,
+           'for', case p.polcmd when '*' then 'all' when 'r' then 'select' when 'a' then 'insert'
+                                when 'w' then 'update' else 'delete' end,
+           'to', (select string_agg(case when role = 0 then 'public' else pg_get_userbyid(role)::text end, ', '
+                                    order by case when role = 0 then 'public' else pg_get_userbyid(role)::text end)
+                    from unnest(p.polroles) as role),
+           'using ' || pg_get_expr(p.polqual, p.polrelid),
+           'with check ' || pg_get_expr(p.polwithcheck, p.polrelid)) as definition
+    from r join pg_policy p on p.polrelid = r.oid`;
+
+const FUNCTION_FACTS = `
+  select 'function ' || n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
+           as object,
+         concat_ws(', ',
+           'owner ' || pg_get_userbyid(p.proowner), 'returns ' || pg_get_function_result(p.oid), l.lanname,
+           case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
+           case when p.proisstrict then 'strict' end,
+           case when p.prosecdef then 'security definer' else 'security invoker' end,
+           array_to_string(p.proconfig, ', '),
+           'body ' || case when p.prosqlbody is null
+             then left(encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex'), 16)
+             else ${FINGERPRINT('pg_get_function_sqlbody(p.oid)')} end) as definition
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
+   where n.nspname = any ($1::text[])`;
+
+const TYPE_FACTS = `
+  select 'type ' || n.nspname || '.' || t.typname as object,
+         case t.typtype
+           when 'd' then concat_ws(' ', 'domain over', format_type(t.typbasetype, t.typtypmod),
+             (select string_agg(pg_get_constraintdef(k.oid), ' ' order by k.conname)
+                from pg_constraint k where k.contypid = t.oid and k.contype = 'c'))
+           else 'enum ' || (select string_agg(e.enumlabel, ', ' order by e.enumsortorder)
+                              from pg_enum e where e.enumtypid = t.oid) end as definition
+    from pg_type t join pg_namespace n on n.oid = t.typnamespace
+   where n.nspname = any ($1::text[]) and t.typtype in ('d', 'e')`;
+
+/** An owner's own rights are left out: servers since 17 list one more of them. */
+const GRANT_FACTS = `
+  with r as (${RELATIONS}),
+  given as (
+    select 'on ' || r.name as target, r.relowner as owner, a.grantee, a.privilege_type, null::name as attname
+      from r, aclexplode(r.relacl) a
+    union all
+    select 'on ' || r.name, r.relowner, a.grantee, a.privilege_type, t.attname
+      from r join pg_attribute t on t.attrelid = r.oid and t.attnum > 0 and not t.attisdropped, aclexplode(t.attacl) a
+    union all
+    select 'on schema ' || n.nspname, n.nspowner, a.grantee, a.privilege_type, null
+      from pg_namespace n, aclexplode(n.nspacl) a where n.nspname = any ($1::text[])
+    union all
+    select 'on function ' || n.nspname || '.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+           p.proowner, a.grantee, a.privilege_type, null
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace,
+           aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+     where n.nspname = any ($1::text[])
+    union all
+    select 'by default on ' || case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences'
+             when 'f' then 'functions' when 'T' then 'types' else 'schemas' end || coalesce(' in ' || n.nspname, ''),
+           d.defaclrole, a.grantee, a.privilege_type, null
+      from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
+     where d.defaclrole in (select oid from pg_roles where rolname = any ($2::text[]))
+  ),
+  by_privilege as (
+    select target, grantee, lower(privilege_type)
+             || coalesce(' (' || string_agg(attname, ', ' order by attname collate "C") || ')', '') as privilege
+      from given where grantee <> owner group by target, grantee, privilege_type, attname is null
+  )
+  select 'grant ' || target || ' to ' || case when grantee = 0 then 'public' else pg_get_userbyid(grantee) end
+           as object,
+         string_agg(privilege, ', ' order by privilege collate "C") as definition
+    from by_privilege group by target, grantee`;
+
+/** A grant on a partition goes round the parent's row-level security, a foreign owner round everything. */
+const PARTITION_FACTS = `
+  select 'partition ' || n.nspname || '.' || c.relname as object,
+         concat_ws(', ', case when pg_get_userbyid(c.relowner) <> 'auditkeep_owner'
+                              then 'owner ' || pg_get_userbyid(c.relowner) end,
+           'granted to ' || (select string_agg(distinct case when a.grantee = 0 then 'public'
+                                                        else pg_get_userbyid(a.grantee)::text end, ', ')
+                               from (select * from aclexplode(c.relacl)
+                                      union all
+                                     select x.* from pg_attribute t, aclexplode(t.attacl) x
+                                      where t.attrelid = c.oid) a
+                              where a.grantee <> c.relowner)) as definition
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+   where n.nspname = any ($1::text[]) and c.relkind in ('r', 'p') and c.relispartition`;
+
+/** BYPASSRLS depends on who installed; logins outside our roles are the installation's own business. */
+const ROLE_FACTS = `
+  select 'role ' || r.rolname as object,
+         concat_ws(', ', case when r.rolcanlogin then 'login' else 'nologin' end,
+           case when r.rolsuper then 'superuser' end, case when r.rolcreaterole then 'createrole' end,
+           case when r.rolcreatedb then 'createdb' end, case when r.rolreplication then 'replication' end,
+           (select 'member of ' || string_agg(g.rolname, ', ' order by g.rolname)
+              from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid)) as definition
+    from pg_roles r where r.rolname = any ($2::text[])`;
+
+const QUERIES: readonly string[] = [
+  SCHEMA_FACTS,
+  RELATION_FACTS,
+  COLUMN_FACTS,
+  CONSTRAINT_FACTS,
+  INDEX_FACTS,
+  TRIGGER_FACTS,
+  POLICY_FACTS,
+  FUNCTION_FACTS,
+  TYPE_FACTS,
+  GRANT_FACTS,
+  PARTITION_FACTS,
+  ROLE_FACTS,
+];
+
+/** Every fact about our schemas and roles, sorted by object. Any role may read them. */
+export async function readCatalog(client: SqlClient): Promise<CatalogFact[]> {
+  const schemas: SqlValue = Object.keys(SCHEMAS);
+  const roles: SqlValue = [...Object.values(ROLES), ...APPLICATION_ROLES];
+  const facts: CatalogFact[] = [];
+  for (const query of QUERIES) {
+    // Every query gets both lists and uses one or both; the clause gives an unused parameter its type.
+    const text = `with parameters as (select $1::text[], $2::text[]) select f.object, f.definition from (${query}) f`;
+    facts.push(...(await queryRows(client, factShape, text, [schemas, roles])));
+  }
+  return facts
+    .filter((fact) => !(fact.object.startsWith('partition ') && fact.definition === ''))
+    .sort((a, b) => (a.object < b.object ? -1 : 1));
+}
