@@ -1,43 +1,167 @@
-/** Opens the key ring on a database and a home folder. */
+/** The key ring over one database and one provider: creates keys on first use, unwraps them once, keeps them in memory. */
 import { randomBytes } from 'node:crypto';
 import type { Actor } from '../context.ts';
-import type { Database } from '../db/database.ts';
+import type { Database, SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
-import type { Clock } from '../time/clock.ts';
-import { type CellKeys, openCell, parseEnvelope, sealCell } from './envelope.ts';
-import type { DataClass, Keyring, NamedSecret, SecretPurpose } from './keyring.ts';
+import { type Clock, isoOf } from '../time/clock.ts';
+import { type EnvelopeKey, openCell, parseEnvelope, sealCell } from './envelope.ts';
+import type { DataClass, Keyring, SecretPurpose } from './keyring.ts';
+import { fileKekProvider } from './providers/file.ts';
+import type { KekName, KekProvider } from './providers/provider.ts';
+import * as store from './store.ts';
+import { unwrapKey, wrapKey } from './wrap.ts';
+
+/** Uses are counted in blocks of this many cells; usage_count is therefore an upper bound. */
+const USAGE_BLOCK = 65_536;
+const CELL_PURPOSES: ReadonlySet<string | null> = new Set(['epoch', 'subject']);
+const GONE: ReadonlySet<string | null> = new Set(['destroyed', 'fenced']);
 
 export interface KeyringOptions {
   readonly db: Database;
   readonly clock: Clock;
-  /** The folder that holds `keys/`. */
+  /** The folder that holds `keys/`; created when the first key is. */
   readonly home: string;
   readonly actor: Actor;
 }
 
-/** The key ring over the keys of one database. Nothing is read until it is used. */
-export function openKeyring(_options: KeyringOptions): Keyring {
-  const epochs = new Map<DataClass, CellKeys>();
-  const secrets = new Map<SecretPurpose, NamedSecret>();
+/**
+ * The key ring of one database. Nothing is read until it is used. It takes connections of its own from the pool, so ask
+ * it for sealers and secrets before a transaction, not inside one.
+ */
+export function openKeyring(options: KeyringOptions): Keyring {
+  const ring: Ring = { ...options, provider: fileKekProvider(options.home) };
+  const keys = memory<EnvelopeKey>();
+  const epochs = memory<EpochKey>();
+  const secrets = memory<EnvelopeKey>();
+  const cellKey = (keyId: string) => keys(keyId, () => readCellKey(ring, keyId));
   return {
     async sealer(dataClass) {
-      const keys = epochs.get(dataClass) ?? {
-        epoch: { id: randomBytes(8).toString('hex'), key: randomBytes(32) },
-        subject: null,
+      const day = isoOf(ring.clock.now()).slice(0, 10);
+      const epoch = await epochs(`${dataClass}/${day}`, () => epochKey(ring, dataClass, day));
+      await reserveWhenUsedUp(ring, epoch);
+      const cellKeys = { epoch: epoch.key, subject: null };
+      return (context, plaintext) => {
+        epoch.used += 1;
+        return sealCell(cellKeys, context, plaintext);
       };
-      epochs.set(dataClass, keys);
-      return (context, plaintext) => sealCell(keys, context, plaintext);
     },
     async open(context, envelope) {
       const parsed = parseEnvelope(envelope);
-      const keys = [...epochs.values()].find((known) => known.epoch.id === parsed.epochKeyId);
-      if (keys === undefined) throw new AuditkeepError('KEY_UNKNOWN', { message: 'unknown key', hint: '-' });
-      return openCell(keys, context, parsed);
+      const epoch = await cellKey(parsed.epochKeyId);
+      const subject = parsed.subjectKeyId === null ? null : await cellKey(parsed.subjectKeyId);
+      return openCell({ epoch, subject }, context, parsed);
     },
     async secret(purpose) {
-      const secret = secrets.get(purpose) ?? { keyId: randomBytes(8).toString('hex'), key: randomBytes(32) };
-      secrets.set(purpose, secret);
-      return secret;
+      const { id, key } = await secrets(purpose, () => namedSecret(ring, purpose));
+      return { keyId: id, key };
     },
   };
+}
+
+interface Ring extends KeyringOptions {
+  readonly provider: KekProvider;
+}
+
+interface EpochKey {
+  readonly key: EnvelopeKey;
+  used: number;
+  reserved: number;
+}
+
+/** Remembers what was loaded, by its name; callers that come while it loads wait for it; a failure is not remembered. */
+function memory<T>(): (name: string, load: () => Promise<T>) => Promise<T> {
+  const known = new Map<string, Promise<T>>();
+  return (name, load) => {
+    const found = known.get(name);
+    if (found !== undefined) return found;
+    const loading = load();
+    known.set(name, loading);
+    loading.catch(() => known.delete(name));
+    return loading;
+  };
+}
+
+async function readCellKey(ring: Ring, keyId: string): Promise<EnvelopeKey> {
+  const stored = await ring.db.withClient((client) => store.readKey(client, keyId));
+  if (stored === null || !CELL_PURPOSES.has(stored.purpose)) throw unknownKey(keyId);
+  return unwrapStored(ring, stored);
+}
+
+async function epochKey(ring: Ring, dataClass: DataClass, day: string): Promise<EpochKey> {
+  const key = await ring.db.withClient(async (client) => {
+    const stored = await store.readEpochKey(client, dataClass, day);
+    if (stored !== null) return unwrapStored(ring, stored);
+    return createStored(ring, client, { purpose: 'epoch', dataClass, epochDay: day });
+  });
+  return { key, used: 0, reserved: 0 };
+}
+
+async function namedSecret(ring: Ring, purpose: SecretPurpose): Promise<EnvelopeKey> {
+  return ring.db.withClient(async (client) => {
+    const stored = await store.readSecret(client, purpose);
+    if (stored !== null) return unwrapStored(ring, stored);
+    return createStored(ring, client, { purpose, dataClass: null, epochDay: null });
+  });
+}
+
+/** Makes a key, or takes the one that another process made first. */
+async function createStored(
+  ring: Ring,
+  client: SqlClient,
+  what: Pick<store.NewKey, 'purpose' | 'dataClass' | 'epochDay'>,
+): Promise<EnvelopeKey> {
+  const kek = await activeKek(ring, client);
+  const keyId = randomBytes(8).toString('hex');
+  const key = randomBytes(32);
+  const wrapped = await wrapKey(ring.provider, kek, key, { keyId, purpose: what.purpose, kind: 'primary' });
+  const winner = await store.createKey(client, { ...what, keyId, kekId: kek.id, wrapped }, eventSource(ring));
+  if (winner === keyId) return { id: keyId, key };
+  const stored = await store.readKey(client, winner);
+  if (stored === null) throw unknownKey(winner);
+  return unwrapStored(ring, stored);
+}
+
+/** A key-encryption key is made only for a database that names none: a second one would hide that the first is lost. */
+async function activeKek(ring: Ring, client: SqlClient): Promise<KekName> {
+  const known = await store.readActiveKek(client);
+  if (known !== null) return known;
+  await store.registerKek(client, await ring.provider.create(), ring.provider.name, eventSource(ring));
+  const active = await store.readActiveKek(client);
+  if (active === null) throw new Error('no active key-encryption key after registering one');
+  return active;
+}
+
+async function unwrapStored(ring: Ring, stored: store.StoredKey): Promise<EnvelopeKey> {
+  const { keyId, kek, wrapped, purpose } = stored;
+  if (GONE.has(stored.status)) {
+    throw new AuditkeepError('KEY_DESTROYED', {
+      message: `key ${keyId} was destroyed, so what it encrypted cannot be read any more`,
+      hint: 'this is what erasure and crypto-shredding do; there is nothing to repair',
+      details: { keyId },
+    });
+  }
+  if (kek === null || wrapped === null) throw unknownKey(keyId);
+  const key = await unwrapKey(ring.provider, kek, wrapped, { keyId, purpose: purpose ?? '', kind: 'primary' });
+  return { id: keyId, key };
+}
+
+async function reserveWhenUsedUp(ring: Ring, epoch: EpochKey): Promise<void> {
+  if (epoch.used < epoch.reserved) return;
+  const blocks = Math.floor((epoch.used - epoch.reserved) / USAGE_BLOCK) + 1;
+  epoch.reserved += blocks * USAGE_BLOCK;
+  await ring.db.withClient((client) =>
+    store.reserveUsage(client, epoch.key.id, blocks * USAGE_BLOCK, isoOf(ring.clock.now())),
+  );
+}
+
+function eventSource(ring: Ring): store.KeyEventSource {
+  return { actor: ring.actor, now: isoOf(ring.clock.now()) };
+}
+
+function unknownKey(keyId: string): AuditkeepError {
+  return new AuditkeepError('KEY_UNKNOWN', {
+    message: `the database has no key ${keyId} that can be used`,
+    hint: 'the value comes from another database, or the keys of this one were restored from an older backup',
+    details: { keyId },
+  });
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll } from 'vitest';
-import { configSchema } from '../../src/config.ts';
+import { type Config, loadConfig } from '../../src/config.ts';
 import type { Context, Progress } from '../../src/context.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
 import { type Clock, parseInstant, toInstant, type UtcInstant } from '../../src/time/clock.ts';
@@ -53,7 +53,7 @@ afterAll(async () => {
  */
 export async function testContext(db: TestDatabase, overrides: Partial<TestContext> = {}): Promise<TestContext> {
   const clock = overrides.clock ?? new TestClock();
-  const config = overrides.config ?? configSchema.parse({ home: await temporaryHome(), logLevel: 'silent' });
+  const config = overrides.config ?? (await testConfig());
   const actor = overrides.actor ?? { kind: 'service', name: 'test' };
   const engine = overrides.db ?? db.engine;
   return {
@@ -67,6 +67,12 @@ export async function testContext(db: TestDatabase, overrides: Partial<TestConte
     config,
     ...overrides,
   };
+}
+
+/** Without the process's environment and working folder: a test depends on neither. */
+async function testConfig(): Promise<Config> {
+  const home = await temporaryHome();
+  return loadConfig({ flags: { home, logLevel: 'silent' }, environment: {}, workingFolder: home });
 }
 
 /** A folder of its own with mode 0700, removed after the test file. */

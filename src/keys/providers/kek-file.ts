@@ -1,0 +1,135 @@
+/** Reading and writing one key file: created whole or not at all, refused when others may read it. */
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, open, readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AuditkeepError } from '../../errors.ts';
+
+export interface KekFile {
+  readonly id: string;
+  readonly generation: number;
+  /** 32 bytes. */
+  readonly key: Buffer;
+}
+
+const fileShape = z.strictObject({
+  version: z.literal(1),
+  kekId: z.string().regex(/^[0-9a-f]{16}$/),
+  generation: z.int().positive(),
+  key: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+});
+
+/** The generations that have a file, ascending. */
+export async function listGenerations(home: string): Promise<number[]> {
+  const names = await readdir(folderOf(home)).catch(orWhenAbsent([]));
+  return names
+    .map((name) => /^kek-([1-9]\d{0,8})\.json$/.exec(name)?.[1])
+    .filter((digits) => digits !== undefined)
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/**
+ * Makes a key file with a new random key, or reads the one that another process made at the same moment. The name
+ * appears only when the content is on disk.
+ */
+export async function createKekFile(home: string, generation: number): Promise<KekFile> {
+  await mkdir(folderOf(home), { recursive: true, mode: 0o700 });
+  await checkMode(folderOf(home));
+  const path = pathOf(home, generation);
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  const content = {
+    version: 1,
+    kekId: randomBytes(8).toString('hex'),
+    generation,
+    key: randomBytes(32).toString('base64url'),
+  };
+  const handle = await open(temporary, 'wx', 0o600);
+  try {
+    await handle.writeFile(`${JSON.stringify(content, null, 2)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  try {
+    // link() fails when the name exists, where rename() would replace the other process's key.
+    await link(temporary, path);
+  } catch (error) {
+    if (!isCode(error, 'EEXIST')) throw error;
+  } finally {
+    await unlink(temporary);
+  }
+  await syncFolder(folderOf(home));
+  return readKekFile(home, generation);
+}
+
+/**
+ * Reads a key file.
+ * @throws KEY_MISSING when there is none, KEY_FILE_MODE when group or others may use it, KEY_FILE_INVALID when it is
+ *   malformed.
+ */
+export async function readKekFile(home: string, generation: number): Promise<KekFile> {
+  const path = pathOf(home, generation);
+  await checkMode(folderOf(home)).catch(missing(path));
+  await checkMode(path).catch(missing(path));
+  const parsed = fileShape.safeParse(parseJson(await readFile(path, 'utf8')));
+  const key = Buffer.from(parsed.data?.key ?? '', 'base64url');
+  const canonical = key.toString('base64url') === parsed.data?.key;
+  if (!parsed.success || !canonical || parsed.data.generation !== generation || key.every((byte) => byte === 0)) {
+    throw new AuditkeepError('KEY_FILE_INVALID', {
+      message: `the key file ${path} is malformed`,
+      hint: 'restore it from its backup; a new key would not open what is encrypted already',
+    });
+  }
+  return { id: parsed.data.kekId, generation, key };
+}
+
+/** POSIX modes only: elsewhere the file system has no group and others to refuse. */
+async function checkMode(path: string): Promise<void> {
+  const { mode } = await stat(path);
+  if (process.platform === 'win32' || (mode & 0o077) === 0) return;
+  throw new AuditkeepError('KEY_FILE_MODE', {
+    message: `${path} has mode ${(mode & 0o7777).toString(8).padStart(4, '0')}: others may use the key`,
+    hint: `chmod go= ${path}; if others may have read it, rotate the key`,
+  });
+}
+
+function missing(path: string): (error: unknown) => never {
+  return (error) => {
+    if (!isCode(error, 'ENOENT')) throw error;
+    throw new AuditkeepError('KEY_MISSING', {
+      message: `the database holds keys wrapped with ${path}, which does not exist`,
+      hint: 'restore the key file from its backup, or point AUDITKEEP_HOME at the folder that has it',
+      cause: error,
+    });
+  };
+}
+
+/** Durable only when the folder's own entry is; a file system that cannot sync a folder keeps its own promise. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(path, 'r');
+  await handle.sync().finally(() => handle.close());
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // the shape refuses it with the same words as any other malformed content
+  }
+}
+
+function orWhenAbsent<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if (isCode(error, 'ENOENT')) return value;
+    throw error;
+  };
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+const folderOf = (home: string) => join(home, 'keys');
+const pathOf = (home: string, generation: number) => join(folderOf(home), `kek-${generation}.json`);
