@@ -84,7 +84,8 @@ function readEd25519Section(section: Buffer, publicKey: SshPublicKey): KeyObject
   if (seedAndPoint.length !== 64 || !seedAndPoint.subarray(32).equals(point)) throw keyFormat('its halves differ');
   const der = Buffer.concat([PKCS8_ED25519, seedAndPoint.subarray(0, 32)]);
   const privateKey = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  if (!ed25519Blob(privateKey).equals(publicKey.blob)) throw keyFormat('the private key is not the one of its public key');
+  if (!ed25519Blob(privateKey).equals(publicKey.blob))
+    throw keyFormat('the private key is not the one of its public key');
   return privateKey;
 }
 
@@ -101,7 +102,12 @@ export function generateSshKeyPair(comment: string): { readonly privateKey: stri
   const { d } = privateKey.export({ format: 'jwk' });
   const point = blob.subarray(-32);
   const check = randomBytes(4);
-  const fields = encodeStrings('ssh-ed25519', point, Buffer.concat([Buffer.from(d ?? '', 'base64url'), point]), comment);
+  const fields = encodeStrings(
+    'ssh-ed25519',
+    point,
+    Buffer.concat([Buffer.from(d ?? '', 'base64url'), point]),
+    comment,
+  );
   const section = Buffer.concat([check, check, fields]);
   // PROTOCOL.key: padded with 1, 2, 3, ... to the cipher's block size, 8 for none.
   const padding = Buffer.from([1, 2, 3, 4, 5, 6, 7].slice(0, (8 - (section.length % 8)) % 8));
