@@ -1,0 +1,101 @@
+-- The trigger functions that every leaf carries as its own (TRUNCATE triggers are not cloned from parents and DETACH
+-- drops cloned ones): refuse changes, divert late rows, store a missing retention category as permanent.
+-- Breaks nothing: functions only.
+
+-- Argument 0 names the family. The one UPDATE of an event that passes is judged by what it changes, not by who asks:
+-- one whole group and its salt become NULL, nothing else differs, and an erasure record says so. Rows are compared as
+-- text: jsonb equality would let 1.0 become 1.00 and break the event's leaf.
+create function audit.refuse_change() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  expected record;
+  erased_group text;
+begin
+  if tg_op = 'UPDATE' and tg_argv[0] = 'audit_log' then
+    if old.actor_salt is not null and new.actor_salt is null then
+      erased_group := 'actor';
+      expected := old;
+      expected.user_id := null; expected.user_email := null; expected.user_roles := null; expected.session_id := null;
+      expected.ip_address := null; expected.user_agent := null; expected.actor_envelope := null;
+      expected.actor_salt := null;
+    elsif old.payload_salt is not null and new.payload_salt is null then
+      erased_group := 'payload';
+      expected := old;
+      expected.resource_id := null; expected.resource_path := null; expected.old_values := null;
+      expected.new_values := null; expected.additional_data := null; expected.error_message := null;
+      expected.payload_envelope := null; expected.payload_salt := null;
+    end if;
+    if erased_group is not null and expected::text = new::text
+       and exists (select from audit.erasure e where e.event_id = old.id and e.event_group = erased_group) then
+      return new;
+    end if;
+  elsif tg_op = 'UPDATE' and tg_argv[0] = 'security_events_log' then
+    expected := old;
+    expected.investigated := new.investigated; expected.false_positive := new.false_positive;
+    expected.analyst_notes := new.analyst_notes; expected.incident_id := new.incident_id;
+    expected.investigation_started := new.investigation_started; expected.resolved_at := new.resolved_at;
+    if expected::text = new::text then
+      -- The row lock makes sealing wait for this transaction, so a sealed unit is one that no update can still reach.
+      perform from retention.unit u
+        where u.schema_name = tg_table_schema and u.relation_name = tg_table_name and u.state = 'hot'
+        for share;
+      if found then
+        return new;
+      end if;
+    end if;
+  end if;
+  raise exception '% on %.% is refused: recorded history does not change', tg_op, tg_table_schema, tg_table_name
+    using errcode = 'AK001', hint = 'erasure goes through the engine; corrections are new events';
+end
+$$;
+
+-- Argument 0 names the family. Writes the row to <table>_late and keeps it out of the leaf (the client sees INSERT 0 0).
+-- A row that is in the archive or in late already, equal in everything its writer gave, is dropped; one that differs is
+-- kept and reported, and verification names it as doubled. Salts, txid and hash_version are ours, so they do not count.
+create function retention.divert_late() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  family retention.family;
+  columns text;
+  twins bigint;
+  equals bigint;
+begin
+  select * into strict family from retention.family f where f.table_name = tg_argv[0];
+  execute format(
+    $q$ select count(*), count(*) filter (where to_jsonb(o) - $2 = to_jsonb($1) - $2)
+          from (select a.* from %1$I.%2$I a where a.%4$I = ($1).%4$I and a.id = ($1).id
+                union all
+                select l.* from %1$I.%3$I l where l.%4$I = ($1).%4$I and l.id = ($1).id) o $q$,
+    family.schema_name, family.table_name || '_archive', family.table_name || '_late', family.time_column)
+    into twins, equals using new, array['actor_salt', 'payload_salt', 'txid', 'hash_version'];
+  if equals > 0 then
+    return null;
+  end if;
+  if twins > 0 then
+    raise warning '%.% has another row with id % already: kept in %_late, verification reports it as doubled',
+      family.schema_name, family.table_name, new.id, family.table_name;
+  end if;
+  select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
+    from pg_attribute a
+   where a.attrelid = format('%I.%I', family.schema_name, family.table_name || '_late')::regclass
+     and a.attnum > 0 and not a.attisdropped;
+  execute format('insert into %I.%I (%s) select %s from (select ($1).*) r',
+    family.schema_name, family.table_name || '_late', columns, columns) using new;
+  return null;
+end
+$$;
+
+-- data_access_log: a missing category is the safest one. Both lie in the same list, so routing does not change.
+create function audit.default_permanent() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  new.retention_category := coalesce(new.retention_category, 'permanent');
+  return new;
+end
+$$;
