@@ -79,7 +79,7 @@ const frameworkSchema = z.strictObject({
   requirements: z.array(requirementSchema).min(1),
 });
 
-const textSchema = z.record(z.string(), z.union([z.string(), z.record(z.string(), z.string())]));
+const textSchema = z.record(z.string(), z.string());
 
 export type ControlTemplate = Readonly<z.infer<typeof controlSchema>> & { readonly sha256: string };
 export type FrameworkTemplate = Readonly<z.infer<typeof frameworkSchema>> & { readonly sha256: string };

@@ -1,0 +1,212 @@
+/**
+ * Runs controls: all under one snapshot, as auditkeep_report, READ ONLY, while no partition moves. A control that fails
+ * or takes too long is an error of its own; the others go on.
+ */
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../canonical-json.ts';
+import type { Context } from '../context.ts';
+import { withSessionLock } from '../db/advisory-lock.ts';
+import type { Database, SqlClient } from '../db/database.ts';
+import { sqlStateOf } from '../db/errors.ts';
+import { execute } from '../db/query.ts';
+import { transact } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { isoOf, type UtcInstant } from '../time/clock.ts';
+import type { ReportPeriod } from '../time/report-period.ts';
+import { type ControlStatement, parseControlSql } from './control-sql.ts';
+import { type ControlResult, SHOWN_EXCEPTIONS, type SourceFacts } from './model.ts';
+import { checkPlan } from './plan-check.ts';
+import { judgeControl } from './status.ts';
+import {
+  backendPid,
+  cancelBackend,
+  countIndependently,
+  countPopulation,
+  lockFacts,
+  readSource,
+  streamExceptions,
+} from './store.ts';
+import type { ControlTemplate } from './template.ts';
+
+export interface EvaluateInput {
+  readonly controls: readonly ControlTemplate[];
+  readonly period: ReportPeriod;
+  /** Replaces an id in exceptions. */
+  readonly pseudonymize: (value: string) => string;
+  /** A report lets retention go after this time; 30 minutes unless given. */
+  readonly timeLimitMs?: number;
+  /** A control is an error after this time; 10 minutes unless given. */
+  readonly controlTimeLimitMs?: number;
+}
+
+export interface Evaluation {
+  readonly source: SourceFacts;
+  /** In the order of the input. */
+  readonly results: readonly { readonly template: ControlTemplate; readonly result: ControlResult }[];
+}
+
+const TIME_LIMIT_MS = 30 * 60_000;
+const CONTROL_TIME_LIMIT_MS = 10 * 60_000;
+
+/**
+ * Evaluates controls on one snapshot.
+ * @throws REPORT_TIMEOUT after the time limit, TEMPLATE_SQL when a control reads outside the facts
+ */
+export function evaluateControls(
+  ctx: Pick<Context, 'reportDb' | 'clock' | 'progress'>,
+  input: EvaluateInput,
+): Promise<Evaluation> {
+  return ctx.reportDb.withClient((client) =>
+    // The lock comes before BEGIN: taking it inside would fix the snapshot before a move that we waited for.
+    withSessionLock(client, 'structure', 'shared', async () => {
+      const run = { db: ctx.reportDb, client, pid: await backendPid(client), asOf: ctx.clock.now(), input };
+      const timeLimitMs = input.timeLimitMs ?? TIME_LIMIT_MS;
+      return withTimeLimit(run, timeLimitMs, 'report', () =>
+        transact(client, () => evaluateAll(ctx, run), 'repeatable read, read only'),
+      );
+    }),
+  );
+}
+
+interface Run {
+  readonly db: Database;
+  readonly client: SqlClient;
+  readonly pid: number;
+  readonly asOf: UtcInstant;
+  readonly input: EvaluateInput;
+}
+
+async function evaluateAll(ctx: Pick<Context, 'progress'>, run: Run): Promise<Evaluation> {
+  await lockFacts(run.client);
+  const { events, chainSize, ...read } = await readSource(run.client);
+  const source = {
+    ...read,
+    readAt: isoOf(run.asOf),
+    chainSize: Number(chainSize),
+    unsealedEvents: Math.max(0, Number(events - chainSize)),
+  };
+  const results: { template: ControlTemplate; result: ControlResult }[] = [];
+  ctx.progress.start('controls', run.input.controls.length);
+  try {
+    for (const template of run.input.controls) {
+      results.push({ template, result: await evaluateOrFail(run, template) });
+      ctx.progress.update(results.length);
+    }
+  } finally {
+    ctx.progress.stop();
+  }
+  return { source, results };
+}
+
+/** A failed statement aborts the transaction; the savepoint keeps snapshot and transaction for the next control. */
+async function evaluateOrFail(run: Run, template: ControlTemplate): Promise<ControlResult> {
+  await execute(run.client, 'savepoint control');
+  let timedOut = false;
+  const limitMs = run.input.controlTimeLimitMs ?? CONTROL_TIME_LIMIT_MS;
+  try {
+    const result = await withTimeLimit(run, limitMs, 'control', () => evaluate(run, template)).catch(
+      (error: unknown) => {
+        timedOut = error instanceof AuditkeepError && error.code === 'REPORT_TIMEOUT';
+        throw timedOut && error instanceof AuditkeepError ? error.cause : error;
+      },
+    );
+    await execute(run.client, 'release savepoint control');
+    return result;
+  } catch (error) {
+    const sqlState = error instanceof AuditkeepError ? null : sqlStateOf(error);
+    // Cancelled, but not by this control's own limit: the whole report is out of time.
+    if (sqlState === null || (sqlState === '57014' && !timedOut)) throw error;
+    await execute(run.client, 'rollback to savepoint control').catch(() => {
+      throw error; // the connection is gone; the first error says why
+    });
+    return { kind: 'failed', reason: timedOut ? 'time_limit' : 'sql_failed', sqlState };
+  }
+}
+
+async function evaluate(run: Run, template: ControlTemplate): Promise<ControlResult> {
+  const statement = (part: 'population' | 'exceptions' | 'completeness') => bind(run, template, part);
+  const [population, exceptions, completeness] = [
+    statement('population'),
+    statement('exceptions'),
+    statement('completeness'),
+  ];
+  for (const checked of [population, exceptions, completeness]) await checkPlan(run.client, checked);
+  const counted = await countPopulation(run.client, { ...population, key: template.population.key });
+  const independent = await countIndependently(run.client, completeness.sql, completeness.values);
+  const found = await readExceptions(run, template, exceptions);
+  const figures = {
+    population: Number(counted.rows),
+    distinctKeys: Number(counted.keys),
+    independent: Number(independent),
+  };
+  const judgement = judgeControl({ ...figures, exceptions: found.count }, template.population.whenEmpty);
+  return { kind: 'evaluated', judgement, ...figures, exceptions: found };
+}
+
+/** Reads all exceptions in batches, keeps the first ones and hashes all of them as they pass. */
+async function readExceptions(
+  run: Run,
+  template: ControlTemplate,
+  statement: { readonly sql: string; readonly values: readonly string[] },
+): Promise<{ count: number; sha256: string; rows: (string | null)[][] }> {
+  const { columns } = template.exceptions;
+  const hash = createHash('sha256').update('[');
+  const rows: (string | null)[][] = [];
+  let count = 0;
+  for await (const batch of streamExceptions(run.client, { ...statement, columns })) {
+    for (const found of batch) {
+      const row = columns.map(({ name, kind }) => {
+        const value = found[name] ?? null;
+        return value !== null && kind === 'pseudonym' ? run.input.pseudonymize(value) : value;
+      });
+      hash.update(`${count === 0 ? '' : ','}${canonicalJson(row)}`);
+      if (count < SHOWN_EXCEPTIONS) rows.push(row);
+      count += 1;
+    }
+  }
+  return { count, sha256: hash.update(']').digest('hex'), rows };
+}
+
+function bind(run: Run, template: ControlTemplate, part: 'population' | 'exceptions' | 'completeness') {
+  const label = `${template.id} ${part}`;
+  const statement = parseControlSql(template[part].sql, label);
+  return { label, sql: statement.sql, values: valuesOf(statement, template, run.input.period, run.asOf) };
+}
+
+/** The values of a statement's parameters, as texts that the SQL casts. */
+export function valuesOf(
+  statement: ControlStatement,
+  template: Pick<ControlTemplate, 'parameters'>,
+  period: ReportPeriod,
+  asOf: UtcInstant,
+): string[] {
+  const period_ = { period_start: isoOf(period.startAt), period_end: isoOf(period.endAt), as_of: isoOf(asOf) };
+  const values = new Map<string, string>(Object.entries(period_));
+  for (const [name, parameter] of Object.entries(template.parameters)) values.set(name, String(parameter.default));
+  return statement.parameters.map((name) => values.get(name) ?? '');
+}
+
+/**
+ * Cancels from outside what the connection runs when the time is over: a statement_timeout could be undone from SQL.
+ * @throws REPORT_TIMEOUT with the database's own error as its cause
+ */
+async function withTimeLimit<T>(run: Run, limitMs: number, what: string, fn: () => Promise<T>): Promise<T> {
+  let cancelling: Promise<void> | null = null;
+  const timer = setTimeout(() => {
+    cancelling = run.db.withClient((client) => cancelBackend(client, run.pid));
+  }, limitMs);
+  try {
+    return await fn();
+  } catch (cause) {
+    if (cancelling === null || sqlStateOf(cause) !== '57014') throw cause;
+    throw new AuditkeepError('REPORT_TIMEOUT', {
+      message: `the ${what} was not evaluated within ${Math.round(limitMs / 1000)} s`,
+      hint: 'choose a shorter period, or a time with less load',
+      details: { limitMs },
+      cause,
+    });
+  } finally {
+    clearTimeout(timer);
+    await cancelling;
+  }
+}

@@ -1,0 +1,152 @@
+/** The queries of reports: the facts as auditkeep_report, the reports' own rows as the engine. */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
+import { streamRows } from '../db/stream.ts';
+
+/** Holds every partition of the event views where it is. Takes no snapshot, so it comes before the first query. */
+export async function lockFacts(client: SqlClient): Promise<void> {
+  await execute(client, 'lock table facts.event, facts.security_event, facts.data_access in access share mode');
+}
+
+const sourceSchema = z.object({
+  database: z.string(),
+  serverVersion: z.string(),
+  schemaVersion: z.string(),
+  role: z.string(),
+  snapshot: z.string(),
+  chainSize: z.bigint(),
+  chainHead: z.string().nullable(),
+  events: z.bigint(),
+});
+
+/** Who reads what, under which snapshot, and how far the chain reaches. */
+export function readSource(client: SqlClient): Promise<z.infer<typeof sourceSchema>> {
+  return queryOne(
+    client,
+    sourceSchema,
+    `select pg_catalog.current_database()::text as database,
+            pg_catalog.current_setting('server_version') as "serverVersion",
+            coalesce((select i.schema_version from facts.installation i), '') as "schemaVersion",
+            current_user::text as role,
+            pg_catalog.pg_current_snapshot()::text as snapshot,
+            coalesce((select h.size from facts.chain_head h), 0)::bigint as "chainSize",
+            (select h.chain_hash from facts.chain_head h) as "chainHead",
+            (select count(*) from facts.event)::bigint as events`,
+  );
+}
+
+/** EXPLAIN's JSON of a checked statement. */
+export async function explainStatement(client: SqlClient, sql: string, values: readonly string[]): Promise<unknown> {
+  // Through a portal, since the extended protocol takes one statement only, whatever the text holds.
+  const shape = z.object({ 'QUERY PLAN': z.unknown() });
+  const plans: unknown[] = [];
+  for await (const batch of streamRows(client, { shape, text: `explain (verbose, format json) ${sql}`, values })) {
+    plans.push(...batch.map((row) => row['QUERY PLAN']));
+  }
+  return plans[0];
+}
+
+const countSchema = z.object({ rows: z.bigint(), keys: z.bigint() });
+
+/** Rows and distinct keys of a population. */
+export function countPopulation(
+  client: SqlClient,
+  query: { readonly sql: string; readonly key: string; readonly values: readonly string[] },
+): Promise<z.infer<typeof countSchema>> {
+  return queryOne(
+    client,
+    countSchema,
+    `select count(*)::bigint as rows, count(distinct population.${query.key})::bigint as keys from (${query.sql}) as population`,
+    query.values,
+  );
+}
+
+/** The independent count. */
+export async function countIndependently(client: SqlClient, sql: string, values: readonly string[]): Promise<bigint> {
+  const shape = z.object({ n: z.bigint() });
+  return (await queryOne(client, shape, `select counted.n::bigint as n from (${sql}) as counted`, values)).n;
+}
+
+/** Exceptions in batches, each row the texts of its columns, in the order of all of them. */
+export function streamExceptions(
+  client: SqlClient,
+  query: {
+    readonly sql: string;
+    readonly columns: readonly { readonly name: string; readonly kind: string }[];
+    readonly values: readonly string[];
+  },
+): AsyncGenerator<Record<string, string | null>[]> {
+  const columns = query.columns.map(({ name, kind }) => `${columnText(`found.${name}`, kind)} as ${name}`);
+  const order = query.columns.map((_, index) => index + 1);
+  return streamRows(client, {
+    shape: z.record(z.string(), z.string().nullable()),
+    text: `select ${columns.join(', ')} from (${query.sql}) as found order by ${order.join(', ')}`,
+    values: query.values,
+  });
+}
+
+/** An instant is printed in UTC to the second; everything else as PostgreSQL prints it. Names are parsed identifiers. */
+function columnText(name: string, kind: string): string {
+  if (kind !== 'instant') return `${name}::text`;
+  return `pg_catalog.to_char(${name}::timestamptz at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+}
+
+/** This connection's process, for cancelling what it runs. */
+export async function backendPid(client: SqlClient): Promise<number> {
+  return (await queryOne(client, z.object({ pid: z.int() }), 'select pg_catalog.pg_backend_pid() as pid')).pid;
+}
+
+/** Cancels what another connection of the same role runs. */
+export async function cancelBackend(client: SqlClient, pid: number): Promise<void> {
+  await execute(client, 'select pg_catalog.pg_cancel_backend($1::int)', [pid]);
+}
+
+const reportSchema = z.object({
+  id: z.string(),
+  root: z.string(),
+  version: z.int(),
+  framework: z.string(),
+  periodStart: z.string(),
+  periodEnd: z.string(),
+  status: z.string(),
+  hash: z.string(),
+  pdfSha256: z.string(),
+  interim: z.boolean(),
+  generatedAt: z.string(),
+});
+export type ReportRow = z.infer<typeof reportSchema>;
+
+const REPORT_COLUMNS = `r.id::text as id, r.report_root::text as root, r.version, r.compliance_framework as framework,
+  r.report_period_start::text as "periodStart", r.report_period_end::text as "periodEnd", r.status, r.report_hash as hash,
+  r.review_pdf_sha256 as "pdfSha256", r.interim, r.generated_at::text as "generatedAt"`;
+
+/** All reports, newest first. */
+export function listReportRows(client: SqlClient): Promise<ReportRow[]> {
+  return queryRows(
+    client,
+    reportSchema,
+    `select ${REPORT_COLUMNS} from audit.compliance_reports r order by r.generated_at desc, r.id`,
+  );
+}
+
+/** The reports whose id starts with a prefix: two rows at most, since one more than one is already ambiguous. */
+export function findReportRows(client: SqlClient, idPrefix: string): Promise<ReportRow[]> {
+  return queryRows(
+    client,
+    reportSchema,
+    `select ${REPORT_COLUMNS} from audit.compliance_reports r where pg_catalog.starts_with(r.id::text, $1) limit 2`,
+    [idPrefix],
+  );
+}
+
+/** A report's envelope, or null. */
+export async function readReportEnvelope(client: SqlClient, id: string): Promise<string | null> {
+  const row = await queryMaybe(
+    client,
+    z.object({ envelope: z.string() }),
+    'select r.report_data_encrypted as envelope from audit.compliance_reports r where r.id = $1::uuid',
+    [id],
+  );
+  return row?.envelope ?? null;
+}
