@@ -189,9 +189,9 @@ const QUERIES: readonly string[] = [
   ROLE_FACTS,
 ];
 
-/** Every fact about our schemas and roles, sorted by object. Any role may read them. */
+/** Every fact about our schemas (but the queue's, which pg-boss upgrades by itself) and roles, sorted by object. Any role may read them. */
 export async function readCatalog(client: SqlClient): Promise<CatalogFact[]> {
-  const schemas: SqlValue = Object.keys(SCHEMAS);
+  const schemas: SqlValue = Object.keys(SCHEMAS).filter((schema) => schema !== 'pgboss');
   const roles: SqlValue = [...Object.values(ROLES), ...APPLICATION_ROLES];
   const facts: CatalogFact[] = [];
   for (const query of QUERIES) {

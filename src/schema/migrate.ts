@@ -32,10 +32,10 @@ export async function listMigrations(): Promise<string[]> {
 }
 
 /**
- * Which migrations a database has and lacks.
- * @throws DB_VERSION, DB_ENCODING, SCHEMA_NEWER when the database is not one this release may touch.
+ * Which migrations a database has and lacks; with `to`, it lacks none after that one.
+ * @throws DB_VERSION, DB_ENCODING, SCHEMA_NEWER when the database is not one this release may touch; INPUT_INVALID
  */
-export async function migrationStatus(client: SqlClient): Promise<MigrationStatus> {
+export async function migrationStatus(client: SqlClient, to?: string): Promise<MigrationStatus> {
   await checkServer(client);
   const known = await listMigrations();
   const applied = await appliedMigrations(client);
@@ -47,7 +47,7 @@ export async function migrationStatus(client: SqlClient): Promise<MigrationStatu
       details: { foreign },
     });
   }
-  return { applied, pending: known.filter((name) => !applied.includes(name)) };
+  return { applied, pending: pendingUpTo(known, applied, to) };
 }
 
 export interface MigrateOptions {
@@ -63,10 +63,10 @@ export interface MigrateOptions {
  * @throws DB_VERSION, DB_ENCODING, DB_EXTENSION, DB_PRIVILEGE, SCHEMA_NEWER, INPUT_INVALID: then nothing was changed;
  *   SCHEMA_MIGRATION names the file that failed
  */
-export function migrate(db: Database, options: MigrateOptions = {}): Promise<string[]> {
+export function migrate(db: Database, options: MigrateOptions = {}): Promise<readonly string[]> {
   return db.withClient((client) =>
     withSessionLock(client, 'migrate', 'exclusive', async () => {
-      const wanted = upTo(await migrationStatus(client), options.to);
+      const { pending: wanted } = await migrationStatus(client, options.to);
       if (wanted.length > 0) {
         await checkRights(client);
         await installRoles(client);
@@ -110,15 +110,15 @@ async function applyFiles(client: SqlClient, wanted: readonly string[]): Promise
   }
 }
 
-function upTo({ applied, pending }: MigrationStatus, to: string | undefined): string[] {
-  if (to === undefined) return [...pending];
-  if (applied.includes(to)) return [];
-  const index = pending.indexOf(to);
-  if (index >= 0) return pending.slice(0, index + 1);
-  throw new AuditkeepError('INPUT_INVALID', {
-    message: `no migration is named ${to}`,
-    hint: 'auditkeep migrate status lists them',
-  });
+function pendingUpTo(known: readonly string[], applied: readonly string[], to: string | undefined): string[] {
+  const last = to === undefined ? known.length - 1 : known.indexOf(to);
+  if (last < 0 && to !== undefined) {
+    throw new AuditkeepError('INPUT_INVALID', {
+      message: `no migration is named ${to}`,
+      hint: 'auditkeep migrate status lists them',
+    });
+  }
+  return known.slice(0, last + 1).filter((name) => !applied.includes(name));
 }
 
 async function appliedMigrations(client: SqlClient): Promise<string[]> {

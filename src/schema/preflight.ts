@@ -133,7 +133,8 @@ export function readRights(client: SqlClient): Promise<LoginRights> {
                join pg_namespace n on n.nspname = wanted.schema
               where pg_get_userbyid(n.nspowner) <> wanted.owner) as "foreignSchemas",
             array(select needed.name from unnest($5::text[]) as needed(name)
-                   where not exists (select from pg_available_extensions a where a.name = needed.name)) as "absentExtensions"
+                   where not exists (select from pg_available_extensions a where a.name = needed.name))
+              as "absentExtensions"
        from pg_roles me where me.rolname = current_user`,
     [
       [...Object.values(ROLES), ...APPLICATION_ROLES],

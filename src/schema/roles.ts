@@ -37,6 +37,8 @@ export const SCHEMAS = {
   privacy: ROLES.owner,
   compliance: ROLES.owner,
   facts: ROLES.view,
+  /** pg-boss makes and upgrades what is in it. */
+  pgboss: ROLES.owner,
 } as const;
 
 const TRIES = 5;

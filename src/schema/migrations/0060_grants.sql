@@ -50,3 +50,6 @@ grant select on
   security_secret.sgx_sealed_data
   to auditkeep_engine;
 grant insert on security_internal.blockchain_networks, security_confidential.transactions to auditkeep_engine;
+
+-- Every start compares the migrations of the database with those of the release.
+grant select on ops.migration to auditkeep_engine;
