@@ -1,0 +1,203 @@
+-- The audit chain: links, head, tiles, checkpoints and erasure records, born in their final shape. A link is never
+-- rewritten; the head moves only through audit.append_links(), by compare-and-set. Breaks nothing: new tables only.
+
+create table audit.chain_link (
+  seq                bigint      not null check (seq >= 0),
+  event_timestamp    timestamptz not null,
+  event_id           uuid        not null,
+  txid               bigint      not null,
+  leaf               bytea       not null check (octet_length(leaf) = 32),
+  chain_hash         bytea       not null check (octet_length(chain_hash) = 32),
+  actor_commitment   bytea       check (octet_length(actor_commitment) = 32),
+  payload_commitment bytea       check (octet_length(payload_commitment) = 32),
+  primary key (seq)
+) partition by range (seq);
+create index chain_link_event on audit.chain_link (event_id);
+comment on table audit.chain_link is 'One row per sealed event: its place, leaf and chain hash (docs/spec/audit-event-v1.md). Never rewritten.';
+comment on column audit.chain_link.seq is 'Dense, 0-based: the index of the leaf in the Merkle tree.';
+comment on column audit.chain_link.actor_commitment is 'As hashed into the leaf, so that a broken or erased group can be told from a changed event; null when the event had no actor group.';
+
+create table audit.chain_head (
+  singleton        boolean     primary key default true check (singleton),
+  size             bigint      not null default 0 check (size >= 0),
+  chain_hash       bytea       not null default decode(repeat('00', 32), 'hex') check (octet_length(chain_hash) = 32),
+  frontier         bytea       not null default ''::bytea check (octet_length(frontier) % 32 = 0),
+  snapshot         pg_snapshot,
+  target_snapshot  pg_snapshot,
+  cursor_txid      bigint,
+  cursor_timestamp timestamptz,
+  cursor_id        uuid,
+  incarnation      integer     not null default 1 check (incarnation >= 1),
+  sealed_at        timestamptz not null default clock_timestamp(),
+  check ((target_snapshot is null) = (cursor_txid is null)
+     and (cursor_txid is null) = (cursor_timestamp is null) and (cursor_txid is null) = (cursor_id is null))
+);
+insert into audit.chain_head default values;
+comment on column audit.chain_head.snapshot is 'Everything visible in it is sealed; the next candidates are rows whose txid was not.';
+comment on column audit.chain_head.target_snapshot is 'Set while a batch was cut short: what is visible in it is sealed up to the cursor.';
+comment on column audit.chain_head.sealed_at is 'When the sealer last came to its end, whether or not it found anything.';
+
+create table audit.tile (
+  level  smallint not null check (level >= 1),
+  index  bigint   not null check (index >= 0),
+  hashes bytea    not null check (octet_length(hashes) = 8192),
+  primary key (level, index)
+);
+comment on table audit.tile is 'Full tiles of level 1 and up (C2SP tlog-tiles); level 0 is cut from chain_link.';
+
+create table audit.checkpoint (
+  origin    text        not null,
+  size      bigint      not null check (size > 0),
+  root      bytea       not null check (octet_length(root) = 32),
+  note      text        not null,
+  signed_at timestamptz not null default clock_timestamp(),
+  primary key (origin, size)
+);
+comment on table audit.checkpoint is 'Signed tree heads (docs/spec/checkpoint-v1.md). A copy: the signer proves growth against its own store, not this table.';
+
+create table audit.erasure (
+  event_id        uuid        not null,
+  event_group     text        not null check (event_group in ('actor', 'payload')),
+  commitment      bytea       not null check (octet_length(commitment) = 32),
+  request_id      uuid        not null,
+  record_event_id uuid,
+  erased_at       timestamptz not null default clock_timestamp(),
+  primary key (event_id, event_group)
+);
+comment on table audit.erasure is 'Groups of events that were erased, with their commitments, so that the leaf can still be recomputed.';
+
+create function audit.refuse_link_change() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_table_name = 'chain_head' and tg_op = 'UPDATE' then
+    if new.size >= old.size and new.incarnation >= old.incarnation then
+      return new;
+    end if;
+  end if;
+  raise exception '% on %.% is refused: the chain only grows', tg_op, tg_table_schema, tg_table_name
+    using errcode = 'AK001', hint = 'a restored database goes on as a new incarnation';
+end
+$$;
+
+-- Every table of the chain carries its own triggers: TRUNCATE triggers are not cloned from a parent.
+create function audit.protect_chain_table(table_name text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute format('create trigger ak_child_immutable before update or delete on audit.%I
+                    for each row execute function audit.refuse_link_change()', table_name);
+  execute format('create trigger ak_child_truncate before truncate on audit.%I
+                    for each statement execute function audit.refuse_link_change()', table_name);
+  execute format('alter table audit.%I enable always trigger ak_child_immutable', table_name);
+  execute format('alter table audit.%I enable always trigger ak_child_truncate', table_name);
+end
+$$;
+
+-- Makes the partitions of chain_link up to two beyond the head; the number that were made. ATTACH, not CREATE ...
+-- PARTITION OF: that would take an ACCESS EXCLUSIVE lock on the parent and wait behind every verification.
+create function audit.extend_chain_links() returns integer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  rows_each constant bigint := 5000000;
+  made integer := 0;
+  first bigint;
+  name text;
+begin
+  for first in
+    select p * rows_each from generate_series(0, (select h.size from audit.chain_head h) / rows_each + 1) p
+  loop
+    name := 'chain_link_p' || lpad((first / rows_each)::text, 6, '0');
+    continue when exists (select from pg_class c where c.relname = name and c.relnamespace = 'audit'::regnamespace);
+    execute format('create table audit.%I (like audit.chain_link including all)', name);
+    execute format('alter table audit.%I add constraint seq_in_bounds check (seq >= %s and seq < %s)',
+      name, first, first + rows_each);
+    perform audit.protect_chain_table(name);
+    execute format('alter table audit.chain_link attach partition audit.%I for values from (%s) to (%s)',
+      name, first, first + rows_each);
+    made := made + 1;
+  end loop;
+  return made;
+end
+$$;
+select audit.extend_chain_links();
+select audit.protect_chain_table(t) from unnest(array['chain_head', 'tile', 'checkpoint', 'erasure']) t;
+
+-- Appends links and moves the head, if the head still is where the caller read it (SQLSTATE AK020 otherwise). Leaves,
+-- chain hashes and commitments come packed, 32 and 64 bytes a link; 32 zero bytes stand for an absent commitment. The
+-- chain hashes are computed again here, so that even the engine by raw SQL cannot append a link that does not fit.
+create function audit.append_links(
+  expected_size bigint, expected_hash bytea,
+  event_timestamps timestamptz[], event_ids uuid[], txids bigint[],
+  leaves bytea, commitments bytea, chain_hashes bytea, new_frontier bytea,
+  new_snapshot pg_snapshot, new_target pg_snapshot,
+  new_cursor_txid bigint, new_cursor_timestamp timestamptz, new_cursor_id uuid
+) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  appended constant integer := cardinality(event_ids);
+  absent constant bytea := decode(repeat('00', 32), 'hex');
+begin
+  if appended > 10000 or cardinality(event_timestamps) <> appended or cardinality(txids) <> appended
+     or octet_length(leaves) <> 32 * appended or octet_length(chain_hashes) <> 32 * appended
+     or octet_length(commitments) <> 64 * appended
+     or octet_length(new_frontier) <> 32 * length(replace((expected_size + appended)::bit(64)::text, '0', '')) then
+    raise exception 'the links are not of one length' using errcode = 'AK021';
+  end if;
+  if exists (
+    select from generate_series(1, appended) i
+     where substring(chain_hashes, (i - 1) * 32 + 1, 32) <> sha256(
+       '\x02'::bytea || case i when 1 then expected_hash else substring(chain_hashes, (i - 2) * 32 + 1, 32) end
+       || int8send(expected_size + i - 1) || substring(leaves, (i - 1) * 32 + 1, 32))
+  ) then
+    raise exception 'a chain hash does not follow from its predecessor' using errcode = 'AK021';
+  end if;
+  update audit.chain_head h
+     set size = expected_size + appended,
+         chain_hash = case appended when 0 then h.chain_hash
+                      else substring(chain_hashes, (appended - 1) * 32 + 1, 32) end,
+         frontier = new_frontier, snapshot = new_snapshot, target_snapshot = new_target, cursor_txid = new_cursor_txid,
+         cursor_timestamp = new_cursor_timestamp, cursor_id = new_cursor_id, sealed_at = clock_timestamp()
+   where h.size = expected_size and h.chain_hash = expected_hash;
+  if not found then
+    raise exception 'the head of the chain has moved' using errcode = 'AK020';
+  end if;
+  insert into audit.chain_link (seq, event_timestamp, event_id, txid, leaf, chain_hash,
+                                actor_commitment, payload_commitment)
+  select expected_size + e.i - 1, e.event_timestamp, e.event_id, e.txid,
+         substring(leaves, (e.i::int - 1) * 32 + 1, 32), substring(chain_hashes, (e.i::int - 1) * 32 + 1, 32),
+         nullif(substring(commitments, (e.i::int - 1) * 64 + 1, 32), absent),
+         nullif(substring(commitments, (e.i::int - 1) * 64 + 33, 32), absent)
+    from unnest(event_timestamps, event_ids, txids) with ordinality as e(event_timestamp, event_id, txid, i);
+  return expected_size + appended;
+end
+$$;
+
+-- Keeps a signed checkpoint. The same one twice is no error; another one of the same size is.
+create function audit.publish_checkpoint(log_origin text, tree_size bigint, root_hash bytea, signed_note text)
+returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into audit.checkpoint (origin, size, root, note) values (log_origin, tree_size, root_hash, signed_note)
+  on conflict (origin, size) do nothing;
+  if not found and not exists (select from audit.checkpoint c where c.origin = log_origin and c.size = tree_size
+                                and c.root = root_hash) then
+    raise exception 'another checkpoint of size % exists', tree_size using errcode = 'AK022';
+  end if;
+end
+$$;
+
+grant select on audit.chain_link, audit.chain_head, audit.tile, audit.checkpoint, audit.erasure
+  to auditkeep_engine, auditkeep_view;
+grant execute on function audit.extend_chain_links() to auditkeep_engine;
+grant execute on function audit.append_links(bigint, bytea, timestamptz[], uuid[], bigint[], bytea, bytea, bytea, bytea,
+  pg_snapshot, pg_snapshot, bigint, timestamptz, uuid) to auditkeep_engine;
+grant execute on function audit.publish_checkpoint(text, bigint, bytea, text) to auditkeep_engine;
