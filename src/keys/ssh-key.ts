@@ -77,7 +77,8 @@ export function parseOpensshPrivateKey(text: string): {
 
 function readEd25519Section(section: Buffer, publicKey: SshPublicKey): KeyObject {
   const reader = new WireReader(section);
-  if (reader.uint32() !== reader.uint32()) throw keyFormat('its check numbers differ');
+  const check = reader.uint32();
+  if (reader.uint32() !== check) throw keyFormat('its check numbers differ');
   if (reader.text() !== 'ssh-ed25519') throw keyFormat('its two halves are of different types');
   const point = reader.string();
   const seedAndPoint = reader.string();

@@ -1,0 +1,80 @@
+/**
+ * One change of the register of persons as signed text: RFC 8785 JSON in the namespace person@auditkeep.v1
+ * (docs/spec/decision-v1.md). Pure.
+ */
+import { z } from 'zod';
+import { canonicalJson } from '../canonical-json.ts';
+import { parseSshPublicKey } from '../keys/ssh-public-key.ts';
+import { checkSshsig, NAMESPACES } from '../keys/sshsig.ts';
+import { ROLES } from './roles.ts';
+
+export const ACT_FORMAT = 'auditkeep-person-act/v1';
+const POSSESSION_FORMAT = 'auditkeep-key-possession/v1';
+
+/** Lower case, so that one mailbox is one person. */
+export const emailSchema = z
+  .string()
+  .max(254)
+  .regex(/^[^@\s\p{Cc}]+@[^@\s\p{Cc}]+$/u)
+  .refine((email) => email === email.toLowerCase(), 'an e-mail address is written in lower case');
+const instantSchema = z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
+const hashSchema = z.string().regex(/^[0-9a-f]{64}$/);
+
+export const changeSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('person'),
+    email: emailSchema,
+    name: z
+      .string()
+      .trim()
+      .min(1)
+      .max(200)
+      .regex(/^\P{Cc}+$/u),
+  }),
+  z.strictObject({ kind: z.literal('role'), email: emailSchema, role: z.enum(ROLES) }),
+  z.strictObject({ kind: z.literal('role-end'), email: emailSchema, role: z.enum(ROLES) }),
+  z.strictObject({
+    kind: z.literal('key'),
+    email: emailSchema,
+    public_key: z.string().max(4096),
+    /** The key's own signature over possessionText. */
+    proof: z.string().max(16_384),
+  }),
+  z.strictObject({
+    kind: z.literal('key-end'),
+    email: emailSchema,
+    fingerprint: z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/),
+    reason: z.enum(['replaced', 'left', 'compromised']),
+  }),
+]);
+export type PersonChange = z.infer<typeof changeSchema>;
+
+export const actSchema = z.strictObject({
+  format: z.literal(ACT_FORMAT),
+  installation_id: z.uuid(),
+  incarnation: z.int().positive(),
+  sequence: z.int().positive(),
+  previous_act_sha256: hashSchema.nullable(),
+  time: instantSchema,
+  effective_at: instantSchema,
+  changes: z.array(changeSchema).min(1).max(1000),
+});
+export type PersonAct = z.infer<typeof actSchema>;
+
+/** What a key signs to prove that its person holds it. */
+export function possessionText(email: string, fingerprint: string): string {
+  return canonicalJson({ format: POSSESSION_FORMAT, email, fingerprint });
+}
+
+/** Whether a key change carries the key's own signature. Malformed keys are false. */
+export function isPossessionProved(change: { email: string; public_key: string; proof: string }): boolean {
+  try {
+    const key = parseSshPublicKey(change.public_key);
+    if (key.text !== change.public_key) return false;
+    const message = Buffer.from(possessionText(change.email, key.fingerprint), 'utf8');
+    const check = checkSshsig(change.proof, NAMESPACES.person, message);
+    return check.valid && check.publicKey.fingerprint === key.fingerprint;
+  } catch {
+    return false; // a key that cannot be read proves nothing
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * Whether the decisions of a report hold: every signature, the chain from the first to the last, the state machine and
+ * the separation of duties, replayed from signed text alone. Pure; used on the database and on bundles.
+ */
+import { createHash } from 'node:crypto';
+import { checkSshsig, NAMESPACES } from '../keys/sshsig.ts';
+import { type DecisionPayload, hashComment, type Meaning, parseDecisionText } from '../persons/decision.ts';
+import type { Role } from '../persons/roles.ts';
+import { type Part, type ReportStatus, transitionOf } from './transition.ts';
+
+/** A decision as it is stored: signed text, signature and the comment that the text has the hash of. */
+export interface StoredDecision {
+  readonly payload: string;
+  readonly signature: string;
+  readonly comment: string | null;
+}
+
+/** What the decisions of a report root speak of: one version. E-mails are as in the register. */
+export interface ReportVersion {
+  readonly id: string;
+  readonly version: number;
+  readonly reportHash: string;
+  readonly reviewPdfSha256: string;
+  readonly interim: boolean;
+  readonly generatedBy: string;
+  readonly status: ReportStatus;
+  readonly reviewedBy: string | null;
+  readonly approvedBy: string | null;
+}
+
+/** Who may sign. */
+export interface SignerBook {
+  /** The person of a key at an instant; compromised when it was later ended for that reason. Null: nobody's then. */
+  signerOf(fingerprint: string, at: string): { readonly email: string; readonly compromised: boolean } | null;
+  /** Null where roles are not known (a bundle away from the register). */
+  hasRole(email: string, role: Role, at: string): boolean | null;
+  nameOf(email: string): string | null;
+}
+
+/** A decision that was verified. */
+export interface ReportDecision {
+  readonly id: string;
+  readonly reportId: string;
+  readonly version: number;
+  readonly meaning: Meaning;
+  readonly part: Part | null;
+  readonly from: ReportStatus;
+  readonly to: ReportStatus;
+  readonly person: string;
+  readonly name: string | null;
+  /** ISO 8601 in UTC, as signed. */
+  readonly time: string;
+  readonly comment: string | null;
+  readonly keyFingerprint: string;
+  /** The key was reported compromised after this decision. */
+  readonly keyCompromisedLater: boolean;
+  readonly payloadSha256: string;
+}
+
+export interface DecisionFinding {
+  readonly kind: 'signature' | 'text' | 'chain' | 'signer' | 'transition' | 'separation' | 'status' | 'register';
+  /** The decision that does not hold; null where it is about the report or the register. */
+  readonly decisionId: string | null;
+  readonly what: string;
+}
+
+export interface CheckedDecisions {
+  readonly valid: boolean;
+  /** Those that hold, in order. */
+  readonly decisions: readonly ReportDecision[];
+  readonly findings: readonly DecisionFinding[];
+}
+
+export interface DecisionCheckInput {
+  readonly installationId: string;
+  readonly versions: readonly ReportVersion[];
+  readonly stored: readonly StoredDecision[];
+  readonly signers: SignerBook;
+}
+
+interface Replay {
+  readonly input: DecisionCheckInput;
+  readonly statuses: Map<string, ReportStatus>;
+  readonly deciders: Map<string, { reviewedBy: string | null; approvedBy: string | null }>;
+  readonly parts: Map<string, Part>;
+  readonly decisions: ReportDecision[];
+  readonly findings: DecisionFinding[];
+}
+
+/** Checks all decisions of one report root. Forged, altered, missing and doubled ones are findings, each named. */
+export function checkDecisions(input: DecisionCheckInput): CheckedDecisions {
+  const replay: Replay = {
+    input,
+    statuses: new Map(input.versions.map((version) => [version.id, 'draft'])),
+    deciders: new Map(input.versions.map((version) => [version.id, { reviewedBy: null, approvedBy: null }])),
+    parts: new Map(),
+    decisions: [],
+    findings: [],
+  };
+  for (const { stored, payload } of chainOf(input.stored, replay.findings)) {
+    const finding = checkSignature(stored, payload, input) ?? applyDecision(replay, stored, payload);
+    if (finding !== null) replay.findings.push({ ...finding, decisionId: payload.decision_id });
+  }
+  for (const version of input.versions) replay.findings.push(...checkOutcome(replay, version));
+  return { valid: replay.findings.length === 0, decisions: replay.decisions, findings: replay.findings };
+}
+
+/** Decisions in the order in which each names the one before; the rest are findings. */
+function chainOf(all: readonly StoredDecision[], findings: DecisionFinding[]) {
+  const byPrevious = new Map<string | null, { stored: StoredDecision; payload: DecisionPayload }>();
+  for (const stored of all) {
+    const payload = parseDecisionText(stored.payload);
+    if (payload === null) {
+      findings.push({ kind: 'text', decisionId: null, what: 'a decision is not canonical text of the known shape' });
+    } else if (byPrevious.has(payload.previous_decision_sha256)) {
+      findings.push({ kind: 'chain', decisionId: payload.decision_id, what: 'two decisions follow the same one' });
+    } else {
+      byPrevious.set(payload.previous_decision_sha256, { stored, payload });
+    }
+  }
+  const chain: { stored: StoredDecision; payload: DecisionPayload }[] = [];
+  let next = byPrevious.get(null);
+  let previous: string | null = null;
+  while (next !== undefined) {
+    byPrevious.delete(previous);
+    chain.push(next);
+    previous = hashText(next.stored.payload);
+    next = byPrevious.get(previous);
+  }
+  for (const { payload } of byPrevious.values()) {
+    findings.push({ kind: 'chain', decisionId: payload.decision_id, what: 'the decision before it is missing' });
+  }
+  return chain;
+}
+
+type Problem = Omit<DecisionFinding, 'decisionId'> | null;
+
+function checkSignature(stored: StoredDecision, payload: DecisionPayload, input: DecisionCheckInput): Problem {
+  const check = checkSshsig(stored.signature, NAMESPACES.reportDecision, Buffer.from(stored.payload, 'utf8'));
+  if (!check.valid) return { kind: 'signature', what: `the signature does not verify (${check.reason})` };
+  if (check.publicKey.fingerprint !== payload.key_fingerprint) {
+    return { kind: 'signature', what: 'it is signed by another key than it names' };
+  }
+  if (hashComment(stored.comment) !== payload.comment_sha256) {
+    return { kind: 'text', what: 'its comment is not the one that was signed' };
+  }
+  if (payload.installation_id !== input.installationId) {
+    return { kind: 'text', what: 'it belongs to another installation' };
+  }
+  return null;
+}
+
+function applyDecision(replay: Replay, stored: StoredDecision, payload: DecisionPayload): Problem {
+  const { meaning, person, time } = payload;
+  const version = replay.input.versions.find((entry) => entry.id === payload.object.id);
+  const isAbout =
+    version?.version === payload.version &&
+    version.reportHash === payload.report_hash &&
+    version.reviewPdfSha256 === payload.review_pdf_sha256;
+  if (version === undefined || !isAbout) return { kind: 'text', what: 'it was signed for another report or version' };
+  const signer = replay.input.signers.signerOf(payload.key_fingerprint, time);
+  if (signer?.email !== person) return { kind: 'signer', what: 'its key was not a valid key of its person' };
+  const from = replay.statuses.get(version.id) ?? 'draft';
+  const step = transitionOf(meaning, from);
+  if (step === null) return { kind: 'transition', what: `"${meaning}" is not possible on a report that is ${from}` };
+  if (replay.input.signers.hasRole(person, step.role, time) === false) {
+    return { kind: 'signer', what: `its person was no ${step.role}` };
+  }
+  const problem = checkDuties(replay, step.part, payload, version);
+  if (problem !== null) return problem;
+  if (meaning === 'reject' && stored.comment === null) return { kind: 'text', what: 'a rejection has no comment' };
+  if (step.part !== null) replay.parts.set(person, step.part);
+  replay.statuses.set(version.id, step.to);
+  recordDecider(replay, payload);
+  replay.decisions.push({
+    id: payload.decision_id,
+    reportId: version.id,
+    version: version.version,
+    meaning,
+    part: step.part,
+    from,
+    to: step.to,
+    person,
+    name: replay.input.signers.nameOf(person),
+    time,
+    comment: stored.comment,
+    keyFingerprint: payload.key_fingerprint,
+    keyCompromisedLater: signer.compromised,
+    payloadSha256: hashText(stored.payload),
+  });
+  return null;
+}
+
+function checkDuties(replay: Replay, part: Part | null, payload: DecisionPayload, version: ReportVersion): Problem {
+  const { meaning, person } = payload;
+  const taken = replay.parts.get(person);
+  if (part !== null && taken !== undefined && taken !== part) {
+    return { kind: 'separation', what: `its person was ${taken} of this report before` };
+  }
+  if (part !== null && part !== 'preparer' && replay.input.versions.some((entry) => entry.generatedBy === person)) {
+    return { kind: 'separation', what: 'its person generated the report' };
+  }
+  if (meaning === 'recall' && replay.deciders.get(version.id)?.reviewedBy !== person) {
+    return { kind: 'separation', what: 'it recalls the review of another person' };
+  }
+  if (meaning === 'approve' && version.interim) return { kind: 'transition', what: 'it approves an interim report' };
+  return null;
+}
+
+function recordDecider(replay: Replay, { meaning, person, object }: DecisionPayload): void {
+  const deciders = replay.deciders.get(object.id);
+  if (deciders === undefined) return;
+  if (meaning === 'review') deciders.reviewedBy = person;
+  if (meaning === 'reject' || meaning === 'recall') deciders.reviewedBy = null;
+  if (meaning === 'approve') deciders.approvedBy = person;
+}
+
+/** What the row claims must be what the signed decisions lead to. */
+function checkOutcome(replay: Replay, version: ReportVersion): DecisionFinding[] {
+  const status = replay.statuses.get(version.id);
+  const deciders = replay.deciders.get(version.id);
+  const findings: DecisionFinding[] = [];
+  const add = (what: string) =>
+    findings.push({ kind: 'status', decisionId: null, what: `version ${version.version}: ${what}` });
+  if (status !== version.status) add(`it is ${version.status}, but signed decisions lead to ${status ?? 'draft'}`);
+  if (deciders?.reviewedBy !== version.reviewedBy) add('its reviewer is not the one who signed');
+  if (deciders?.approvedBy !== version.approvedBy) add('its approver is not the one who signed');
+  return findings;
+}
+
+function hashText(text: string): string {
+  return createHash('sha256').update(text, 'utf8').digest('hex');
+}

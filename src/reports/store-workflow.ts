@@ -1,0 +1,117 @@
+/** Queries on decisions, report versions and distributions: one function each. */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
+import { type DecisionRequest, decisionRequestSchema, type Meaning } from '../persons/decision.ts';
+import type { ReportVersion, StoredDecision } from './decision-check.ts';
+
+/** Issues a nonce and gives what to sign; the database refuses with an AK... SQLSTATE. */
+export async function beginDecision(
+  client: SqlClient,
+  reportId: string,
+  meaning: Meaning,
+  email: string,
+): Promise<DecisionRequest> {
+  const row = await queryOne(
+    client,
+    z.object({ request: decisionRequestSchema }),
+    'select compliance.begin_decision($1::uuid, $2::text, $3::text) as request',
+    [reportId, meaning, email],
+  );
+  return row.request;
+}
+
+const statusSchema = z.enum(['draft', 'pending_review', 'reviewed', 'approved', 'archived']);
+
+/** Stores a signed decision and moves the report; gives its new status. */
+export async function insertDecision(client: SqlClient, decision: StoredDecision): Promise<ReportVersion['status']> {
+  const row = await queryOne(
+    client,
+    z.object({ status: statusSchema }),
+    'select compliance.record_decision($1::text, $2::text, $3::text) as status',
+    [decision.payload, decision.comment, decision.signature],
+  );
+  return row.status;
+}
+
+/** The root of a report's versions, or null when there is no such report. */
+export async function readReportRoot(client: SqlClient, reportId: string): Promise<string | null> {
+  const row = await queryMaybe(
+    client,
+    z.object({ report_root: z.string() }),
+    'select report_root from audit.compliance_reports where id = $1::uuid',
+    [reportId],
+  );
+  return row?.report_root ?? null;
+}
+
+const versionRowSchema = z.object({
+  id: z.string(),
+  version: z.number(),
+  reportHash: z.string(),
+  reviewPdfSha256: z.string(),
+  interim: z.boolean(),
+  generatedBy: z.string(),
+  status: statusSchema,
+  reviewedBy: z.string().nullable(),
+  approvedBy: z.string().nullable(),
+});
+
+export function readVersions(client: SqlClient, root: string): Promise<ReportVersion[]> {
+  return queryRows(
+    client,
+    versionRowSchema,
+    `select r.id, r.version, r.report_hash as "reportHash", r.review_pdf_sha256 as "reviewPdfSha256", r.interim,
+            g.email as "generatedBy", r.status, v.email as "reviewedBy", a.email as "approvedBy"
+       from audit.compliance_reports r
+       join compliance.person g on g.id = r.generated_by
+       left join compliance.person v on v.id = r.reviewed_by
+       left join compliance.person a on a.id = r.approved_by
+      where r.report_root = $1::uuid order by r.version`,
+    [root],
+  );
+}
+
+const decisionRowSchema = z.object({ payload: z.string(), signature: z.string(), comment: z.string().nullable() });
+
+export function readStoredDecisions(client: SqlClient, root: string): Promise<StoredDecision[]> {
+  return queryRows(
+    client,
+    decisionRowSchema,
+    `select d.payload, d.signature, d.comment from compliance.decision d
+      where d.object_root = $1::uuid order by d.recorded_at, d.id`,
+    [root],
+  );
+}
+
+export interface Distribution {
+  readonly reportId: string;
+  readonly recipient: string;
+  readonly ageRecipient: string;
+  readonly purpose: string;
+  readonly variant: 'full' | 'redacted';
+  readonly bundleSha256: string;
+  readonly sha256: string;
+  readonly by: string;
+}
+
+/** Logs a distribution and marks the report; gives its id. */
+export async function insertDistribution(client: SqlClient, entry: Distribution): Promise<string> {
+  const row = await queryOne(
+    client,
+    z.object({ id: z.string() }),
+    `select compliance.record_distribution($1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text,
+                                           $8::text) as id`,
+    [
+      entry.reportId,
+      entry.recipient,
+      entry.ageRecipient,
+      entry.purpose,
+      entry.variant,
+      entry.bundleSha256,
+      entry.sha256,
+      entry.by,
+    ],
+  );
+  return row.id;
+}

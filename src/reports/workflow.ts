@@ -1,0 +1,183 @@
+/**
+ * The life of a report: draft -> pending_review (submit) -> reviewed -> approved -> archived. Every step is a decision
+ * that a person signs; the database enforces order and separation of duties, and every reader checks the signatures again.
+ */
+import { createHash } from 'node:crypto';
+import { recordEvent } from '../audit/record.ts';
+import type { Context } from '../context.ts';
+import type { SqlClient } from '../db/database.ts';
+import { inTransaction } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { readSshKeyFile } from '../keys/ssh-key.ts';
+import { checkSshsig, NAMESPACES, signSshsig } from '../keys/sshsig.ts';
+import { decisionText, type Meaning } from '../persons/decision.ts';
+import { readRegister } from '../persons/read-register.ts';
+import { translateRefusals } from '../persons/refusal.ts';
+import { hasRole, isWithin, type Register } from '../persons/register.ts';
+import { type CheckedDecisions, checkDecisions, type ReportVersion, type SignerBook } from './decision-check.ts';
+import { beginDecision, insertDecision, readReportRoot, readStoredDecisions, readVersions } from './store-workflow.ts';
+
+type DecisionContext = Pick<Context, 'db' | 'clock' | 'actor'>;
+
+export interface DecisionInput {
+  readonly reportId: string;
+  /** Why; demanded for a rejection. */
+  readonly comment?: string | undefined;
+}
+
+export interface DecisionMade {
+  readonly reportId: string;
+  readonly decisionId: string;
+  readonly meaning: Meaning;
+  readonly status: ReportVersion['status'];
+  readonly payloadSha256: string;
+}
+
+/** The preparer hands a draft in for review. @throws as decide */
+export const submitReport = (ctx: DecisionContext, input: DecisionInput) => decide(ctx, 'submit', input);
+/** A reviewer confirms the content. @throws as decide */
+export const reviewReport = (ctx: DecisionContext, input: DecisionInput) => decide(ctx, 'review', input);
+/** A reviewer or an approver sends the report back to draft, with the reason. @throws as decide, DECISION_COMMENT */
+export const rejectReport = (ctx: DecisionContext, input: DecisionInput) => decide(ctx, 'reject', input);
+/** The reviewer takes the review back before approval. @throws as decide */
+export const recallReport = (ctx: DecisionContext, input: DecisionInput) => decide(ctx, 'recall', input);
+/** An approver approves. @throws as decide, REPORT_INTERIM */
+export const approveReport = (ctx: DecisionContext, input: DecisionInput) => decide(ctx, 'approve', input);
+
+export type ArchiveReason = 'distributed' | 'superseded' | 'withdrawn';
+
+/** A records manager closes the report, with the reason. @throws as decide */
+export function archiveReport(
+  ctx: DecisionContext,
+  input: DecisionInput & { readonly reason: ArchiveReason },
+): Promise<DecisionMade> {
+  return decide(ctx, `archive-${input.reason}`, input);
+}
+
+/**
+ * One signed decision: nonce, signature, check, transition and audit event. Nothing changes unless all of it holds;
+ * durable when it returns. Of two who decide at once one wins, the other gets DECISION_CONFLICT.
+ * @throws USAGE without a person and key, REPORT_NOT_FOUND, PERSON_UNKNOWN, ROLE_MISSING, DUTY_SEPARATION,
+ * REPORT_TRANSITION, REPORT_SUPERSEDED, PERSON_KEY_INVALID, DECISION_INVALID when an earlier decision does not hold,
+ * DECISION_CONFLICT, DECISION_EXPIRED, and those of readSshKeyFile and signSshsig
+ */
+async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInput): Promise<DecisionMade> {
+  const { email, keyFile } = signingPerson(ctx);
+  const { reportId } = input;
+  const comment = input.comment?.trim() || null;
+  if (meaning === 'reject' && comment === null) {
+    throw new AuditkeepError('DECISION_COMMENT', {
+      message: 'a rejection needs a comment',
+      hint: 'say why with --comment',
+    });
+  }
+  const key = await readSshKeyFile(keyFile);
+  await refuseInvalid(ctx, reportId);
+  const request = await translateRefusals(() =>
+    inTransaction(ctx.db, (client) => beginDecision(client, reportId, meaning, email)),
+  );
+  const payload = decisionText(request, key.publicKey.fingerprint, comment);
+  const bytes = Buffer.from(payload, 'utf8');
+  const signature = await signSshsig(key, NAMESPACES.reportDecision, bytes);
+  // ssh-keygen or an agent may have signed; nothing is stored that a reader would refuse.
+  if (!checkSshsig(signature, NAMESPACES.reportDecision, bytes).valid) throw invalidDecision('the new signature', 1);
+  const payloadSha256 = createHash('sha256').update(bytes).digest('hex');
+  const decisionId = request.decision_id;
+  const status = await translateRefusals(() =>
+    inTransaction(ctx.db, async (client) => {
+      const newStatus = await insertDecision(client, { payload, signature, comment });
+      const checked = await verifyDecisions(client, reportId);
+      if (!checked.valid) throw invalidDecision(checked.findings[0]?.what ?? '', checked.findings.length);
+      await recordEvent(ctx, client, {
+        type: `report.${meaning}`,
+        category: 'authorization',
+        action: 'DECIDE',
+        resourceType: 'compliance_report',
+        resourceId: reportId,
+        details: {
+          decisionId,
+          payloadSha256,
+          version: request.version,
+          reportHash: request.report_hash,
+          status: newStatus,
+        },
+      });
+      return newStatus;
+    }),
+  );
+  return { reportId, decisionId, meaning, status, payloadSha256 };
+}
+
+function signingPerson(ctx: Pick<Context, 'actor'>): { email: string; keyFile: string } {
+  const { actor } = ctx;
+  if (actor.kind !== 'person' || actor.keyFile === null) {
+    throw new AuditkeepError('USAGE', {
+      message: 'a decision is made by a person who signs',
+      hint: 'give --as EMAIL and --key FILE',
+    });
+  }
+  return { email: actor.email.toLowerCase(), keyFile: actor.keyFile };
+}
+
+/** Nobody builds on a decision that does not hold. */
+async function refuseInvalid(ctx: Pick<Context, 'db'>, reportId: string): Promise<void> {
+  const checked = await readDecisions(ctx, reportId);
+  if (!checked.valid) throw invalidDecision(checked.findings[0]?.what ?? '', checked.findings.length);
+}
+
+/** All that readers need in one snapshot. @throws REPORT_NOT_FOUND */
+export function readDecisions(ctx: Pick<Context, 'db'>, reportId: string): Promise<CheckedDecisions> {
+  return inTransaction(ctx.db, (client) => verifyDecisions(client, reportId), 'repeatable read, read only');
+}
+
+/**
+ * Checks all decisions on a report and its versions against the signed register. A row that the owner of the database
+ * forged, changed or removed makes the report invalid and is named in the findings.
+ * @throws REPORT_NOT_FOUND
+ */
+export async function verifyDecisions(client: SqlClient, reportId: string): Promise<CheckedDecisions> {
+  const root = await readReportRoot(client, reportId);
+  if (root === null) {
+    throw new AuditkeepError('REPORT_NOT_FOUND', {
+      message: `no report has the id ${reportId}`,
+      hint: 'list the reports with `auditkeep report list`',
+    });
+  }
+  const { register, installationId, findings } = await readRegister(client);
+  const checked = checkDecisions({
+    installationId,
+    versions: await readVersions(client, root),
+    stored: await readStoredDecisions(client, root),
+    signers: signersOf(register),
+  });
+  const registerFindings = findings.map(({ kind, what }) => ({
+    kind: 'register' as const,
+    decisionId: null,
+    what: `register of persons: ${kind} (${what})`,
+  }));
+  return {
+    ...checked,
+    valid: checked.valid && registerFindings.length === 0,
+    findings: [...checked.findings, ...registerFindings],
+  };
+}
+
+function signersOf(register: Register): SignerBook {
+  return {
+    signerOf(fingerprint, at) {
+      const key = register.keys.get(fingerprint);
+      if (key === undefined || !isWithin(key, at)) return null;
+      return { email: key.email, compromised: key.endReason === 'compromised' };
+    },
+    hasRole: (email, role, at) => hasRole(register, email, role, at),
+    nameOf: (email) => register.persons.get(email) ?? null,
+  };
+}
+
+function invalidDecision(what: string, count: number): AuditkeepError {
+  return new AuditkeepError('DECISION_INVALID', {
+    message: `the decisions of this report do not hold: ${what}${count > 1 ? ` (and ${count - 1} more)` : ''}`,
+    hint: 'see all findings with `auditkeep decision verify`; find out who changed the database',
+    details: { findings: count },
+  });
+}
