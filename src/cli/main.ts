@@ -3,15 +3,22 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { type Config, isDebugging, loadConfig } from '../config.ts';
 import { EXIT, type ExitCode, exitCodeOf } from '../errors.ts';
+import { anonymizeCommands } from './anonymize.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
+import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
 import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
 import { openSession } from './session.ts';
 
 /** Every command, in the order of the help. Each area exports its own list. */
-export const COMMANDS: readonly AnyCommand[] = [...dbCommands, ...migrateCommands];
+export const COMMANDS: readonly AnyCommand[] = [
+  ...dbCommands,
+  ...migrateCommands,
+  ...keyCommands,
+  ...anonymizeCommands,
+];
 
 const globalArgs = z.object({
   json: z.boolean(),

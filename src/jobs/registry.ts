@@ -1,8 +1,9 @@
 /** Every job of the product. A job is one file in this folder; add it here and `migrate` makes its queue. */
 import { AuditkeepError } from '../errors.ts';
+import { anonymizeJob } from './anonymize.ts';
 import type { AnyJob } from './job.ts';
 
-export const JOBS: readonly AnyJob[] = [];
+export const JOBS: readonly AnyJob[] = [anonymizeJob];
 
 /**
  * The job of a name.
