@@ -17,6 +17,8 @@ export interface App {
   readonly context: Context;
   /** The job queue, connected on first use. @throws SCHEMA_MISSING, DB_* */
   queue(): Promise<Queue>;
+  /** A queue for one worker, which supervises it and closes it. @throws DB_* */
+  openWorkerQueue(): Promise<Queue>;
   /** Ends every connection. The embedded server keeps running for the next command. */
   close(): Promise<void>;
 }
@@ -53,10 +55,12 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
   const log = createLogger(config);
   const keys = openKeyring({ db, clock, home: config.home, actor });
   const context = { db, reportDb, clock, log, keys, actor, progress: options.progress ?? SILENT, config };
+  const queueOptions = { url, role: ROLES.engine, log, clock };
   let queue: Promise<Queue> | null = null;
   return {
     context,
-    queue: () => (queue ??= openQueue({ url, role: ROLES.engine, log })),
+    queue: () => (queue ??= openQueue(queueOptions)),
+    openWorkerQueue: () => openQueue(queueOptions, true),
     async close() {
       const opened = await queue?.catch(() => null);
       await opened?.close();

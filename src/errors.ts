@@ -48,6 +48,7 @@ export const ERROR_CODES = {
   DB_EXTENSION: { exit: EXIT.unavailable, meaning: 'the server lacks a PostgreSQL extension' },
   DB_LOCKED: { exit: EXIT.unavailable, meaning: 'a lock could not be had within its time limit' },
   DB_PRIVILEGE: { exit: EXIT.usage, meaning: 'the database login lacks a privilege it needs' },
+  DB_ROWS_HIDDEN: { exit: EXIT.usage, meaning: 'row-level security hides rows from the role that must see them all' },
   DB_UNREACHABLE: { exit: EXIT.unavailable, meaning: 'the database cannot be reached' },
   DB_VERSION: { exit: EXIT.usage, meaning: 'the PostgreSQL version is not supported' },
   DECISION_COMMENT: { exit: EXIT.usage, meaning: 'a rejection needs a comment' },
@@ -65,6 +66,7 @@ export const ERROR_CODES = {
   INPUT_INVALID: { exit: EXIT.usage, meaning: 'an argument or input value is malformed' },
   INTERNAL: { exit: EXIT.bug, meaning: 'an unexpected failure: a bug of auditkeep' },
   JOB_FAILED: { exit: EXIT.bug, meaning: 'a job failed for the last time' },
+  JOB_TIMEOUT: { exit: EXIT.unavailable, meaning: 'a job did not end in time: no worker runs, or it takes longer' },
   JOB_UNKNOWN: { exit: EXIT.usage, meaning: 'no queued, running or dead job has this id' },
   JSON_NOT_CANONICAL: { exit: EXIT.usage, meaning: 'a value has no RFC 8785 canonical form' },
   KEY_DESTROYED: {

@@ -15,6 +15,8 @@ export interface Session {
   context(): Promise<Context>;
   /** The job queue of the same database. @throws SCHEMA_MISSING and the DB_* codes */
   queue(): Promise<Queue>;
+  /** A queue for a worker that this command runs; the worker closes it. */
+  openWorkerQueue(): Promise<Queue>;
   /** The login of DATABASE_URL itself (the embedded superuser), for `migrate` and `db`. */
   adminDatabase(): Promise<Database>;
   /** A line of words to stderr, unless `--quiet`. */

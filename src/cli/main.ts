@@ -11,6 +11,7 @@ import { migrateCommands } from './migrate.ts';
 import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
 import { openSession } from './session.ts';
+import { workerCommands } from './worker.ts';
 
 /** Every command, in the order of the help. Each area exports its own list. */
 export const COMMANDS: readonly AnyCommand[] = [
@@ -18,6 +19,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...migrateCommands,
   ...keyCommands,
   ...anonymizeCommands,
+  ...workerCommands,
 ];
 
 const globalArgs = z.object({

@@ -28,6 +28,7 @@ export function openSession(
     json: options.json,
     context: async () => (await theApp()).context,
     queue: async () => (await theApp()).queue(),
+    openWorkerQueue: async () => (await theApp()).openWorkerQueue(),
     adminDatabase: () => (admin ??= openAdminDatabase(config)),
     say(line) {
       if (!options.quiet) streams.stderr.write(`${line}\n`);

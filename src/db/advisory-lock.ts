@@ -20,6 +20,8 @@ const LOCK_IDS = {
   signer: 4,
   /** Held by the one anonymization run. */
   anonymize: 5,
+  /** Held by the worker that looks for due jobs. */
+  scheduler: 6,
 } as const;
 
 export type LockName = keyof typeof LOCK_IDS;
@@ -45,6 +47,11 @@ export async function tryLockSession(client: SqlClient, name: LockName, mode: Lo
 export async function unlockSession(client: SqlClient, name: LockName, mode: LockMode): Promise<void> {
   const fn = mode === 'shared' ? 'pg_advisory_unlock_shared' : 'pg_advisory_unlock';
   await execute(client, `select pg_catalog.${fn}($1, $2)`, [LOCK_CLASS, LOCK_IDS[name]]);
+}
+
+/** Waits for a lock that the end of the transaction gives back. */
+export async function lockTransaction(client: SqlClient, name: LockName): Promise<void> {
+  await execute(client, 'select pg_catalog.pg_advisory_xact_lock($1, $2)', [LOCK_CLASS, LOCK_IDS[name]]);
 }
 
 /** Runs fn while the connection holds the lock, waiting for it first. */

@@ -57,6 +57,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   // An idle connection that the server closes raises 'error' on the pool; unheard, it would end the process. The next
   // checkout makes a new connection and reports its own failure.
   pool.on('error', () => undefined);
+  // The same for a connection that is checked out but idle: its next query fails and tells.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return {
     async withClient(fn) {
       const client = await pool.connect().catch((error: unknown) => {

@@ -1,12 +1,12 @@
-/** Makes the queue's schema and queues as the owner, so that the worker needs no DDL. */
+/** Makes the queue's schema, queues and default schedules as the owner, so that the worker needs no DDL. */
 import { PgBoss } from 'pg-boss';
 import type { SqlClient } from '../db/database.ts';
 import { execute } from '../db/query.ts';
 import type { AnyJob } from './job.ts';
+import { QUEUE_SCHEMA } from './queue.ts';
 import { JOBS } from './registry.ts';
+import { installSchedule } from './store.ts';
 
-/** Where pg-boss keeps its tables; made by the installing login (schema/roles.sql). */
-export const QUEUE_SCHEMA = 'pgboss';
 /** Where a job goes when it failed for the last time. */
 export const DEAD_QUEUE = 'dead-letter';
 
@@ -39,6 +39,7 @@ export async function installQueues(client: SqlClient, jobs: readonly AnyJob[] =
     await boss.stop({ graceful: false });
   }
   await grantToEngine(client);
+  await installSchedules(client, jobs);
 }
 
 async function makeQueues(boss: PgBoss, jobs: readonly AnyJob[]): Promise<void> {
@@ -58,6 +59,12 @@ async function makeQueues(boss: PgBoss, jobs: readonly AnyJob[]): Promise<void> 
     await boss.createQueue(job.name, { ...options, policy: job.policy });
     // A queue of an older release keeps its jobs and gets the new limits.
     await boss.updateQueue(job.name, options);
+  }
+}
+
+async function installSchedules(client: SqlClient, jobs: readonly AnyJob[]): Promise<void> {
+  for (const { name, schedule } of jobs) {
+    if (schedule !== null) await installSchedule(client, { job: name, ...schedule });
   }
 }
 

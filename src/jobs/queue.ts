@@ -2,8 +2,19 @@
 
 import { PgBoss } from 'pg-boss';
 import type { Logger } from 'pino';
-import { translateDatabaseError } from '../db/errors.ts';
-import { QUEUE_SCHEMA } from './install.ts';
+import type { SqlClient } from '../db/database.ts';
+import { sqlStateOf, translateDatabaseError } from '../db/errors.ts';
+import type { Clock } from '../time/clock.ts';
+import type { AnyJob } from './job.ts';
+
+/** Where pg-boss keeps its tables; made by the installing login (schema/roles.sql). */
+export const QUEUE_SCHEMA = 'pgboss';
+
+/** What a queued job carries: its input and, for a scheduled run, the instant at which it was due (ISO 8601). */
+export interface JobData {
+  readonly input: object;
+  readonly dueAt: string | null;
+}
 
 export interface Queue {
   readonly boss: PgBoss;
@@ -15,31 +26,39 @@ export interface QueueOptions {
   /** The role that the connections take on. */
   readonly role: string;
   readonly log: Logger;
-  /** True in a worker: expires, retries and removes jobs. */
-  readonly supervise?: boolean;
+  readonly clock: Clock;
 }
 
+/** How soon a killed worker is noticed after its heartbeat ran out, and how often limits are enforced. */
+const SUPERVISE_SECONDS = 15;
+const CONNECTIONS = 4;
+const ERROR_LOG_PAUSE_MS = 10_000;
+
 /**
- * Connects to the queue.
+ * Connects to the queue. A worker's queue supervises: it expires, retries and removes jobs.
  * @throws DB_* when the database cannot be reached or entered
  */
-export async function openQueue(options: QueueOptions): Promise<Queue> {
+export async function openQueue(options: QueueOptions, supervise = false): Promise<Queue> {
   const boss = new PgBoss({
     connectionString: options.url,
     options: `-c role=${options.role} -c search_path=pg_catalog,pg_temp -c timezone=UTC`,
     application_name: 'auditkeep-queue',
-    max: 4,
+    max: CONNECTIONS,
     schema: QUEUE_SCHEMA,
     migrate: false,
     createSchema: false,
     schedule: false,
-    supervise: options.supervise ?? false,
+    supervise,
+    registerInstance: supervise,
+    superviseIntervalSeconds: SUPERVISE_SECONDS,
+    monitorIntervalSeconds: SUPERVISE_SECONDS,
     // What these do at run time is DDL, which the engine may not.
     persistQueueStats: false,
     reindex: false,
+    openTelemetry: { enabled: false },
   });
   // Unheard, an 'error' event of a lost connection would end the process; the next poll tries again by itself.
-  boss.on('error', (error) => options.log.warn({ event: 'queue-error', message: error.message }));
+  boss.on('error', logSometimes(options));
   boss.on('warning', (warning) => options.log.warn({ event: 'queue-warning', message: warning.message }));
   try {
     await boss.start();
@@ -47,5 +66,28 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     await boss.stop({ graceful: false }).catch(() => null);
     throw translateDatabaseError(error);
   }
-  return { boss, close: () => boss.stop({ graceful: true, timeout: 5_000 }) };
+  return { boss, close: () => boss.stop({ graceful: false }) };
+}
+
+/** While the database is away every poll of every queue fails; one line in ten seconds says so. */
+function logSometimes({ log, clock }: QueueOptions): (error: Error) => void {
+  let silentUntil = 0;
+  return (error) => {
+    const now = clock.now();
+    if (now < silentUntil) return;
+    silentUntil = now + ERROR_LOG_PAUSE_MS;
+    log.warn({ event: 'queue-error', name: error.name, state: sqlStateOf(error) });
+  };
+}
+
+/**
+ * Puts a job into its queue and gives its id; null when the job is exclusive and one is already queued or running.
+ * With `client` the job exists only if the caller's transaction commits.
+ */
+export function enqueueJob(queue: Queue, job: AnyJob, data: JobData, client?: SqlClient): Promise<string | null> {
+  const onClient =
+    client === undefined
+      ? {}
+      : { db: { executeSql: (text: string, values?: unknown[]) => client.query(text, values) } };
+  return queue.boss.send(job.name, data, onClient);
 }

@@ -1,0 +1,136 @@
+/**
+ * Folder and files of the embedded PostgreSQL. Everything lies in `<home>/pg`: `data`, `password` (0600) and
+ * `server.log`. PostgreSQL refuses to run as root, so as root its files belong to nobody and so does the server.
+ */
+import { chmod, chown, mkdir, readdir, readFile, realpath, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { AuditkeepError } from '../errors.ts';
+
+const NOBODY = 65534;
+
+export interface EmbeddedPaths {
+  readonly home: string;
+  readonly root: string;
+  readonly data: string;
+  readonly password: string;
+  readonly log: string;
+}
+
+/** Who the server runs as: null for ourselves. */
+export type ServerIdentity = { readonly uid: number; readonly gid: number } | null;
+
+export function embeddedPaths(home: string): EmbeddedPaths {
+  const root = join(home, 'pg');
+  return { home, root, data: join(root, 'data'), password: join(root, 'password'), log: join(root, 'server.log') };
+}
+
+export function serverIdentity(): ServerIdentity {
+  return process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : null;
+}
+
+/**
+ * Makes the home folder, private to us; as root others may pass through it (not list it), or the server could not reach
+ * its own folder.
+ * @throws EMBEDDED_FOLDER
+ */
+export async function prepareHome(home: string, identity: ServerIdentity, programs: string): Promise<void> {
+  try {
+    await mkdir(home, { recursive: true, mode: identity === null ? 0o700 : 0o711 });
+    if (identity === null) return;
+    const { mode } = await stat(home);
+    if ((mode & 0o001) === 0) await chmod(home, (mode & 0o777) | 0o011);
+  } catch (cause) {
+    throw folderError(`the folder ${home} cannot be made: ${reasonOf(cause)}`, cause);
+  }
+  await requirePassage(await realpath(home), identity);
+  await requirePassage(await realpath(programs), identity);
+}
+
+async function requirePassage(folder: string, identity: { readonly uid: number; readonly gid: number }): Promise<void> {
+  for (let at = folder; ; at = dirname(at)) {
+    const { mode, uid, gid } = await stat(at);
+    const bit = uid === identity.uid ? 0o100 : gid === identity.gid ? 0o010 : 0o001;
+    if ((mode & bit) === 0) {
+      throw new AuditkeepError('EMBEDDED_FOLDER', {
+        message: `as root the embedded PostgreSQL runs as nobody, who may not enter ${at}`,
+        hint: `run as an ordinary user, set DATABASE_URL, or chmod o+x ${at}`,
+        details: { folder: at },
+      });
+    }
+    if (at === dirname(at)) return;
+  }
+}
+
+/** Makes a folder that belongs to the server. @throws EMBEDDED_FOLDER */
+export async function makeServerFolder(folder: string, identity: ServerIdentity): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+    await giveToServer(folder, identity);
+  } catch (cause) {
+    throw folderError(`the folder ${folder} cannot be made: ${reasonOf(cause)}`, cause);
+  }
+}
+
+export async function giveToServer(path: string, identity: ServerIdentity): Promise<void> {
+  if (identity !== null) await chown(path, identity.uid, identity.gid);
+}
+
+/** Removes half-made clusters (`pg.new-<pid>-...`) whose makers are gone. */
+export async function removeAbandoned(home: string): Promise<void> {
+  for (const name of await readdir(home)) {
+    const maker = /^pg\.new-(\d+)-/.exec(name)?.[1];
+    if (maker !== undefined && !isAlive(Number(maker))) await rm(join(home, name), { recursive: true, force: true });
+  }
+}
+
+/** What a running or killed server left in postmaster.pid; null when there is none. */
+export async function readLockFile(paths: EmbeddedPaths): Promise<{ pid: number; port: number } | null> {
+  const text = await readOptional(join(paths.data, 'postmaster.pid'));
+  const [pid, , , port] = (text ?? '').split('\n').map(Number);
+  return pid !== undefined && pid > 0 ? { pid, port: port ?? 0 } : null;
+}
+
+/** The port of the last start; null before the first. */
+export async function readLastPort(paths: EmbeddedPaths): Promise<number | null> {
+  const text = await readOptional(join(paths.data, 'postmaster.opts'));
+  const port = /"-p" "(\d+)"/.exec(text ?? '')?.[1];
+  return port === undefined ? null : Number(port);
+}
+
+export async function readOptional(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
+    throw folderError(`${path} cannot be read: ${reasonOf(error)}`, error);
+  }
+}
+
+/** True while the process is a PostgreSQL server; after a restart its number may be somebody else's. */
+export async function isServerProcess(pid: number): Promise<boolean> {
+  if (!isAlive(pid)) return false;
+  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => null);
+  return name === null || name.trim() === 'postgres';
+}
+
+/** True while some process has this number. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+export function folderError(message: string, cause: unknown): AuditkeepError {
+  return new AuditkeepError('EMBEDDED_FOLDER', {
+    message,
+    hint: 'choose a folder you can write to with AUDITKEEP_HOME, free some space, or set DATABASE_URL',
+    cause,
+  });
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}

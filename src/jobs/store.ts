@@ -1,0 +1,224 @@
+/** Queries of runs, schedules and queued jobs. */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { execute, queryOne, queryRows } from '../db/query.ts';
+import { isoOf, type UtcInstant } from '../time/clock.ts';
+
+export type RunOutcome = 'done' | 'findings' | 'failed' | 'stopped' | 'lost';
+
+const runShape = z.object({
+  id: z.string(),
+  job: z.string(),
+  queueJobId: z.string(),
+  attempt: z.number(),
+  dueAt: z.string().nullable(),
+  startedAt: z.string(),
+  finishedAt: z.string().nullable(),
+  outcome: z.enum(['done', 'findings', 'failed', 'stopped', 'lost']).nullable(),
+  summary: z.string().nullable(),
+  counts: z.record(z.string(), z.number()),
+  errorCode: z.string().nullable(),
+});
+
+/** One attempt of a job; times are PostgreSQL's text in UTC. */
+export type Run = z.infer<typeof runShape>;
+
+const RUN_COLUMNS = `id::text, job, queue_job_id::text as "queueJobId", attempt, due_at as "dueAt",
+  started_at as "startedAt", finished_at as "finishedAt", outcome, summary, counts, error_code as "errorCode"`;
+
+export interface RunStart {
+  readonly job: string;
+  readonly queueJobId: string;
+  readonly attempt: number;
+  readonly dueAt: string | null;
+  readonly startedAt: UtcInstant;
+}
+
+/** Records that an attempt starts and gives its id; earlier attempts that never ended become `lost`. */
+export async function startRun(client: SqlClient, start: RunStart): Promise<string> {
+  const row = await queryOne(
+    client,
+    z.object({ id: z.string() }),
+    'select ops.start_run($1::text, $2::uuid, $3::int, $4::timestamptz, $5::timestamptz)::text as id',
+    [start.job, start.queueJobId, start.attempt, start.dueAt, isoOf(start.startedAt)],
+  );
+  return row.id;
+}
+
+export interface RunEnd {
+  readonly finishedAt: UtcInstant;
+  readonly outcome: RunOutcome;
+  readonly summary: string;
+  readonly counts: Readonly<Record<string, number>>;
+  readonly errorCode: string | null;
+}
+
+/** Records how an attempt ended; false when it had been given up as lost. */
+export async function finishRun(client: SqlClient, id: string, end: RunEnd): Promise<boolean> {
+  const row = await queryOne(
+    client,
+    z.object({ ended: z.boolean() }),
+    'select ops.finish_run($1::uuid, $2::timestamptz, $3::text, $4::text, $5::jsonb, $6::text) as ended',
+    [id, isoOf(end.finishedAt), end.outcome, end.summary, JSON.stringify(end.counts), end.errorCode],
+  );
+  return row.ended;
+}
+
+/** The newest runs, newest first; all jobs, or one. */
+export function listRuns(client: SqlClient, filter: { job: string | null; limit: number }): Promise<Run[]> {
+  return queryRows(
+    client,
+    runShape,
+    `select ${RUN_COLUMNS} from ops.run where ($1::text is null or job = $1::text)
+      order by started_at desc, id limit $2::int`,
+    [filter.job, filter.limit],
+  );
+}
+
+/** The attempts of one queued job, first attempt first. */
+export function listAttempts(client: SqlClient, queueJobId: string): Promise<Run[]> {
+  return queryRows(
+    client,
+    runShape,
+    `select ${RUN_COLUMNS} from ops.run where queue_job_id = $1::uuid order by attempt`,
+    [queueJobId],
+  );
+}
+
+const scheduleShape = z.object({
+  job: z.string(),
+  version: z.number(),
+  cron: z.string(),
+  timeZone: z.string(),
+  paused: z.boolean(),
+  changedAt: z.string(),
+  changedBy: z.string(),
+  reason: z.string(),
+});
+
+/** A job's schedule as it counts now. */
+export type StoredSchedule = z.infer<typeof scheduleShape>;
+
+export function listStoredSchedules(client: SqlClient): Promise<StoredSchedule[]> {
+  return queryRows(
+    client,
+    scheduleShape,
+    `select job, version, cron, time_zone as "timeZone", paused, changed_at as "changedAt", changed_by as "changedBy",
+            reason from ops.schedule order by job`,
+  );
+}
+
+export interface ScheduleChange {
+  readonly job: string;
+  readonly cron: string;
+  readonly timeZone: string;
+  readonly paused: boolean;
+  readonly changedBy: string;
+  readonly reason: string;
+}
+
+/** Adds a version of a schedule and gives its number. */
+export async function changeSchedule(client: SqlClient, change: ScheduleChange, now: UtcInstant): Promise<number> {
+  const row = await queryOne(
+    client,
+    z.object({ version: z.number() }),
+    'select ops.change_schedule($1::text, $2::text, $3::text, $4::boolean, $5::timestamptz, $6::text, $7::text) as version',
+    [change.job, change.cron, change.timeZone, change.paused, isoOf(now), change.changedBy, change.reason],
+  );
+  return row.version;
+}
+
+/** Gives a schedule of this release to every job that has none; an operator's own stays. */
+export async function installSchedule(
+  client: SqlClient,
+  schedule: { job: string; cron: string; timeZone: string },
+): Promise<void> {
+  await execute(
+    client,
+    `select ops.change_schedule($1::text, $2::text, $3::text, false, pg_catalog.now(), 'auditkeep', 'default of the release')
+      where not exists (
+        select from ops.schedule s
+         where s.job = $1::text
+           and (s.changed_by <> 'auditkeep' or (s.cron = $2::text and s.time_zone = $3::text)))`,
+    [schedule.job, schedule.cron, schedule.timeZone],
+  );
+}
+
+/**
+ * Whether the run that was due at an instant is taken care of: it waits or runs in the queue, or it ended (with
+ * `succeeded` only a success counts).
+ */
+export async function isTakenCareOf(
+  client: SqlClient,
+  due: { job: string; dueAt: UtcInstant; succeeded: boolean },
+): Promise<boolean> {
+  const row = await queryOne(
+    client,
+    z.object({ taken: z.boolean() }),
+    `select exists (select from ops.run
+                     where job = $1::text and due_at >= $2::timestamptz and finished_at is not null
+                       and (outcome in ('done', 'findings') or (outcome = 'failed' and not $3::boolean)))
+         or exists (select from pgboss.job
+                     where name = $1::text and state < 'completed'
+                       and (data ->> 'dueAt')::timestamptz >= $2::timestamptz) as taken`,
+    [due.job, isoOf(due.dueAt), due.succeeded],
+  );
+  return row.taken;
+}
+
+const queuedShape = z.object({
+  id: z.string(),
+  job: z.string(),
+  state: z.enum(['created', 'retry', 'active', 'completed', 'cancelled', 'failed']),
+  retryCount: z.number(),
+  retryLimit: z.number(),
+  startAfter: z.string(),
+  createdAt: z.string(),
+  startedAt: z.string().nullable(),
+  completedAt: z.string().nullable(),
+  dueAt: z.string().nullable(),
+  sourceJob: z.string().nullable(),
+  errorCode: z.string().nullable(),
+  message: z.string().nullable(),
+});
+
+/** A job in the queue. For one in the dead-letter queue `sourceJob` says which job it was. */
+export type QueuedJob = z.infer<typeof queuedShape>;
+
+const QUEUED_COLUMNS = `id::text, name as job, state::text, retry_count as "retryCount", retry_limit as "retryLimit",
+  start_after as "startAfter", created_on as "createdAt", started_on as "startedAt", completed_on as "completedAt",
+  data ->> 'dueAt' as "dueAt", source_name as "sourceJob",
+  coalesce(source_output, output) ->> 'code' as "errorCode", coalesce(source_output, output) ->> 'message' as message`;
+
+/** Jobs in the queues, newest first. */
+export function listQueued(
+  client: SqlClient,
+  filter: { names: readonly string[]; states: readonly string[]; limit: number },
+): Promise<QueuedJob[]> {
+  return queryRows(
+    client,
+    queuedShape,
+    `select ${QUEUED_COLUMNS} from pgboss.job
+      where name = any ($1::text[]) and state::text = any ($2::text[])
+      order by created_on desc, id limit $3::int`,
+    [filter.names, filter.states, filter.limit],
+  );
+}
+
+/** The queued, running, ended or dead job of an id, wherever it is; several if it was moved meanwhile. */
+export function findQueued(client: SqlClient, id: string): Promise<QueuedJob[]> {
+  return queryRows(client, queuedShape, `select ${QUEUED_COLUMNS} from pgboss.job where id = $1::uuid`, [id]);
+}
+
+/** How many jobs of these names wait now or run. */
+export async function countOpen(client: SqlClient, names: readonly string[]): Promise<number> {
+  const row = await queryOne(
+    client,
+    z.object({ open: z.number() }),
+    `select count(*)::int as open from pgboss.job
+      where name = any ($1::text[])
+        and (state = 'active' or (state < 'active' and start_after <= pg_catalog.now()))`,
+    [names],
+  );
+  return row.open;
+}

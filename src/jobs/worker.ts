@@ -1,0 +1,94 @@
+/**
+ * A worker: fetches jobs of its queues, runs them one at a time a queue, and puts due ones into the queues. Any number
+ * of workers on any number of machines share the work.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Context } from '../context.ts';
+import { AuditkeepError } from '../errors.ts';
+import { type Delivery, runAttempt, type Settlement } from './attempt.ts';
+import type { AnyJob } from './job.ts';
+import type { Queue } from './queue.ts';
+import { enqueueDue } from './schedule.ts';
+import type { RunOutcome } from './store.ts';
+
+const POLL_SECONDS = 1;
+const LOOK_FOR_DUE_MS = 15_000;
+const LOOK_AGAIN_MAX_MS = 60_000;
+/** How long running jobs may go on after stop(), and how long they then have to reach a safe point. */
+const GRACE_MS = 20_000;
+const SAFE_POINT_MS = 5_000;
+
+export interface Worker {
+  /** Settlements so far, for the exit code of `worker --once`. */
+  readonly settled: readonly { readonly job: string; readonly outcome: RunOutcome }[];
+  /** Fetches no more, lets running jobs end (asking them to stop after the grace period), then resolves. */
+  stop(): Promise<void>;
+}
+
+export interface WorkerOptions {
+  readonly jobs: readonly AnyJob[];
+  /** True: also enqueues what is due by schedule. */
+  readonly schedules: boolean;
+  readonly graceMs?: number;
+}
+
+/** Starts a worker on a supervising queue. It ends with stop(), which also closes the queue. */
+export async function startWorker(ctx: Context, queue: Queue, options: WorkerOptions): Promise<Worker> {
+  const stopping = new AbortController();
+  const unsafe = new AbortController();
+  const settled: { job: string; outcome: RunOutcome }[] = [];
+  for (const job of options.jobs) {
+    await queue.boss.work<unknown, unknown, { pollingIntervalSeconds: number; perJobResults: true }>(
+      job.name,
+      { pollingIntervalSeconds: POLL_SECONDS, perJobResults: true },
+      async (deliveries) => {
+        const results = await runDeliveries(ctx, job, deliveries, unsafe.signal);
+        settled.push(...results.map(({ output }) => ({ job: job.name, outcome: output.outcome })));
+        return results;
+      },
+    );
+  }
+  const looking = options.schedules ? lookForDue(ctx, queue, options.jobs, stopping.signal) : Promise.resolve();
+  return {
+    settled,
+    async stop() {
+      stopping.abort();
+      await looking;
+      const graceMs = options.graceMs ?? GRACE_MS;
+      const graceEnds = setTimeout(() => unsafe.abort(), graceMs);
+      await queue.boss.stop({ graceful: true, timeout: graceMs + SAFE_POINT_MS });
+      clearTimeout(graceEnds);
+    },
+  };
+}
+
+async function runDeliveries(
+  ctx: Context,
+  job: AnyJob,
+  deliveries: readonly Delivery[],
+  unsafe: AbortSignal,
+): Promise<Settlement[]> {
+  const results: Settlement[] = [];
+  for (const delivery of deliveries) {
+    const signal = AbortSignal.any([delivery.signal, unsafe]);
+    results.push(await runAttempt(ctx, job, { ...delivery, signal }));
+  }
+  return results;
+}
+
+/** Looks again and again; while the database is lost it waits longer each time. */
+async function lookForDue(ctx: Context, queue: Queue, jobs: readonly AnyJob[], stop: AbortSignal): Promise<void> {
+  let pauseMs = LOOK_FOR_DUE_MS;
+  while (!stop.aborted) {
+    try {
+      const names = await enqueueDue(ctx, queue, jobs, { retryFailed: false });
+      if (names.length > 0) ctx.log.info({ event: 'jobs-due', names });
+      pauseMs = LOOK_FOR_DUE_MS;
+    } catch (error) {
+      if (!(error instanceof AuditkeepError)) throw error;
+      pauseMs = Math.min(pauseMs * 2, LOOK_AGAIN_MAX_MS);
+      ctx.log.warn({ event: 'due-lookup-failed', code: error.code, retryInMs: pauseMs });
+    }
+    await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined);
+  }
+}
