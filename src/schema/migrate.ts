@@ -99,6 +99,7 @@ async function applyFiles(client: SqlClient, wanted: readonly string[]): Promise
   } catch (error) {
     const translated = translateDatabaseError(error);
     if (translated instanceof AuditkeepError) throw translated;
+    await execute(client, 'rollback'); // the failed file's transaction is still open
     const applied = await appliedMigrations(client);
     const failed = wanted.find((name) => !applied.includes(name)) ?? 'the last one';
     throw new AuditkeepError('SCHEMA_MIGRATION', {

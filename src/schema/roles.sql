@@ -43,14 +43,14 @@ begin
     end if;
 
     -- The installing login takes on the owner and the view owner to migrate, the engine and report roles to work.
-    -- Since 16 the creator of a role administers it without being able to SET ROLE to it.
+    -- Since 16 the creator of a role administers it but neither inherits its rights nor may SET ROLE to it.
     if wanted.taken_on and administers and not me.rolsuper then
       if not modern then
         if not pg_catalog.pg_has_role(current_user, wanted.name, 'member') then
           execute format('grant %I to %I', wanted.name, current_user);
         end if;
       elsif not pg_catalog.pg_has_role(current_user, wanted.name, 'set') then
-        execute format('grant %I to %I with inherit false, set true', wanted.name, current_user);
+        execute format('grant %I to %I with inherit true, set true', wanted.name, current_user);
       end if;
     end if;
 

@@ -1,0 +1,149 @@
+/** Installing with few rights, on a server of its own because roles belong to the cluster. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { type Database, openDatabase } from '../../src/db/database.ts';
+import { execute, queryOne } from '../../src/db/query.ts';
+import { installQueues } from '../../src/jobs/install.ts';
+import { findDrift } from '../../src/schema/drift.ts';
+import { listMigrations, migrate } from '../../src/schema/migrate.ts';
+import { checkVisibility } from '../../src/schema/visibility.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+let server: TestServer;
+let postgres: Database;
+const opened: Database[] = [];
+
+beforeAll(async () => {
+  server = await startTestServer();
+  postgres = open('postgres');
+});
+
+afterAll(async () => {
+  await Promise.all(opened.map((db) => db.end()));
+  await server.stop();
+});
+
+function open(database: string, login = 'postgres', role?: string): Database {
+  const url = new URL(server.url(database));
+  url.username = login;
+  const db = openDatabase({ url: url.href, applicationName: 'test', ...(role !== undefined && { role }) });
+  opened.push(db);
+  return db;
+}
+
+const run = (db: Database, statement: string) => db.withClient((client) => execute(client, statement));
+
+/** How many of our roles and schemas there are. */
+function traces(db: Database): Promise<{ roles: bigint; schemas: bigint }> {
+  return db.withClient((client) =>
+    queryOne(
+      client,
+      z.object({ roles: z.bigint(), schemas: z.bigint() }),
+      `select (select count(*) from pg_roles where rolname like 'auditkeep%' or rolname like 'app\\_%') as roles,
+              (select count(*) from pg_namespace where nspname in ('audit', 'ops', 'security_internal')) as schemas`,
+    ),
+  );
+}
+
+const modern = () =>
+  postgres.withClient(async (client) => {
+    const row = await queryOne(
+      client,
+      z.object({ modern: z.boolean() }),
+      `select current_setting('server_version_num')::int >= 160000 as modern`,
+    );
+    return row.modern;
+  });
+
+// The order matters: the first tests need a cluster that has none of our roles.
+
+test('a login without any right is told every statement that gives them, and nothing is changed', async () => {
+  await run(postgres, 'create role "no rights" login');
+  await run(postgres, 'create database bare');
+  const db = open('bare', 'no rights');
+  await expect(migrate(db)).rejects.toMatchObject({
+    code: 'DB_PRIVILEGE',
+    details: { missing: ['ALTER ROLE "no rights" CREATEROLE', 'GRANT CREATE ON DATABASE "bare" TO "no rights"'] },
+    hint: expect.stringContaining('GRANT CREATE ON DATABASE "bare" TO "no rights"'),
+  });
+  expect(await traces(open('bare'))).toEqual({ roles: 0n, schemas: 0n });
+});
+
+test('two databases of a new cluster may be migrated at once', async () => {
+  await run(postgres, 'create role installer login createrole createdb');
+  const installer = open('postgres', 'installer');
+  await run(installer, 'create database first');
+  await run(installer, 'create database second');
+  const all = await listMigrations();
+  const applied = await Promise.all([migrate(open('first', 'installer')), migrate(open('second', 'installer'))]);
+  expect(applied).toEqual([all, all]);
+});
+
+test('a login with CREATEROLE that owns its database installs everything, and no more is there than designed', async () => {
+  const db = open('first', 'installer');
+  expect(await migrate(db, { afterAsOwner: installQueues })).toEqual([]);
+  expect(await db.withClient(findDrift)).toEqual([]);
+});
+
+test('without BYPASSRLS the stand-in policies let the engine see every row, and the canary proves it', async () => {
+  const bypass = await postgres.withClient((client) =>
+    queryOne(
+      client,
+      z.object({ n: z.bigint() }),
+      `select count(*) as n from pg_roles where rolname like 'auditkeep%' and rolbypassrls`,
+    ),
+  );
+  expect(bypass.n).toBe(0n);
+  const engine = open('first', 'installer', 'auditkeep_engine');
+  await engine.withClient(checkVisibility);
+  const admin = open('first');
+  await run(admin, 'alter policy auditkeep_access on security_internal.user_roles to auditkeep_owner');
+  await expect(engine.withClient(checkVisibility)).rejects.toMatchObject({
+    code: 'DB_ROWS_HIDDEN',
+    details: { hidden: ['security_internal.user_roles'] },
+  });
+  await run(admin, 'drop policy auditkeep_access on security_internal.user_roles');
+  await expect(engine.withClient(checkVisibility)).rejects.toMatchObject({ code: 'DB_ROWS_HIDDEN' });
+  const left = await admin.withClient((client) =>
+    queryOne(client, z.object({ n: z.bigint() }), 'select count(*) as n from security_confidential.users'),
+  );
+  expect(left.n).toBe(0n);
+});
+
+test('a login that a DBA made a member of the owner needs no CREATEROLE', async () => {
+  await run(postgres, 'create role prepared login');
+  await run(postgres, 'grant auditkeep_owner, auditkeep_view to prepared');
+  await run(postgres, 'create database third owner prepared');
+  expect(await migrate(open('third', 'prepared'))).toEqual(await listMigrations());
+});
+
+test('CREATEROLE alone does not reach roles that somebody else made, from PostgreSQL 16 on', async () => {
+  await run(postgres, 'create role stranger login createrole');
+  await run(postgres, 'create database fourth owner stranger');
+  const attempt = migrate(open('fourth', 'stranger'));
+  if (!(await modern())) {
+    expect(await attempt).toEqual(await listMigrations());
+    return;
+  }
+  await expect(attempt).rejects.toMatchObject({
+    code: 'DB_PRIVILEGE',
+    details: { missing: ['GRANT "auditkeep_owner", "auditkeep_view" TO "stranger"'] },
+  });
+  expect((await traces(open('fourth'))).schemas).toBe(0n);
+});
+
+test('a schema of ours that belongs to somebody else is named', async () => {
+  await run(postgres, 'create database fifth');
+  await run(open('fifth'), 'create schema audit');
+  await expect(migrate(open('fifth'))).rejects.toMatchObject({
+    code: 'DB_PRIVILEGE',
+    details: { missing: ['ALTER SCHEMA "audit" OWNER TO "auditkeep_owner"'] },
+  });
+  expect((await traces(open('fifth'))).schemas).toBe(1n);
+});
+
+test('a database that is not UTF8 is refused and left alone', async () => {
+  await run(postgres, `create database latin encoding 'LATIN1' template template0`);
+  await expect(migrate(open('latin'))).rejects.toMatchObject({ code: 'DB_ENCODING' });
+  expect((await traces(open('latin'))).schemas).toBe(0n);
+});
