@@ -2,6 +2,20 @@
 -- drops cloned ones): refuse changes, divert late rows, store a missing retention category as permanent.
 -- Breaks nothing: functions only.
 
+-- Each change of a security event's investigation is itself an event: which columns, by which login, never the values.
+create function audit.record_investigation(p_event_id uuid, p_old jsonb, p_new jsonb) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into audit.audit_log (event_type, event_category, event_action, resource_type, resource_id, service_name, additional_data)
+  values ('security_event.investigated', 'security', 'UPDATE', 'security_events_log', p_event_id::text, 'auditkeep',
+    jsonb_build_object('login', session_user::text, 'columns', (
+      select coalesce(jsonb_agg(n.key order by n.key), '[]'::jsonb)
+        from jsonb_each(p_new) n where n.value is distinct from p_old -> n.key)));
+end
+$$;
+
 -- Argument 0 names the family. The one UPDATE of an event that passes is judged by what it changes, not by who asks:
 -- one whole group and its salt become NULL, nothing else differs, and an erasure record says so. Rows are compared as
 -- text: jsonb equality would let 1.0 become 1.00 and break the event's leaf.
@@ -42,6 +56,7 @@ begin
         where u.schema_name = tg_table_schema and u.relation_name = tg_table_name and u.state = 'hot'
         for share;
       if found then
+        perform audit.record_investigation(old.id, to_jsonb(old), to_jsonb(new));
         return new;
       end if;
     end if;

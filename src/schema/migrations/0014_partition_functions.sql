@@ -1,8 +1,8 @@
 -- What the engine may do to partitions: make one, seal one, move one to the archive. Every check is inside, so that raw
 -- SQL as the engine cannot skip one. Breaks nothing: functions only.
 
--- Makes the partition [from, to); true when it was made, false when it exists. Grows the branch at its upper end, or
--- takes the place of a tombstone where no unit ever was. Takes SHARE UPDATE EXCLUSIVE on the branch (writers and
+-- Makes the partition [from, to); true when it was made, false when it exists. Grows the branch at its upper end (a
+-- stretch of the past that is left out becomes a tombstone), or takes the place of a tombstone where no unit ever was. Takes SHARE UPDATE EXCLUSIVE on the branch (writers and
 -- readers go on); only a tombstone that gives way needs ACCESS EXCLUSIVE for a moment.
 create function retention.create_partition(p_table text, p_from timestamptz, p_to timestamptz, p_category text default '')
 returns boolean
@@ -37,7 +37,9 @@ begin
     raise exception 'a unit of % lies or lay within % to %', branch.hot_parent, p_from, p_to using errcode = 'AK103';
   end if;
   select max(l.upper_bound) into top from retention.leaves(parent) l;
-  if top is not null and p_from <> top then
+  if p_from > top and p_from <= clock_timestamp() then
+    perform retention.add_tombstone(branch, parent, top, p_from);
+  elsif top is not null and p_from <> top then
     select * into tomb from retention.leaves(parent) l
       where l.tombstone and l.lower_bound <= p_from and l.upper_bound >= p_to;
     if not found then
@@ -151,6 +153,9 @@ begin
        where t.tgrelid = p_leaf and t.tgenabled = 'A'
          and t.tgname in ('ak_child_immutable', 'ak_child_truncate', 'zz_seal_divert')) <> 3 then
     raise exception 'a trigger of % is missing or off', p_unit.relation_name using errcode = 'AK104';
+  end if;
+  if not exists (select from pg_constraint c where c.conrelid = p_leaf and c.conname = 'ak_bounds' and c.convalidated) then
+    raise exception 'the bounds of % are not proven: ATTACH would scan it', p_unit.relation_name using errcode = 'AK104';
   end if;
   if p_unit.table_name = 'security_events_log' and p_unit.upper_bound + interval '2160 hours' > clock_timestamp() then
     execute format('select exists (select from %s e where e.incident_id is not null and e.resolved_at is null)', p_leaf)

@@ -1,0 +1,175 @@
+/**
+ * Aged units leave the hot tables: hot -> sealed -> archived, one unit after the other, oldest first. Whatever is killed
+ * at any point leaves each unit in one state with all of its rows in one place; the next run goes on from there.
+ */
+
+import { recordEvent } from '../audit/record.ts';
+import type { Context } from '../context.ts';
+import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
+import type { SqlClient } from '../db/database.ts';
+import { inTransaction, transact } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { isoOf, type UtcInstant } from '../time/clock.ts';
+import type { UnitFacts } from './facts.ts';
+import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
+import { type Plan, type PlanUnit, planArchival, planOf } from './plan.ts';
+import { type FamilyName, POLICIES } from './policy.ts';
+import { translateRefusal } from './refusal.ts';
+import { countRows, limitStatements, moveUnit, readBranches, readUnits, sealPartition } from './store.ts';
+
+type ArchiveContext = Pick<Context, 'db' | 'clock' | 'actor'>;
+
+export interface ArchiveScope {
+  /** One table; all when left out. */
+  readonly table?: FamilyName | undefined;
+  /** Units that end at or before this instant, whatever the policy says; the policy's own age when left out. */
+  readonly before?: UtcInstant | undefined;
+}
+
+/** Which units are old enough to leave, with exact row counts. Changes nothing. */
+export function planArchive(ctx: Pick<Context, 'db' | 'clock'>, scope: ArchiveScope = {}): Promise<Plan> {
+  return ctx.db.withClient(async (client) => {
+    const branches = await readBranches(client);
+    const now = ctx.clock.now();
+    const policies = POLICIES.filter((policy) => scope.table === undefined || policy.table === scope.table);
+    const units = policies.flatMap((policy) => {
+      const facts = branches.find((branch) => branch.table === policy.table && branch.category === policy.category);
+      return facts === undefined ? [] : planArchival(policy, facts, now, scope.before ?? null);
+    });
+    const counted: PlanUnit[] = [];
+    for (const unit of units) counted.push({ ...unit, rows: unit.sealedRows ?? (await countRows(client, unit)) });
+    return planOf(counted);
+  });
+}
+
+/** What became of one unit of the plan. */
+export type UnitOutcome =
+  | { readonly kind: 'archived'; readonly rows: number }
+  /** Something that goes away by itself stands in the way: events not yet linked, a reader, open incidents, a hold. */
+  | { readonly kind: 'postponed'; readonly reason: string }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+export interface ArchiveRun {
+  readonly planHash: string;
+  readonly units: readonly (PlanUnit & { readonly outcome: UnitOutcome })[];
+}
+
+export interface ArchiveInput extends ArchiveScope {
+  /** Recorded in each unit's audit events. */
+  readonly reason: string;
+  readonly window?: RetryWindow;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Seals and moves what planArchive lists. Each unit's move is one transaction with its audit event; one unit's failure
+ * never stops the others and is in its outcome. Never throws for a unit.
+ */
+export async function runArchive(ctx: ArchiveContext, input: ArchiveInput): Promise<ArchiveRun> {
+  const plan = await planArchive(ctx, input);
+  const units: (PlanUnit & { outcome: UnitOutcome })[] = [];
+  for (const unit of plan.units) {
+    if (input.signal?.aborted === true) break;
+    units.push({ ...unit, outcome: await archiveUnit(ctx, unit, input) });
+  }
+  return { planHash: plan.planHash, units };
+}
+
+async function archiveUnit(ctx: ArchiveContext, unit: PlanUnit, input: ArchiveInput): Promise<UnitOutcome> {
+  const [blocker] = unit.blockers;
+  if (blocker !== undefined) return { kind: 'postponed', reason: blocker };
+  const window = input.window ?? DEFAULT_WINDOW;
+  try {
+    if (unit.state === 'hot') {
+      const unlinked = await retryOnLock(window, () => sealUnit(ctx, unit, input.reason));
+      if (unlinked > 0) return { kind: 'postponed', reason: `${unlinked} events are not linked in the chain yet` };
+    }
+    return {
+      kind: 'archived',
+      rows: await retryOnLock(window, (attempt) => moveOnce(ctx, unit, input.reason, attempt)),
+    };
+  } catch (cause) {
+    const error = translateRefusal(cause);
+    const waits = error instanceof AuditkeepError && WAITS.has(error.code);
+    return waits ? { kind: 'postponed', reason: error.message } : { kind: 'failed', error };
+  }
+}
+
+const WAITS: ReadonlySet<string> = new Set(['RETENTION_BUSY', 'RETENTION_HELD', 'RETENTION_STATE']);
+
+/** Diverts, then seals; gives the number of events that still lack their link (0: sealed). */
+async function sealUnit(ctx: ArchiveContext, unit: PlanUnit, reason: string): Promise<number> {
+  const step = () =>
+    inTransaction(ctx.db, async (client) => {
+      const result = await sealPartition(client, unit);
+      if (result.state === 'sealed') await recordStep(ctx, client, unit, 'SEAL', reason, result.rows ?? 0);
+      return result;
+    });
+  const first = await step();
+  if (first.state === 'sealed') return 0;
+  // The divert trigger has to be committed before the leaf is looked at: only then can no row enter any more.
+  const result = first.unlinked === null ? await step() : first;
+  return result.state === 'sealed' ? 0 : (result.unlinked ?? 0);
+}
+
+/** Longest statement of a first attempt; later ones may take longer, so that a slow machine gets there too. */
+const STATEMENT_TIMEOUT_MS = 150;
+
+async function moveOnce(ctx: ArchiveContext, unit: PlanUnit, reason: string, attempt: number): Promise<number> {
+  return await ctx.db.withClient(async (client) => {
+    if (!(await tryLockSession(client, 'structure', 'exclusive'))) throw new StructureLockTaken();
+    const rows = await transact(client, async () => {
+      await limitStatements(client, STATEMENT_TIMEOUT_MS * (1 + Math.min(3, Math.floor(attempt / 10))));
+      const moved = await moveUnit(client, unit);
+      await limitStatements(client, 0);
+      await recordStep(ctx, client, unit, 'ARCHIVE', reason, moved.rows);
+      return moved.rows;
+    });
+    // Where the transaction failed the connection is thrown away, and the session's lock with it.
+    await unlockSession(client, 'structure', 'exclusive');
+    return rows;
+  });
+}
+
+/** Somebody reads hot, archived and late rows together; looks like the database's own refusal to the retry. */
+class StructureLockTaken extends Error {
+  readonly code = 'AK106';
+
+  constructor() {
+    super('a report or verification is reading: the structure lock is taken');
+  }
+}
+
+async function recordStep(
+  ctx: ArchiveContext,
+  client: SqlClient,
+  unit: PlanUnit,
+  action: 'SEAL' | 'ARCHIVE',
+  reason: string,
+  rows: number,
+): Promise<void> {
+  await recordEvent(ctx, client, {
+    type: action === 'SEAL' ? 'partition.sealed' : 'partition.archived',
+    category: 'system',
+    action,
+    resourceType: 'partition',
+    resourceId: unit.partition,
+    details: {
+      reason,
+      table: unit.table,
+      category: unit.category,
+      from: unit.from === null ? null : isoOf(unit.from),
+      to: isoOf(unit.to),
+      rows,
+    },
+  });
+}
+
+/** Every unit that has left the hot tables, oldest first. */
+export async function listArchive(
+  ctx: Pick<Context, 'db'>,
+  scope: Pick<ArchiveScope, 'table'> = {},
+): Promise<readonly UnitFacts[]> {
+  const units = await ctx.db.withClient((client) => readUnits(client, scope.table ?? null));
+  return units.filter((unit) => unit.state !== 'hot' && unit.state !== 'sealed');
+}

@@ -1,0 +1,192 @@
+/** What is due: policy + catalog facts + now -> actions. Pure; apply executes exactly what the plan prints. */
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../canonical-json.ts';
+import { isoOf, type UtcInstant } from '../time/clock.ts';
+import { addPeriod, describePeriod, startOfStep, subtractPeriod } from '../time/period.ts';
+import { intersect, rangesFrom, rangesOf, type TimeRange } from './bounds.ts';
+import type { BranchFacts, LeafFacts, UnitFacts, UnitState } from './facts.ts';
+import { type BranchPolicy, type FamilyName, POLICY_VERSION } from './policy.ts';
+
+export type PlanAction = 'create' | 'adopt' | 'archive';
+
+/** One line of a plan. */
+export interface PlanUnit {
+  readonly table: FamilyName;
+  readonly category: string | null;
+  readonly partition: string;
+  /** null reaches back to the beginning. */
+  readonly from: UtcInstant | null;
+  readonly to: UtcInstant;
+  /** The planner's guess until the operation counts. */
+  readonly rows: bigint;
+  readonly bytes: bigint;
+  readonly action: PlanAction;
+  /** The rule in words, with what it cites. */
+  readonly policy: string;
+  /** Why the action cannot be taken now; empty when it can. */
+  readonly blockers: readonly Blocker[];
+  readonly unitId: bigint | null;
+  readonly state: UnitState | null;
+  readonly sealedRows: bigint | null;
+}
+
+export type Blocker = 'held' | 'not-ended' | 'failed-before';
+
+export interface Plan {
+  /** SHA-256 (hex) of policy version, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */
+  readonly planHash: string;
+  readonly units: readonly PlanUnit[];
+}
+
+/** A plan over units, with its hash. */
+export function planOf(units: readonly PlanUnit[]): Plan {
+  const hashed = canonicalJson({
+    policyVersion: POLICY_VERSION,
+    units: units.map((unit) => ({
+      action: unit.action,
+      category: unit.category,
+      from: unit.from === null ? null : isoOf(unit.from),
+      held: unit.blockers.includes('held'),
+      partition: unit.partition,
+      sealedRows: unit.sealedRows === null ? null : unit.sealedRows.toString(),
+      table: unit.table,
+      to: isoOf(unit.to),
+      unitId: unit.unitId === null ? null : unit.unitId.toString(),
+    })),
+  });
+  return { planHash: createHash('sha256').update(hashed).digest('hex'), units };
+}
+
+/**
+ * The partitions that a branch lacks between max(now - hot, last end) and now + premake, and those that somebody else
+ * made and that become units first.
+ */
+export function planGrowth(policy: BranchPolicy, facts: BranchFacts, now: UtcInstant): readonly PlanUnit[] {
+  const foreign = facts.leaves.filter((leaf) => leaf.unit === null && !leaf.tombstone);
+  return [
+    ...foreign.map((leaf) => adoption(policy, leaf, now)),
+    ...missingRanges(policy, facts, now).map((range) => creation(policy, facts, range)),
+  ];
+}
+
+function missingRanges(policy: BranchPolicy, facts: BranchFacts, now: UtcInstant): readonly TimeRange[] {
+  const horizon = addPeriod(now, policy.premake);
+  const oldestHot = startOfStep(policy.interval, policy.hot === null ? now : subtractPeriod(now, policy.hot));
+  const last = facts.leaves.at(-1);
+  if (last === undefined) return rangesFrom(policy.interval, oldestHot, horizon);
+  if (last.to === null) return [];
+  // A branch without a hot period keeps everything hot, so a gap in it would hold nothing but late rows.
+  const from = policy.hot !== null && last.to < oldestHot ? oldestHot : last.to;
+  return rangesFrom(policy.interval, from, horizon);
+}
+
+/** What an insert of rows at these instants needs. */
+export interface NeededPartitions {
+  readonly create: readonly TimeRange[];
+  /** Units over which instants fall and whose new rows go to the late table. */
+  readonly closed: readonly UnitFacts[];
+}
+
+/**
+ * The partitions that rows at these instants need: tombstones give way wherever no unit ever was. Instants beyond the
+ * last partition are left to the growth plan or, beyond the horizon, to the database's own error.
+ */
+export function planNeeded(
+  policy: BranchPolicy,
+  facts: BranchFacts,
+  units: readonly UnitFacts[],
+  instants: readonly UtcInstant[],
+): NeededPartitions {
+  const ranges = rangesOf(policy.interval, instants);
+  const own = units.filter((unit) => unit.category === policy.category);
+  const overlaps = (range: TimeRange, unit: UnitFacts) => intersect(range, unit) !== null;
+  const inTombstones = facts.leaves
+    .filter((leaf) => leaf.tombstone)
+    .flatMap((leaf) => ranges.flatMap((range) => intersect(range, leaf) ?? []));
+  return {
+    create: inTombstones.filter((range) => !own.some((unit) => overlaps(range, unit))),
+    closed: own.filter((unit) => unit.diverted && ranges.some((range) => overlaps(range, unit))),
+  };
+}
+
+/**
+ * The units of a branch that are older than its hot period, or than `before` where somebody asks for that.
+ */
+export function planArchival(
+  policy: BranchPolicy,
+  facts: BranchFacts,
+  now: UtcInstant,
+  before: UtcInstant | null,
+): readonly PlanUnit[] {
+  const cutoff = before ?? (policy.hot === null ? null : subtractPeriod(now, policy.hot));
+  if (cutoff === null) return [];
+  return facts.leaves.flatMap((leaf) => {
+    if (leaf.unit === null || leaf.to === null || leaf.to > cutoff) return [];
+    return [archival(policy, leaf, leaf.to, now)];
+  });
+}
+
+function archival(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant, now: UtcInstant): PlanUnit {
+  const blockers: Blocker[] = [];
+  if (leaf.unit?.held === true) blockers.push('held');
+  if (to > now) blockers.push('not-ended');
+  if (leaf.unit?.state === 'failed') blockers.push('failed-before');
+  return { ...lineOf(policy, leaf, to), action: 'archive', blockers };
+}
+
+function adoption(policy: BranchPolicy, leaf: LeafFacts, now: UtcInstant): PlanUnit {
+  return { ...lineOf(policy, leaf, leaf.to ?? now), action: 'adopt', blockers: [] };
+}
+
+function lineOf(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant): Omit<PlanUnit, 'action' | 'blockers'> {
+  return {
+    table: policy.table,
+    category: policy.category,
+    partition: leaf.name,
+    from: leaf.from,
+    to,
+    rows: leaf.unit?.rows ?? leaf.estimatedRows,
+    bytes: leaf.sizeBytes,
+    policy: describePolicy(policy),
+    unitId: leaf.unit?.unitId ?? null,
+    state: leaf.unit?.state ?? null,
+    sealedRows: leaf.unit?.rows ?? null,
+  };
+}
+
+function creation(policy: BranchPolicy, facts: BranchFacts, range: TimeRange): PlanUnit {
+  return {
+    table: policy.table,
+    category: policy.category,
+    partition: leafName(facts.parent, range),
+    from: range.from,
+    to: range.to,
+    rows: 0n,
+    bytes: 0n,
+    action: 'create',
+    policy: describePolicy(policy),
+    blockers: [],
+    unitId: null,
+    state: null,
+    sealedRows: null,
+  };
+}
+
+function describePolicy(policy: BranchPolicy): string {
+  const hot = policy.hot === null ? 'always hot' : `hot ${describePeriod(policy.hot)}`;
+  return `${hot}, made ${describePeriod(policy.premake)} ahead (${policy.citation})`;
+}
+
+/** The name that retention.leaf_name gives a partition of these bounds; the layout test compares the two. */
+export function leafName(parent: string, range: TimeRange): string {
+  const [from, to] = [isoOf(range.from), isoOf(range.to)];
+  const month = startOfStep('month', range.from) === range.from && addPeriod(range.from, { unit: 'month', count: 1 });
+  const day = startOfStep('day', range.from) === range.from && addPeriod(range.from, { unit: 'day', count: 1 });
+  if (month === range.to) return `${parent}_y${from.slice(0, 4)}m${from.slice(5, 7)}`;
+  if (day === range.to) return `${parent}_y${from.slice(0, 4)}m${from.slice(5, 7)}d${from.slice(8, 10)}`;
+  return `${parent}_${digitsOf(from)}_${digitsOf(to)}`;
+}
+
+function digitsOf(iso: string): string {
+  return iso.slice(0, 19).replace(/\D/g, '');
+}

@@ -1,0 +1,19 @@
+/** The SQLSTATEs that the guarded functions raise (class AK), as coded errors. */
+import { sqlStateOf } from '../db/errors.ts';
+import { AuditkeepError, type ErrorCode } from '../errors.ts';
+
+const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hint: string }>> = {
+  AK101: { code: 'RETENTION_UNKNOWN', hint: 'auditkeep partition plan lists the tables and partitions' },
+  AK102: { code: 'RETENTION_BOUNDS', hint: 'auditkeep partition plan shows the bounds as the catalog has them' },
+  AK103: { code: 'RETENTION_ARCHIVED', hint: 'rows of that range go to the late table' },
+  AK104: { code: 'RETENTION_STATE', hint: 'auditkeep archive list shows the state of each unit' },
+  AK105: { code: 'RETENTION_HELD', hint: 'the legal hold has to be released first' },
+  AK106: { code: 'RETENTION_BUSY', hint: 'a report or verification is reading; try again when it is done' },
+};
+
+/** The coded error for a refusal by the database, or the error itself. */
+export function translateRefusal(error: unknown): unknown {
+  const refusal = REFUSALS[sqlStateOf(error) ?? ''];
+  if (refusal === undefined || !(error instanceof Error)) return error;
+  return new AuditkeepError(refusal.code, { message: error.message, hint: refusal.hint, cause: error });
+}
