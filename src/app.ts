@@ -96,7 +96,7 @@ function createLogger(config: Config): Logger {
   return pino({ level: config.logLevel, base: null }, pino.destination({ dest: 2, sync: true }));
 }
 
-/** Looks as the login itself: before the first migration the engine's role need not exist. */
+/** Looks as the login itself: before the first migration the engine's role and its right to look need not exist. */
 async function requireSchema(url: string): Promise<void> {
   const login = openDatabase({ url, applicationName: 'auditkeep', maxConnections: 1 });
   try {
@@ -104,9 +104,8 @@ async function requireSchema(url: string): Promise<void> {
       queryOne(
         client,
         z.object({ migrated: z.boolean() }),
-        `select pg_catalog.to_regrole('auditkeep_engine') is not null
-                and exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                             where n.nspname = 'ops' and c.relname = 'migration') as migrated`,
+        `select coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regrole('auditkeep_engine'),
+                         pg_catalog.to_regclass('ops.migration'), 'select'), false) as migrated`,
       ),
     );
     if (!found.migrated) throw schemaMissing('the database has not been migrated');

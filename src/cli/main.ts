@@ -6,10 +6,12 @@ import { EXIT, type ExitCode, exitCodeOf } from '../errors.ts';
 import { anonymizeCommands } from './anonymize.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
+import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
 import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
+import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
 import { workerCommands } from './worker.ts';
 
@@ -20,6 +22,8 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...keyCommands,
   ...anonymizeCommands,
   ...workerCommands,
+  ...scheduleCommands,
+  ...jobCommands,
 ];
 
 const globalArgs = z.object({

@@ -2,13 +2,11 @@
 import { PgBoss } from 'pg-boss';
 import type { SqlClient } from '../db/database.ts';
 import { execute } from '../db/query.ts';
+import { DEAD_QUEUE } from './dead.ts';
 import type { AnyJob } from './job.ts';
-import { QUEUE_SCHEMA } from './queue.ts';
+import { onClient, QUEUE_SCHEMA } from './queue.ts';
 import { JOBS } from './registry.ts';
 import { installSchedule } from './store.ts';
-
-/** Where a job goes when it failed for the last time. */
-export const DEAD_QUEUE = 'dead-letter';
 
 const RETRY_DELAY_SECONDS = 5;
 const RETRY_DELAY_MAX_SECONDS = 900;
@@ -22,7 +20,7 @@ const KEPT_SECONDS = 14 * 86_400;
  */
 export async function installQueues(client: SqlClient, jobs: readonly AnyJob[] = JOBS): Promise<void> {
   const boss = new PgBoss({
-    db: { executeSql: (text, values) => client.query(text, values) },
+    ...onClient(client),
     schema: QUEUE_SCHEMA,
     createSchema: false,
     migrate: true,

@@ -85,9 +85,10 @@ function logSometimes({ log, clock }: QueueOptions): (error: Error) => void {
  * With `client` the job exists only if the caller's transaction commits.
  */
 export function enqueueJob(queue: Queue, job: AnyJob, data: JobData, client?: SqlClient): Promise<string | null> {
-  const onClient =
-    client === undefined
-      ? {}
-      : { db: { executeSql: (text: string, values?: unknown[]) => client.query(text, values) } };
-  return queue.boss.send(job.name, data, onClient);
+  return queue.boss.send(job.name, data, client === undefined ? {} : onClient(client));
+}
+
+/** The option that makes a call of the queue part of the caller's transaction. */
+export function onClient(client: SqlClient) {
+  return { db: { executeSql: (text: string, values?: unknown[]) => client.query(text, values) } };
 }
