@@ -59,7 +59,7 @@ const controlSchema = z.strictObject({
 });
 
 const requirementSchema = z.strictObject({
-  id: z.string().regex(/^[a-z0-9][a-z0-9.-]*$/),
+  id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.-]*$/),
   citation: sentence,
   title: sentence,
   text: sentence,
