@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { type Config, isDebugging, loadConfig } from '../config.ts';
 import { EXIT, type ExitCode, exitCodeOf } from '../errors.ts';
 import { anonymizeCommands } from './anonymize.ts';
+import { archiveCommands } from './archive.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
 import { jobCommands } from './job.ts';
@@ -11,6 +12,7 @@ import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
 import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
+import { partitionCommands } from './partition.ts';
 import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
 import { workerCommands } from './worker.ts';
@@ -24,6 +26,8 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...workerCommands,
   ...scheduleCommands,
   ...jobCommands,
+  ...partitionCommands,
+  ...archiveCommands,
 ];
 
 const globalArgs = z.object({

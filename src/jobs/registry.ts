@@ -1,9 +1,11 @@
 /** Every job of the product. A job is one file in this folder; add it here and `migrate` makes its queue. */
 import { AuditkeepError } from '../errors.ts';
 import { anonymizeJob } from './anonymize.ts';
+import { archiveJob } from './archive.ts';
+import { createPartitionsJob } from './create-partitions.ts';
 import type { AnyJob } from './job.ts';
 
-export const JOBS: readonly AnyJob[] = [anonymizeJob];
+export const JOBS: readonly AnyJob[] = [createPartitionsJob, archiveJob, anonymizeJob];
 
 /**
  * The job of a name.

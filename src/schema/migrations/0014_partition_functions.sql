@@ -121,7 +121,7 @@ begin
   leaf := format('%I.%I', unit.schema_name, unit.relation_name)::regclass;
   if unit.diverted_at is null then
     perform retention.divert_leaf(p_table, leaf);
-    update retention.unit set diverted_at = clock_timestamp() where unit_id = unit.unit_id;
+    update retention.unit u set diverted_at = clock_timestamp() where u.unit_id = unit.unit_id;
     return jsonb_build_object('state', 'hot', 'diverted', true, 'unlinked', null, 'rows', null);
   end if;
   perform retention.check_sealable(unit, leaf);
@@ -135,7 +135,7 @@ begin
     end if;
   end if;
   execute format('select count(*) from %s', leaf) into counted;
-  update retention.unit set state = 'sealed', sealed_at = clock_timestamp(), row_count = counted where unit_id = unit.unit_id;
+  update retention.unit u set state = 'sealed', sealed_at = clock_timestamp(), row_count = counted where u.unit_id = unit.unit_id;
   return jsonb_build_object('state', 'sealed', 'diverted', true, 'unlinked', 0, 'rows', counted);
 end
 $$;
@@ -207,7 +207,7 @@ begin
   perform retention.attach_leaf(parent, tomb, case when lowest then '-infinity' else unit.lower_bound end, unit.upper_bound);
   perform retention.attach_leaf(archive, leaf, unit.lower_bound, unit.upper_bound);
   perform retention.prove_contiguous(parent);
-  update retention.unit set state = 'archived', archived_at = clock_timestamp() where unit_id = unit.unit_id;
+  update retention.unit u set state = 'archived', archived_at = clock_timestamp() where u.unit_id = unit.unit_id;
   return jsonb_build_object('unitId', unit.unit_id, 'relation', unit.schema_name || '.' || unit.relation_name, 'rows', unit.row_count);
 end
 $$;

@@ -1,0 +1,59 @@
+/** Daily: units older than their table's hot period are sealed and moved to the archive. */
+import { z } from 'zod';
+import { AuditkeepError } from '../errors.ts';
+import { type ArchiveRun, runArchive } from '../retention/archive.ts';
+import { FAMILIES } from '../retention/policy.ts';
+import { parseInstant } from '../time/clock.ts';
+import { defineJob } from './job.ts';
+
+export const archiveJob = defineJob({
+  name: 'archive',
+  summary: 'moves partitions that are past their hot period to the archive',
+  schedule: { cron: '40 0 * * *', timeZone: 'UTC' },
+  policy: 'exclusive',
+  retryLimit: 5,
+  timeLimitSeconds: 4 * 3600,
+  input: z.strictObject({
+    table: z.enum(FAMILIES).optional(),
+    /** ISO 8601 with a zone; units that end by then leave, whatever the policy's age. */
+    before: z
+      .string()
+      .transform((text, check) => {
+        const instant = parseInstant(text);
+        if (instant === null) check.addIssue({ code: 'custom', message: 'not an instant in ISO 8601' });
+        return instant ?? z.NEVER;
+      })
+      .optional(),
+    reason: z.string().min(1).optional(),
+  }),
+  async run(ctx, input, signal) {
+    const run = await runArchive(ctx, {
+      ...input,
+      reason: input.reason ?? 'past the hot period of its policy',
+      signal,
+    });
+    const counts = countOutcomes(run);
+    const failed = run.units.flatMap((unit) => (unit.outcome.kind === 'failed' ? [unit.outcome.error] : []));
+    if (failed.length > 0) {
+      throw new AuditkeepError('RETENTION_FAILED', {
+        message: `${failed.length} of ${run.units.length} units could not be archived`,
+        hint: 'auditkeep archive run --dry-run lists them; the next run tries again',
+        details: counts,
+        cause: failed[0],
+      });
+    }
+    return {
+      summary: `${counts.archived} units (${counts.rows} rows) archived, ${counts.postponed} postponed`,
+      counts,
+    };
+  },
+});
+
+function countOutcomes(run: ArchiveRun) {
+  const counts = { archived: 0, postponed: 0, failed: 0, rows: 0 };
+  for (const { outcome } of run.units) {
+    counts[outcome.kind] += 1;
+    if (outcome.kind === 'archived') counts.rows += outcome.rows;
+  }
+  return counts;
+}
