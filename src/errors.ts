@@ -90,6 +90,7 @@ export const ERROR_CODES = {
   REPORT_NOT_FOUND: { exit: EXIT.usage, meaning: 'there is no report with this id' },
   REPORT_PERIOD: { exit: EXIT.usage, meaning: 'a report period is malformed, in the future or still running' },
   REPORT_SUPERSEDED: { exit: EXIT.refused, meaning: 'the report has a newer version' },
+  REPORT_TAMPERED: { exit: EXIT.findings, meaning: 'the stored model of a report does not have the hash of its row' },
   REPORT_TIMEOUT: { exit: EXIT.unavailable, meaning: 'a report was not evaluated within its time limit' },
   REPORT_TOO_LARGE: { exit: EXIT.usage, meaning: 'a report model is over 16 MB' },
   REPORT_TRANSITION: { exit: EXIT.refused, meaning: 'the report is not in a status that allows this' },

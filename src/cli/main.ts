@@ -13,8 +13,10 @@ import { migrateCommands } from './migrate.ts';
 import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
 import { partitionCommands } from './partition.ts';
+import { reportCommands } from './report.ts';
 import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
+import { templateCommands } from './template.ts';
 import { workerCommands } from './worker.ts';
 
 /** Every command, in the order of the help. Each area exports its own list. */
@@ -28,6 +30,8 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...jobCommands,
   ...partitionCommands,
   ...archiveCommands,
+  ...reportCommands,
+  ...templateCommands,
 ];
 
 const globalArgs = z.object({

@@ -3,9 +3,10 @@ import { AuditkeepError } from '../errors.ts';
 import { anonymizeJob } from './anonymize.ts';
 import { archiveJob } from './archive.ts';
 import { createPartitionsJob } from './create-partitions.ts';
+import { generateReportJob } from './generate-report.ts';
 import type { AnyJob } from './job.ts';
 
-export const JOBS: readonly AnyJob[] = [createPartitionsJob, archiveJob, anonymizeJob];
+export const JOBS: readonly AnyJob[] = [createPartitionsJob, archiveJob, anonymizeJob, generateReportJob];
 
 /**
  * The job of a name.

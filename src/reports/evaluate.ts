@@ -177,7 +177,7 @@ function bind(run: Run, template: ControlTemplate, part: 'population' | 'excepti
 export function valuesOf(
   statement: ControlStatement,
   template: Pick<ControlTemplate, 'parameters'>,
-  period: ReportPeriod,
+  period: Pick<ReportPeriod, 'startAt' | 'endAt'>,
   asOf: UtcInstant,
 ): string[] {
   const period_ = { period_start: isoOf(period.startAt), period_end: isoOf(period.endAt), as_of: isoOf(asOf) };

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { streamRows } from '../db/stream.ts';
+import { isoOf } from '../time/clock.ts';
+import type { ReportPeriod } from '../time/report-period.ts';
 
 /** Holds every partition of the event views where it is. Takes no snapshot, so it comes before the first query. */
 export async function lockFacts(client: SqlClient): Promise<void> {
@@ -49,17 +51,17 @@ export async function explainStatement(client: SqlClient, sql: string, values: r
 
 const countSchema = z.object({ rows: z.bigint(), keys: z.bigint() });
 
+/** The statement that counts a population. */
+export function populationQuery(sql: string, key: string): string {
+  return `select count(*)::bigint as rows, count(distinct population.${key})::bigint as keys from (${sql}) as population`;
+}
+
 /** Rows and distinct keys of a population. */
 export function countPopulation(
   client: SqlClient,
   query: { readonly sql: string; readonly key: string; readonly values: readonly string[] },
 ): Promise<z.infer<typeof countSchema>> {
-  return queryOne(
-    client,
-    countSchema,
-    `select count(*)::bigint as rows, count(distinct population.${query.key})::bigint as keys from (${query.sql}) as population`,
-    query.values,
-  );
+  return queryOne(client, countSchema, populationQuery(query.sql, query.key), query.values);
 }
 
 /** The independent count. */
@@ -68,20 +70,30 @@ export async function countIndependently(client: SqlClient, sql: string, values:
   return (await queryOne(client, shape, `select counted.n::bigint as n from (${sql}) as counted`, values)).n;
 }
 
-/** Exceptions in batches, each row the texts of its columns, in the order of all of them. */
+interface ExceptionColumn {
+  readonly name: string;
+  readonly kind: string;
+}
+
+/** The statement that lists exceptions: texts of the columns, in the order of all of them. */
+export function exceptionsQuery(sql: string, columns: readonly ExceptionColumn[]): string {
+  const texts = columns.map(({ name, kind }) => `${columnText(`found.${name}`, kind)} as ${name}`);
+  const order = columns.map((_, index) => index + 1);
+  return `select ${texts.join(', ')} from (${sql}) as found order by ${order.join(', ')}`;
+}
+
+/** Exceptions in batches. */
 export function streamExceptions(
   client: SqlClient,
   query: {
     readonly sql: string;
-    readonly columns: readonly { readonly name: string; readonly kind: string }[];
+    readonly columns: readonly ExceptionColumn[];
     readonly values: readonly string[];
   },
 ): AsyncGenerator<Record<string, string | null>[]> {
-  const columns = query.columns.map(({ name, kind }) => `${columnText(`found.${name}`, kind)} as ${name}`);
-  const order = query.columns.map((_, index) => index + 1);
   return streamRows(client, {
     shape: z.record(z.string(), z.string().nullable()),
-    text: `select ${columns.join(', ')} from (${query.sql}) as found order by ${order.join(', ')}`,
+    text: exceptionsQuery(query.sql, query.columns),
     values: query.values,
   });
 }
@@ -149,4 +161,48 @@ export async function readReportEnvelope(client: SqlClient, id: string): Promise
     [id],
   );
   return row?.envelope ?? null;
+}
+
+export interface NewReport {
+  readonly id: string;
+  readonly framework: string;
+  readonly period: ReportPeriod;
+  readonly envelope: string;
+  readonly hash: string;
+  readonly pdfSha256: string;
+  /** E-mail of the person; null is the service person. */
+  readonly generatedBy: string | null;
+  readonly generatedAt: string;
+  readonly durationMs: number;
+  readonly engineVersion: string;
+  readonly supersedes: string | null;
+}
+
+/** Inserts a draft; the database refuses with an AK... SQLSTATE. */
+export async function insertReport(client: SqlClient, report: NewReport): Promise<void> {
+  const { period } = report;
+  await execute(
+    client,
+    `select audit.create_report($1::uuid, 'framework', $2::text, $3::date, $4::date, $5::text, $6::timestamptz,
+       $7::timestamptz, $8::text, $9::text, $10::text, $11::text, $12::timestamptz, $13::integer, $14::text, $15::boolean,
+       $16::uuid)`,
+    [
+      report.id,
+      report.framework,
+      period.startDate,
+      period.endDate,
+      period.zone,
+      isoOf(period.startAt),
+      isoOf(period.endAt),
+      report.envelope,
+      report.hash,
+      report.pdfSha256,
+      report.generatedBy,
+      report.generatedAt,
+      report.durationMs,
+      report.engineVersion,
+      period.interim,
+      report.supersedes,
+    ],
+  );
 }

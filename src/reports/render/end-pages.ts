@@ -5,7 +5,7 @@ import { COLOR, FONT, STATUS_COLOR } from './palette.ts';
 import { ensureRoom, field, heading, type Sheet, write } from './sheet.ts';
 import { drawTable } from './table.ts';
 
-/** One signed act on a report, as the final PDF prints it (21 CFR 11.50: name, time and meaning). */
+/** One signed act on a report, as the final PDF prints it. */
 export interface DecisionEntry {
   /** What the signature means: "Submitted for review", "Reviewed", "Approved", "Rejected". */
   readonly meaning: string;
@@ -50,7 +50,7 @@ export function drawAnnex(sheet: Sheet, texts: Texts): void {
   }
 }
 
-/** Draws the decisions on pages of their own. */
+/** Draws the decisions on pages of their own: name, time and meaning of each signature (21 CFR 11.50). */
 export function drawDecisions(sheet: Sheet, decisions: readonly DecisionEntry[], texts: Texts): void {
   sheet.doc.addPage();
   heading(sheet, 1, texts('decisions.heading'));

@@ -47,7 +47,7 @@ create view facts.role_grant as
   select g.id as grant_id, g.user_id as account_id, r.name::text as role_name, g.granted_by, g.granted_at, g.expires_at,
          coalesce(g.is_active, false) as is_active,
          coalesce(r.is_system_role, false) or r.name ~* 'admin'
-           or exists (select from unnest(r.permissions) p where p = '*' or p ~* 'admin') as is_privileged
+           or coalesce('*' = any (r.permissions) or array_to_string(r.permissions, ' ') ~* 'admin', false) as is_privileged
     from security_internal.user_roles g
     join security_internal.roles r on r.id = g.role_id;
 

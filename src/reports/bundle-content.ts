@@ -1,0 +1,149 @@
+/**
+ * What a bundle holds besides its documents: report.json, decisions.json, the signed texts with their signatures, the
+ * allowed signers and a page on how to check it all with stock tools. Pure.
+ */
+import { z } from 'zod';
+import { canonicalJson } from '../canonical-json.ts';
+import { writeAllowedSigners } from '../keys/allowed-signers.ts';
+import { NAMESPACES } from '../keys/sshsig.ts';
+import { parseDecisionText } from '../persons/decision.ts';
+import type { Register } from '../persons/register.ts';
+import type { ReportDecision, ReportVersion, StoredDecision } from './decision-check.ts';
+import { jsonOf } from './decision-entry.ts';
+
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+const statusSchema = z.enum(['draft', 'pending_review', 'reviewed', 'approved', 'archived']);
+
+export const reportFileSchema = z.strictObject({
+  format: z.literal('auditkeep-bundle-report/v1'),
+  installationId: z.uuid(),
+  reportId: z.uuid(),
+  version: z.int().positive(),
+  engineVersion: z.string(),
+  /** This version and those before it, as they were when it was approved. */
+  versions: z.array(
+    z.strictObject({
+      id: z.uuid(),
+      version: z.int().positive(),
+      reportHash: hash,
+      reviewPdfSha256: hash,
+      interim: z.boolean(),
+      generatedBy: z.string(),
+      status: statusSchema,
+      reviewedBy: z.string().nullable(),
+      approvedBy: z.string().nullable(),
+    }),
+  ),
+  /** Names of those who decided, by e-mail. */
+  persons: z.array(z.strictObject({ email: z.string(), name: z.string() })),
+});
+export type ReportFile = z.infer<typeof reportFileSchema>;
+
+/** The decisions up to and with the approval of a version: what comes after (archiving, newer versions) is not in it. */
+export function untilApproval(decisions: readonly ReportDecision[], reportId: string): readonly ReportDecision[] {
+  const index = decisions.findIndex((entry) => entry.reportId === reportId && entry.meaning === 'approve');
+  return index < 0 ? [] : decisions.slice(0, index + 1);
+}
+
+/** The versions as the given decisions left them. */
+export function versionsAfter(
+  versions: readonly ReportVersion[],
+  decisions: readonly ReportDecision[],
+): ReportVersion[] {
+  return versions.map((version) => {
+    let state: Pick<ReportVersion, 'status' | 'reviewedBy' | 'approvedBy'> = {
+      status: 'draft',
+      reviewedBy: null,
+      approvedBy: null,
+    };
+    for (const { reportId, meaning, to, person } of decisions) {
+      if (reportId !== version.id) continue;
+      if (meaning === 'reject' || meaning === 'recall') state = { ...state, reviewedBy: null };
+      if (meaning === 'review') state = { ...state, reviewedBy: person };
+      if (meaning === 'approve') state = { ...state, approvedBy: person };
+      state = { ...state, status: to };
+    }
+    return { ...version, ...state };
+  });
+}
+
+/** decisions.json: the canonical list of verified decisions; its hash is D. */
+export function decisionsText(decisions: readonly ReportDecision[]): string {
+  return canonicalJson({ format: 'auditkeep-decisions/v1', decisions: decisions.map(jsonOf) });
+}
+
+/** The keys that made the decisions, as `ssh-keygen -Y verify` takes them. */
+export function allowedSignersText(register: Register, decisions: readonly ReportDecision[]): string {
+  const used = new Set(decisions.map((decision) => decision.keyFingerprint));
+  const keys = [...register.keys.values()].filter((key) => used.has(key.fingerprint));
+  return writeAllowedSigners(keys.map((key) => ({ ...key, namespace: NAMESPACES.reportDecision })));
+}
+
+/** `decisions/01-submit.json`, its `.sig`, and `.comment.txt` where there is one; the comment is hashed in the text. */
+export function signedFiles(
+  decisions: readonly ReportDecision[],
+  stored: readonly StoredDecision[],
+): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  const byId = new Map(stored.map((entry) => [parseDecisionText(entry.payload)?.decision_id, entry]));
+  for (const [index, decision] of decisions.entries()) {
+    const entry = byId.get(decision.id);
+    if (entry === undefined) continue;
+    const name = `decisions/${String(index + 1).padStart(2, '0')}-${decision.meaning}`;
+    files.set(`${name}.json`, Buffer.from(entry.payload, 'utf8'));
+    files.set(`${name}.json.sig`, Buffer.from(entry.signature, 'utf8'));
+    if (entry.comment !== null) files.set(`${name}.comment.txt`, Buffer.from(entry.comment, 'utf8'));
+  }
+  return files;
+}
+
+/** The opposite of signedFiles. */
+export function readSignedFiles(parts: ReadonlyMap<string, Uint8Array>): StoredDecision[] {
+  const text = (name: string) => {
+    const bytes = parts.get(name);
+    return bytes === undefined ? null : Buffer.from(bytes).toString('utf8');
+  };
+  const names = [...parts.keys()].filter((name) => /^decisions\/\d+-[a-z-]+\.json$/.test(name)).sort();
+  return names.map((name) => ({
+    payload: text(name) ?? '',
+    signature: text(`${name}.sig`) ?? '',
+    comment: text(name.replace(/\.json$/, '.comment.txt')),
+  }));
+}
+
+/** README.txt: the check with stock tools, with the commands spelled out. */
+export function readmeText(report: ReportFile, decisions: readonly ReportDecision[]): string {
+  const own = report.versions.find((version) => version.id === report.reportId);
+  const commands = decisions.map(({ meaning, person, time }, index) => {
+    const name = `decisions/${String(index + 1).padStart(2, '0')}-${meaning}.json`;
+    const at = time.slice(0, 19).replace(/[-:T]/g, '');
+    return `  ssh-keygen -Y verify -O verify-time=${at}Z -f allowed_signers -I ${person} \\
+    -n ${NAMESPACES.reportDecision} -s ${name}.sig < ${name}`;
+  });
+  return `auditkeep report bundle
+=======================
+
+Report ${report.reportId}, version ${report.version}, approved.
+
+1. All parts are as they were packed:
+
+  sha256sum -c ${'digest.txt'}
+
+2. Three persons decided, each with an SSH signature over the texts in decisions/:
+
+${commands.join('\n')}
+
+   Compare the keys in allowed_signers with a list that reached you another way: the file in here only shows that the
+   bundle agrees with itself.
+
+3. The signed texts name the report. report_hash is the sha256 of model.json, review_pdf_sha256 that of review.pdf:
+
+  ${own?.reportHash ?? ''}  model.json
+  ${own?.reviewPdfSha256 ?? ''}  review.pdf
+
+   final.pdf is review.pdf with pages D-1, ... that print the decisions. It and decisions.json are made from model.json
+   and decisions/ and carry no signature of their own: where they disagree, the signed texts count.
+
+With auditkeep all of this is one command: auditkeep report verify FILE --signers YOUR_LIST
+`;
+}

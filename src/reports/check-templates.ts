@@ -1,0 +1,60 @@
+/** Checks the SQL of templates against a database without running it. */
+import type { Context } from '../context.ts';
+import { sqlStateOf } from '../db/errors.ts';
+import { inTransaction } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { toInstant } from '../time/clock.ts';
+import { parseControlSql } from './control-sql.ts';
+import { valuesOf } from './evaluate.ts';
+import { checkPlan } from './plan-check.ts';
+import { exceptionsQuery, populationQuery } from './store.ts';
+import type { ControlTemplate, TemplateSet } from './template.ts';
+
+/**
+ * Lets the database plan every statement of every control as auditkeep_report, READ ONLY.
+ * @throws TEMPLATE_SQL naming the first statement that does not plan or reads outside the facts
+ */
+export async function checkTemplates(ctx: Pick<Context, 'reportDb' | 'clock'>, set: TemplateSet): Promise<void> {
+  for (const control of set.controls.values()) {
+    for (const { label, sql, values } of statementsOf(control, ctx.clock.now())) {
+      const plan = () =>
+        inTransaction(
+          ctx.reportDb,
+          (client) => checkPlan(client, { label, sql, values }),
+          'repeatable read, read only',
+        );
+      await plan().catch((cause: unknown) => {
+        throw isConnectionTrouble(cause) ? cause : notPlanned(label, cause);
+      });
+    }
+  }
+}
+
+/** The statements as evaluation sends them, so that a missing key or column is found here. */
+function statementsOf(control: ControlTemplate, now: number) {
+  const period = { startAt: toInstant(now - 86_400_000), endAt: toInstant(now) };
+  return (['population', 'exceptions', 'completeness'] as const).map((part) => {
+    const label = `${control.id} ${part}`;
+    const statement = parseControlSql(control[part].sql, label);
+    const sql = {
+      population: populationQuery(statement.sql, control.population.key),
+      exceptions: exceptionsQuery(statement.sql, control.exceptions.columns),
+      completeness: `select counted.n from (${statement.sql}) as counted`,
+    }[part];
+    return { label, sql, values: valuesOf(statement, control, period, toInstant(now)) };
+  });
+}
+
+function isConnectionTrouble(error: unknown): boolean {
+  if (error instanceof AuditkeepError) return error.code !== 'DB_PRIVILEGE';
+  return sqlStateOf(error) === null;
+}
+
+function notPlanned(label: string, cause: unknown): AuditkeepError {
+  const why = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
+  return new AuditkeepError('TEMPLATE_SQL', {
+    message: `the database does not plan the SQL of ${label}: ${why}`,
+    hint: 'src/reports/README.md lists the fact views and their columns',
+    cause,
+  });
+}

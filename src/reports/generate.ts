@@ -1,0 +1,137 @@
+/** Makes a report: period, evaluation, model, review PDF, and a draft row that holds the encrypted model. */
+import { randomUUID } from 'node:crypto';
+import { recordEvent } from '../audit/record.ts';
+import type { Actor, Context } from '../context.ts';
+import { inTransaction } from '../db/transaction.ts';
+import { translateRefusals } from '../persons/refusal.ts';
+import { isoOf, type UtcInstant } from '../time/clock.ts';
+import { parseReportPeriod, type ReportPeriod } from '../time/report-period.ts';
+import { readEngineVersion } from './engine-version.ts';
+import { evaluateControls } from './evaluate.ts';
+import { buildModel, freezeModel, type ReportModel, sha256Hex } from './model.ts';
+import { makePseudonymizer } from './pseudonym.ts';
+import { reportCell } from './read.ts';
+import { renderPdf } from './render/pdf.ts';
+import type { Opinion } from './status.ts';
+import { findReportRows, insertReport } from './store.ts';
+import { loadTemplates, selectFramework } from './template.ts';
+
+type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress'>;
+
+export interface GenerateInput {
+  /** `gdpr`, `sox` or `hipaa`, or another framework of the templates folder. */
+  readonly framework: string;
+  /** `2026-Q2`, `2026`, `2026-05`, `last-full-month`, or `2026-01-01..2026-03-31`. */
+  readonly period: string;
+  /** Allows a period that still runs; such a report cannot be approved. */
+  readonly interim?: boolean;
+  /** The id of the report that this one is a new version of. */
+  readonly supersedes?: string | null;
+  /** Another templates folder than the product's own. */
+  readonly templatesFolder?: string;
+}
+
+export interface GeneratedReport {
+  readonly id: string;
+  readonly version: number;
+  readonly hash: string;
+  readonly pdfSha256: string;
+  readonly opinion: Opinion;
+  readonly model: ReportModel;
+}
+
+/**
+ * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, and the audit event,
+ * in one transaction. Files are made again from the model at any time (read.ts, render/).
+ * @throws REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
+ *   REPORT_NOT_FOUND, REPORT_SUPERSEDED, REPORT_TRANSITION
+ */
+export async function generateReport(ctx: GenerateContext, input: GenerateInput): Promise<GeneratedReport> {
+  const startedAt = ctx.clock.now();
+  const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false });
+  const selected = selectFramework(await loadTemplates(input.templatesFolder), input.framework);
+  const id = randomUUID();
+  const supersedes = input.supersedes ?? null;
+  const version = supersedes === null ? 1 : await nextVersion(ctx, supersedes);
+  const pseudonymize = makePseudonymizer((await ctx.keys.secret('report-pseudonym')).key, id);
+  const evaluation = await evaluateControls(ctx, { controls: selected.controls, period, pseudonymize });
+  const engineVersion = await readEngineVersion();
+  const model = buildModel({
+    report: { id, version },
+    framework: selected.framework,
+    period,
+    generated: {
+      at: isoOf(startedAt),
+      by: actorLabel(ctx.actor, pseudonymize),
+      engineVersion,
+      nodeVersion: process.version,
+    },
+    source: evaluation.source,
+    controls: evaluation.results,
+  });
+  const { bytes, hash } = freezeModel(model);
+  const pdfSha256 = sha256Hex(await renderPdf(model, null));
+  await store(ctx, { model, bytes, hash, pdfSha256, period, startedAt, supersedes });
+  return { id, version, hash, pdfSha256, opinion: model.opinion, model };
+}
+
+interface Draft {
+  readonly model: ReportModel;
+  readonly bytes: Buffer;
+  readonly hash: string;
+  readonly pdfSha256: string;
+  readonly period: ReportPeriod;
+  readonly startedAt: UtcInstant;
+  readonly supersedes: string | null;
+}
+
+async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
+  const { model, period } = draft;
+  const { id } = model.report;
+  const cell = reportCell(id);
+  const seal = await ctx.keys.sealer(cell.dataClass);
+  await translateRefusals(() =>
+    inTransaction(ctx.db, async (client) => {
+      await insertReport(client, {
+        id,
+        framework: model.framework.id,
+        period,
+        envelope: seal(cell, draft.bytes),
+        hash: draft.hash,
+        pdfSha256: draft.pdfSha256,
+        generatedBy: ctx.actor.kind === 'person' ? ctx.actor.email : null,
+        generatedAt: isoOf(draft.startedAt),
+        durationMs: Math.max(0, ctx.clock.now() - draft.startedAt),
+        engineVersion: model.generated.engineVersion,
+        supersedes: draft.supersedes,
+      });
+      await recordEvent(ctx, client, {
+        type: 'report.generated',
+        category: 'admin',
+        action: 'GENERATE',
+        resourceType: 'compliance_report',
+        resourceId: id,
+        details: {
+          framework: model.framework.id,
+          periodStart: period.startDate,
+          periodEnd: period.endDate,
+          version: model.report.version,
+          reportHash: draft.hash,
+          reviewPdfSha256: draft.pdfSha256,
+          opinion: model.opinion,
+          statusCounts: model.statusCounts,
+        },
+      });
+    }),
+  );
+}
+
+/** The number is in the model, so it is needed before the row; the database numbers versions itself and must agree. */
+async function nextVersion(ctx: Pick<Context, 'db'>, supersedes: string): Promise<number> {
+  const [previous] = await ctx.db.withClient((client) => findReportRows(client, supersedes));
+  return (previous?.version ?? 0) + 1;
+}
+
+function actorLabel(actor: Actor, pseudonymize: (value: string) => string): string {
+  return actor.kind === 'service' ? actor.name : pseudonymize(actor.email.toLowerCase());
+}

@@ -1,0 +1,70 @@
+/** Reads reports back: their rows, and the model that a row's envelope holds. */
+import type { Context } from '../context.ts';
+import { AuditkeepError } from '../errors.ts';
+import type { CellContext } from '../keys/keyring.ts';
+import { MODEL_FORMAT, type ReportModel, sha256Hex } from './model.ts';
+import { findReportRows, listReportRows, type ReportRow, readReportEnvelope } from './store.ts';
+
+export interface ReadReport {
+  readonly row: ReportRow;
+  readonly model: ReportModel;
+  /** The model's canonical bytes; their SHA-256 is row.hash. */
+  readonly bytes: Buffer;
+}
+
+/** The place of a report's model; the envelope opens nowhere else. */
+export function reportCell(id: string): CellContext {
+  return { table: 'audit.compliance_reports', column: 'report_data_encrypted', rowId: id, dataClass: 'confidential' };
+}
+
+/** All reports, newest first. */
+export function listReports(ctx: Pick<Context, 'db'>): Promise<ReportRow[]> {
+  return ctx.db.withClient(listReportRows);
+}
+
+/**
+ * The row of a report, by its id or the first digits of it.
+ * @throws REPORT_NOT_FOUND when none or several fit
+ */
+export async function findReport(ctx: Pick<Context, 'db'>, id: string): Promise<ReportRow> {
+  const prefix = id.trim().toLowerCase();
+  const rows = /^[0-9a-f][0-9a-f-]{3,35}$/.test(prefix)
+    ? await ctx.db.withClient((client) => findReportRows(client, prefix))
+    : [];
+  const [row, second] = rows;
+  if (row !== undefined && second === undefined) return row;
+  throw new AuditkeepError('REPORT_NOT_FOUND', {
+    message: second === undefined ? `no report has the id ${id}` : `several reports have ids that begin with ${id}`,
+    hint: 'list the reports with `auditkeep report list`',
+  });
+}
+
+/**
+ * A report with its model, decrypted and checked against its hash.
+ * @throws REPORT_NOT_FOUND, REPORT_TAMPERED, and those of Keyring.open
+ */
+export async function readReport(ctx: Pick<Context, 'db' | 'keys'>, id: string): Promise<ReadReport> {
+  const row = await findReport(ctx, id);
+  const envelope = await ctx.db.withClient((client) => readReportEnvelope(client, row.id));
+  const bytes = Buffer.from(await ctx.keys.open(reportCell(row.id), envelope ?? ''));
+  if (sha256Hex(bytes) !== row.hash) {
+    throw new AuditkeepError('REPORT_TAMPERED', {
+      message: `the model of report ${row.id} does not have the hash of its row`,
+      hint: 'the row was changed outside the product: keep it and find out by whom',
+      details: { id: row.id },
+    });
+  }
+  return { row, model: parseModel(bytes), bytes };
+}
+
+/** Reads a model from its canonical bytes, whose hash the caller has checked. @throws INPUT_INVALID */
+export function parseModel(bytes: Buffer): ReportModel {
+  const value: unknown = JSON.parse(bytes.toString('utf8'));
+  if (typeof value === 'object' && value !== null && 'format' in value && value.format === MODEL_FORMAT) {
+    return value as ReportModel;
+  }
+  throw new AuditkeepError('INPUT_INVALID', {
+    message: `the file is not a report model of format ${MODEL_FORMAT}`,
+    hint: 'open it with the release that made it',
+  });
+}

@@ -1,0 +1,149 @@
+/** Checks a bundle offline: its parts, the signatures, and that everything in it is about the same report. Pure. */
+import { type AllowedSigner, parseAllowedSigners, stampOf } from '../keys/allowed-signers.ts';
+import { NAMESPACES } from '../keys/sshsig.ts';
+import { decisionsText, type ReportFile, readmeText, readSignedFiles, reportFileSchema } from './bundle-content.ts';
+import {
+  type BundleFinding,
+  type BundleParts,
+  checkParts,
+  packBundle,
+  sha256Of,
+  unpackBundle,
+} from './bundle-format.ts';
+import { checkDecisions, type ReportDecision, type SignerBook } from './decision-check.ts';
+
+export interface BundleCheck {
+  readonly valid: boolean;
+  /**
+   * given: the signatures are by keys of a list that came another way. bundled: by keys that the bundle itself brings, so
+   * that it is shown to be internally consistent and no more.
+   */
+  readonly signers: 'given' | 'bundled';
+  readonly reportId: string | null;
+  /** H. */
+  readonly reportHash: string | null;
+  readonly findings: readonly BundleFinding[];
+  readonly decisions: readonly ReportDecision[];
+}
+
+/**
+ * Checks a bundle's bytes. Each part that is damaged, missing, forged or not listed is named in the findings.
+ * @param givenSigners the text of an allowed_signers file that came another way, or null for the one inside
+ * @throws BUNDLE_INVALID when it cannot be unpacked, INPUT_INVALID for a malformed list of signers
+ */
+export function verifyBundle(zip: Uint8Array, givenSigners: string | null): BundleCheck {
+  const parts = unpackBundle(zip);
+  const given = givenSigners === null ? null : parseAllowedSigners(givenSigners);
+  const report = readReportFile(parts);
+  const findings = checkParts(zip, parts);
+  const base = { signers: given === null ? 'bundled' : 'given', reportId: report?.reportId ?? null } as const;
+  if (report === null) {
+    const all = [...findings, { part: 'report.json', what: 'is missing or malformed' }];
+    return { ...base, valid: false, reportHash: null, findings: all, decisions: [] };
+  }
+  const book = bookOf(given ?? readBundledSigners(parts, findings), report);
+  const checked = checkDecisions({
+    installationId: report.installationId,
+    versions: report.versions,
+    stored: readSignedFiles(parts),
+    signers: book,
+  });
+  findings.push(...checked.findings.map(({ decisionId, what }) => ({ part: partOf(parts, decisionId), what })));
+  const own = report.versions.find((version) => version.id === report.reportId);
+  findings.push(...checkContent(zip, parts, report, checked.decisions));
+  return {
+    ...base,
+    valid: findings.length === 0,
+    reportHash: own?.reportHash ?? null,
+    findings,
+    decisions: checked.decisions,
+  };
+}
+
+function textOf(parts: BundleParts, name: string): string | null {
+  const bytes = parts.get(name);
+  return bytes === undefined ? null : Buffer.from(bytes).toString('utf8');
+}
+
+function readReportFile(parts: BundleParts): ReportFile | null {
+  try {
+    return reportFileSchema.parse(JSON.parse(textOf(parts, 'report.json') ?? ''));
+  } catch {
+    return null; // reported as a finding by the caller
+  }
+}
+
+function readBundledSigners(parts: BundleParts, findings: BundleFinding[]): AllowedSigner[] {
+  try {
+    return parseAllowedSigners(textOf(parts, 'allowed_signers') ?? '');
+  } catch {
+    findings.push({ part: 'allowed_signers', what: 'is malformed' });
+    return [];
+  }
+}
+
+function bookOf(signers: readonly AllowedSigner[], report: ReportFile): SignerBook {
+  return {
+    signerOf(fingerprint, at) {
+      const stamp = stampOf(at);
+      const found = signers.find(
+        (signer) =>
+          signer.fingerprint === fingerprint &&
+          (signer.namespaces === null || signer.namespaces.includes(NAMESPACES.reportDecision)) &&
+          (signer.validAfter === null || signer.validAfter <= stamp) &&
+          (signer.validBefore === null || stamp <= signer.validBefore),
+      );
+      return found === undefined ? null : { email: found.email, compromised: false };
+    },
+    // The list of signers says nothing about roles; the database enforced them.
+    hasRole: () => null,
+    nameOf: (email) => report.persons.find((person) => person.email === email)?.name ?? null,
+  };
+}
+
+/** The file of a decision, for the finding's part. */
+function partOf(parts: BundleParts, decisionId: string | null): string {
+  if (decisionId === null) return 'decisions';
+  const found = [...parts.keys()].find(
+    (name) => /^decisions\/.*\.json$/.test(name) && textOf(parts, name)?.includes(`"decision_id":"${decisionId}"`),
+  );
+  return found ?? 'decisions';
+}
+
+/** What follows from the signed texts is compared with what they say. */
+function checkContent(
+  zip: Uint8Array,
+  parts: BundleParts,
+  report: ReportFile,
+  decisions: readonly ReportDecision[],
+): BundleFinding[] {
+  const findings: BundleFinding[] = [];
+  const own = report.versions.find((version) => version.id === report.reportId);
+  const expectHash = (part: string, expected: string | undefined, name: string) => {
+    const bytes = parts.get(part);
+    if (bytes === undefined) findings.push({ part, what: 'is missing' });
+    else if (sha256Of(bytes) !== expected) findings.push({ part, what: `does not have the signed ${name}` });
+  };
+  expectHash('model.json', own?.reportHash, 'report_hash');
+  expectHash('review.pdf', own?.reviewPdfSha256, 'review_pdf_sha256');
+  if (own?.status !== 'approved' || own.version !== report.version) {
+    findings.push({ part: 'report.json', what: 'is not about an approved report' });
+  }
+  if (textOf(parts, 'decisions.json') !== decisionsText(decisions)) {
+    findings.push({ part: 'decisions.json', what: 'is not the list of the signed decisions' });
+  }
+  if (!parts.has('final.pdf')) findings.push({ part: 'final.pdf', what: 'is missing' });
+  if (findings.length === 0) {
+    const content = new Map([...parts].filter(([name]) => name !== 'manifest.json' && name !== 'digest.txt'));
+    const subject = {
+      reportId: report.reportId,
+      version: report.version,
+      reportHash: own?.reportHash ?? '',
+      installationId: report.installationId,
+    };
+    if (!packBundle(subject, content).equals(zip)) {
+      findings.push({ part: 'manifest.json', what: 'is not the manifest that these parts make' });
+    }
+  }
+  return findings;
+}
