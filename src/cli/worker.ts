@@ -6,47 +6,50 @@ import { findJob, JOBS } from '../jobs/registry.ts';
 import { startWorker } from '../jobs/worker.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
-const worker = defineCommand({
-  path: ['worker'],
-  summary: 'run queued and scheduled jobs until told to stop (SIGTERM ends it after the running ones)',
-  examples: [
-    ['auditkeep worker', 'run every queue; start as many workers as you like'],
-    ['auditkeep worker --once', 'run all that is due and end: 0 done, 1 a job failed, 3 findings'],
-    ['auditkeep worker --queues seal,verify', 'run these queues only'],
-  ],
-  options: (yargs) =>
-    yargs
-      .option('once', { type: 'boolean', default: false, describe: 'run all that is due, then end' })
-      .option('queues', { type: 'string', requiresArg: true, describe: 'names separated by commas; default all' }),
-  async run(session, { once, queues }) {
-    const jobs = chooseJobs(queues);
-    const stop = stopOnSignal();
-    const ctx = await session.context();
-    const queue = await session.openWorkerQueue();
-    if (once) {
-      const { ran, exitCode } = await drainQueues(ctx, queue, jobs, stop.signal);
-      const lines = ran.map(({ job, outcome }) => `${job}: ${outcome}`);
-      return { data: { ran }, text: [...lines, `${ran.length} runs`].join('\n'), exitCode };
-    }
-    const running = await startWorker(ctx, queue, { jobs, schedules: true });
-    session.say(`working on ${jobs.length} queues; SIGTERM or Ctrl-C stops after the running jobs`);
-    await stop.requested;
-    session.say('stopping: no new jobs, the running ones end');
-    await running.stop();
-    return { data: { ran: running.settled }, text: `${running.settled.length} runs` };
-  },
-});
+/** The worker command over a list of jobs. */
+export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
+  return defineCommand({
+    path: ['worker'],
+    summary: 'run queued and scheduled jobs until told to stop (SIGTERM ends it after the running ones)',
+    examples: [
+      ['auditkeep worker', 'run every queue; start as many workers as you like'],
+      ['auditkeep worker --once', 'run all that is due and end: 0 done, 1 a job failed, 3 findings'],
+      ['auditkeep worker --queues seal,verify', 'run these queues only'],
+    ],
+    options: (yargs) =>
+      yargs
+        .option('once', { type: 'boolean', default: false, describe: 'run all that is due, then end' })
+        .option('queues', { type: 'string', requiresArg: true, describe: 'names separated by commas; default all' }),
+    async run(session, { once, queues }) {
+      const jobs = chooseJobs(known, queues);
+      const stop = stopOnSignal();
+      const ctx = await session.context();
+      const queue = await session.openWorkerQueue();
+      if (once) {
+        const { ran, exitCode } = await drainQueues(ctx, queue, jobs, stop.signal);
+        const lines = ran.map(({ job, outcome }) => `${job}: ${outcome}`);
+        return { data: { ran }, text: [...lines, `${ran.length} runs`].join('\n'), exitCode };
+      }
+      const running = await startWorker(ctx, queue, { jobs, schedules: true });
+      session.say(`working on ${jobs.length} queues; SIGTERM or Ctrl-C stops after the running jobs`);
+      await stop.requested;
+      session.say('stopping: no new jobs, the running ones end');
+      await running.stop();
+      return { data: { ran: running.settled }, text: `${running.settled.length} runs` };
+    },
+  });
+}
 
 /** Every command about running jobs. */
-export const workerCommands: readonly AnyCommand[] = [worker];
+export const workerCommands: readonly AnyCommand[] = [createWorkerCommand(JOBS)];
 
-function chooseJobs(queues: string | undefined): readonly AnyJob[] {
-  if (queues === undefined) return JOBS;
+function chooseJobs(known: readonly AnyJob[], queues: string | undefined): readonly AnyJob[] {
+  if (queues === undefined) return known;
   const names = queues.split(',').map((name) => name.trim());
   if (names.some((name) => name === '')) {
     throw new AuditkeepError('USAGE', { message: '--queues has an empty name', hint: 'use --queues a,b' });
   }
-  return names.map((name) => findJob(name));
+  return names.map((name) => findJob(name, known));
 }
 
 /** The first SIGTERM or SIGINT asks to stop; the second finds no handler any more and ends the process at once. */
