@@ -13,7 +13,8 @@ import { AuditkeepError } from '../errors.ts';
 const plantedShape = z.object({ schema: z.string(), table: z.string(), id: z.string() });
 
 /**
- * Looks for one known row in every table under forced row-level security, as the connection's role (the engine's).
+ * Looks for one known row in every table under forced row-level security, as the connection's role (the engine's) and as
+ * the owner of the report views.
  * Changes nothing. Must not be called inside a transaction.
  * @throws DB_ROWS_HIDDEN naming the tables whose rows the role does not see
  */
@@ -33,20 +34,21 @@ export async function checkVisibility(client: SqlClient): Promise<void> {
 }
 
 async function findHidden(client: SqlClient): Promise<string[]> {
-  const hidden: string[] = [];
   const planted = await queryRows(
     client,
     plantedShape,
     'select schema_name as schema, table_name as table, id from ops.plant_canaries()',
   );
+  const hidden: string[] = [];
   for (const { schema, table, id } of planted) {
-    const { seen } = await queryOne(
+    const seen = await queryOne(
       client,
-      z.object({ seen: z.boolean() }),
-      `select exists (select from ${quoteIdentifier(schema, table)} where id = $1::uuid) as seen`,
-      [id],
+      z.object({ directly: z.boolean(), inReports: z.boolean() }),
+      `select exists (select from ${quoteIdentifier(schema, table)} where id = $1::uuid) as directly,
+              $2::text in (select facts.seen_canaries($1::uuid)) as "inReports"`,
+      [id, `${schema}.${table}`],
     );
-    if (!seen) hidden.push(`${schema}.${table}`);
+    if (!seen.directly || !seen.inReports) hidden.push(`${schema}.${table}`);
   }
   return hidden;
 }

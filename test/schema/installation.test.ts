@@ -102,6 +102,15 @@ test('without BYPASSRLS the stand-in policies let the engine see every row, and 
     code: 'DB_ROWS_HIDDEN',
     details: { hidden: ['security_internal.user_roles'] },
   });
+  // Seen by the engine and by the owner, but not by the views that reports read.
+  await run(
+    admin,
+    'alter policy auditkeep_access on security_internal.user_roles to auditkeep_owner, auditkeep_engine',
+  );
+  await expect(engine.withClient(checkVisibility)).rejects.toMatchObject({
+    code: 'DB_ROWS_HIDDEN',
+    details: { hidden: ['security_internal.user_roles'] },
+  });
   await run(admin, 'drop policy auditkeep_access on security_internal.user_roles');
   await expect(engine.withClient(checkVisibility)).rejects.toMatchObject({ code: 'DB_ROWS_HIDDEN' });
   const left = await admin.withClient((client) =>

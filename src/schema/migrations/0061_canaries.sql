@@ -30,3 +30,24 @@ begin
 end
 $$;
 grant execute on function ops.plant_canaries() to auditkeep_engine;
+
+-- The tables whose canary the owner of the report views sees: controls read through it, with row_security on, so what is
+-- hidden from it would silently be missing from a report.
+grant select on security_confidential.users, security_internal.user_roles, security_internal.jwt_tokens,
+  security_internal.user_sessions, security_confidential.transactions to auditkeep_view;
+grant usage on schema security_confidential, security_internal to auditkeep_view;
+set local role auditkeep_view;
+create function facts.seen_canaries(p_canary uuid) returns setof text
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'security_confidential.users' from security_confidential.users where id = p_canary
+  union all select 'security_internal.user_roles' from security_internal.user_roles where id = p_canary
+  union all select 'security_internal.jwt_tokens' from security_internal.jwt_tokens where id = p_canary
+  union all select 'security_internal.user_sessions' from security_internal.user_sessions where id = p_canary
+  union all select 'security_confidential.transactions' from security_confidential.transactions where id = p_canary
+$$;
+revoke execute on function facts.seen_canaries(uuid) from public;
+grant usage on schema facts to auditkeep_engine;
+grant execute on function facts.seen_canaries(uuid) to auditkeep_engine;
+set local role auditkeep_owner;
