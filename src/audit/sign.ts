@@ -1,0 +1,107 @@
+/**
+ * The signer trusts nobody, least of all the database: before it signs it extends the tree that it signed last, kept in
+ * its own store, by the new leaves and requires the outcome to be the head that it is shown. A database restored to
+ * yesterday, or one whose links were rewritten, gets no signature.
+ */
+import type { Context } from '../context.ts';
+import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
+import type { SqlClient } from '../db/database.ts';
+import { transact } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { type ChainHead, publishCheckpoint, readHead, readLastCheckpoint } from './chain-store.ts';
+import { signTreeHead } from './checkpoint.ts';
+import { leafSource } from './link-source.ts';
+import { appendLeaves, type Frontier, rootOf } from './merkle.ts';
+import {
+  openLogKey,
+  readSignerState,
+  type SignerState,
+  writeCheckpointFile,
+  writeSignerState,
+} from './signer-store.ts';
+import { readTuples } from './tuples.ts';
+
+export interface SignResult {
+  /** The signed note; null when the chain is empty or another signer is at work. */
+  readonly note: string | null;
+  readonly size: bigint;
+  /** False when the head was signed before. */
+  readonly fresh: boolean;
+}
+
+/** The log's name: that of the installation, with the incarnation from the second one on. */
+export function originOf(name: string, incarnation: number): string {
+  return incarnation === 1 ? name : `${name}/${incarnation}`;
+}
+
+/**
+ * Signs the head of the chain, keeps it in the signer's store (durable first), then in audit.checkpoint and the
+ * directory of checkpoints. Signing an already signed head publishes the same note again.
+ * @throws CHAIN_ROLLED_BACK, CHAIN_REWRITTEN, CHAIN_SIGNER_STORE; nothing is signed then
+ */
+export function signCheckpoint(ctx: Pick<Context, 'db' | 'log' | 'config'>): Promise<SignResult> {
+  return ctx.db.withClient(async (client) => {
+    if (!(await tryLockSession(client, 'signer', 'exclusive'))) {
+      return { note: null, size: (await readHead(client)).size, fresh: false };
+    }
+    const result = await signHead(ctx, client);
+    await unlockSession(client, 'signer', 'exclusive');
+    if (result.fresh) ctx.log.info({ size: String(result.size) }, 'chain.checkpoint');
+    return result;
+  });
+}
+
+async function signHead(ctx: Pick<Context, 'config'>, client: SqlClient): Promise<SignResult> {
+  const { home, origin: name } = ctx.config;
+  const { head, grown, state } = await transact(
+    client,
+    () => growTree(client, home, name),
+    'repeatable read, read only',
+  );
+  if (head.size === 0n) return { note: null, size: 0n, fresh: false };
+  const root = rootOf(grown);
+  const fresh = state.note === null || head.size > state.frontier.size;
+  const { origin } = state;
+  const note = fresh ? signTreeHead({ origin, size: head.size, root }, await openLogKey(home)) : (state.note ?? '');
+  if (fresh) await writeSignerState(home, { origin, frontier: grown, note });
+  await writeCheckpointFile(home, head.size, note);
+  await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note }));
+  return { note, size: head.size, fresh };
+}
+
+/** The tree that was signed last, extended by the leaves that the database shows beyond it. */
+async function growTree(
+  client: SqlClient,
+  home: string,
+  name: string,
+): Promise<{ head: ChainHead; state: SignerState; grown: Frontier }> {
+  const head = await readHead(client);
+  const state = await readSignerState(home, originOf(name, head.incarnation));
+  if (state.note === null && (await readLastCheckpoint(client)) !== null) {
+    throw new AuditkeepError('CHAIN_SIGNER_STORE', {
+      message: 'the database has signed checkpoints, but the signer of this home has signed none',
+      hint: 'use the home of the worker that signs (AUDITKEEP_HOME), or restore its signer folder',
+    });
+  }
+  if (head.size < state.frontier.size) throw rolledBack(head.size, state.frontier.size);
+  let grown = state.frontier;
+  for await (const leaves of readTuples(client, leafSource(grown.size, head.size))) grown = appendLeaves(grown, leaves);
+  if (grown.size !== head.size || !rootOf(grown).equals(rootOf(head.frontier))) throw rewritten(head.size, state);
+  return { head, state, grown };
+}
+
+function rolledBack(size: bigint, signed: bigint): AuditkeepError {
+  return new AuditkeepError('CHAIN_ROLLED_BACK', {
+    message: `the chain has ${size} links, but ${signed} were signed`,
+    hint: 'the database was restored or failed over to an earlier state: recover it, or begin a new incarnation',
+    details: { size: String(size), signed: String(signed) },
+  });
+}
+
+function rewritten(size: bigint, state: SignerState): AuditkeepError {
+  return new AuditkeepError('CHAIN_REWRITTEN', {
+    message: `the head of ${size} links does not grow out of the ${state.frontier.size} that were signed`,
+    hint: 'run auditkeep chain verify: somebody changed the chain itself',
+    details: { size: String(size), signed: String(state.frontier.size) },
+  });
+}

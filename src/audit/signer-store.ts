@@ -1,0 +1,141 @@
+/**
+ * The signer's own store, a folder beside the database and never in it: the log's private key, the tree as it was last
+ * signed, and the directory of published checkpoints. The state is on disk (fsync) before a checkpoint is published.
+ *
+ *   <home>/signer/log.key        PKCS#8 PEM, 0600
+ *   <home>/signer/state.json     { version, origin, size, frontier, note }, 0600, replaced by rename
+ *   <home>/checkpoints/          <size, 20 digits>.checkpoint, one file a checkpoint, never rewritten
+ */
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { AuditkeepError } from '../errors.ts';
+import { decodeFrontier, EMPTY_FRONTIER, encodeFrontier, type Frontier } from './merkle.ts';
+
+/** What the signer knows about the log without asking the database. */
+export interface SignerState {
+  readonly origin: string;
+  readonly frontier: Frontier;
+  /** The last checkpoint that was signed; null before the first. */
+  readonly note: string | null;
+}
+
+const stateShape = z.strictObject({
+  version: z.literal(1),
+  origin: z.string(),
+  size: z.string().regex(/^(0|[1-9][0-9]{0,18})$/),
+  frontier: z.base64(),
+  note: z.string(),
+});
+
+const keyFile = (home: string) => join(home, 'signer', 'log.key');
+const stateFile = (home: string) => join(home, 'signer', 'state.json');
+
+/**
+ * The log's private key, created on first use.
+ * @throws CHAIN_SIGNER_STORE when others may read the file or it is no Ed25519 key
+ */
+export async function openLogKey(home: string): Promise<KeyObject> {
+  const file = keyFile(home);
+  const pem = await readPrivate(file);
+  if (pem === null) return createLogKey(home);
+  let key: KeyObject;
+  try {
+    key = createPrivateKey(pem);
+  } catch (cause) {
+    throw damaged('the log key cannot be read', cause);
+  }
+  if (key.asymmetricKeyType !== 'ed25519') throw damaged('the log key is not an Ed25519 key');
+  return key;
+}
+
+/** The log's public key, or null when this home never signed anything. @throws CHAIN_SIGNER_STORE */
+export async function readLogPublicKey(home: string): Promise<KeyObject | null> {
+  return (await readPrivate(keyFile(home))) === null ? null : createPublicKey(await openLogKey(home));
+}
+
+/**
+ * The state as last written; an empty tree before the first checkpoint.
+ * @throws CHAIN_SIGNER_STORE when it is damaged, readable by others or of another origin
+ */
+export async function readSignerState(home: string, origin: string): Promise<SignerState> {
+  const text = await readPrivate(stateFile(home));
+  if (text === null) return { origin, frontier: EMPTY_FRONTIER, note: null };
+  let state: z.infer<typeof stateShape>;
+  let frontier: Frontier;
+  try {
+    state = stateShape.parse(JSON.parse(text));
+    frontier = decodeFrontier(BigInt(state.size), Buffer.from(state.frontier, 'base64'));
+  } catch (cause) {
+    throw damaged('the state of the signer is damaged', cause);
+  }
+  if (state.origin !== origin) throw damaged(`the state of the signer is of the log ${state.origin}, not ${origin}`);
+  return { origin, frontier, note: state.note };
+}
+
+/** Replaces the state; on disk when it resolves. */
+export async function writeSignerState(home: string, state: SignerState & { note: string }): Promise<void> {
+  const { origin, frontier, note } = state;
+  const size = String(frontier.size);
+  const encoded = { version: 1, origin, size, frontier: encodeFrontier(frontier).toString('base64'), note };
+  await writeDurably(stateFile(home), `${JSON.stringify(encoded)}\n`, 'replace');
+}
+
+/** Publishes a checkpoint into the directory; the same one again changes nothing. Gives the file's path. */
+export async function writeCheckpointFile(home: string, size: bigint, note: string): Promise<string> {
+  const file = join(home, 'checkpoints', `${String(size).padStart(20, '0')}.checkpoint`);
+  await writeDurably(file, note, 'keep');
+  return file;
+}
+
+async function createLogKey(home: string): Promise<KeyObject> {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  // Two first uses at once: one file wins, both use it.
+  await writeDurably(keyFile(home), privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(), 'keep');
+  return createPrivateKey(await readFile(keyFile(home), 'utf8'));
+}
+
+async function readPrivate(file: string): Promise<string | null> {
+  const found = await stat(file).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw damaged(`${file} cannot be read`, error);
+  });
+  if (found === null) return null;
+  if ((found.mode & 0o077) !== 0) throw damaged(`${file} may be read or written by others`);
+  return readFile(file, 'utf8');
+}
+
+/** Writes a file and its folder entry to disk; 'keep' leaves an existing file alone. */
+async function writeDurably(file: string, text: string, existing: 'keep' | 'replace'): Promise<void> {
+  const folder = dirname(file);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await chmod(folder, 0o700);
+  const target = existing === 'replace' ? `${file}.new` : file;
+  const handle = await open(target, existing === 'replace' ? 'w' : 'wx', 0o600).catch((error: unknown) => {
+    if (existing === 'keep' && error instanceof Error && 'code' in error && error.code === 'EEXIST') return null;
+    throw damaged(`${file} cannot be written`, error);
+  });
+  if (handle === null) return;
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  if (existing === 'replace') await rename(target, file);
+  const entry = await open(folder, 'r');
+  try {
+    await entry.sync();
+  } finally {
+    await entry.close();
+  }
+}
+
+function damaged(message: string, cause?: unknown): AuditkeepError {
+  return new AuditkeepError('CHAIN_SIGNER_STORE', {
+    message,
+    hint: 'restore the signer folder of the home from its backup, with mode 0600; never copy it from the database',
+    cause,
+  });
+}
