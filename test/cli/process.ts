@@ -1,0 +1,62 @@
+/** Starts the command line as a process, the way a shell does. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const ENTRY = fileURLToPath(new URL('./entry.ts', import.meta.url));
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Started {
+  readonly child: ChildProcess;
+  /** Resolves when the text appears on stderr; rejects when the process ends first. */
+  said(text: string): Promise<void>;
+  readonly ended: Promise<Ended>;
+}
+
+/** An environment with nothing of ours in it but what the test gives. */
+export function bareEnvironment(given: Readonly<Record<string, string>>): Record<string, string> {
+  return { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...given };
+}
+
+export function startCli(args: readonly string[], env: Readonly<Record<string, string>>, shell?: string): Started {
+  const [program, all] =
+    shell === undefined
+      ? [process.execPath, [ENTRY, ...args]]
+      : ['/bin/sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ENTRY, ...args]];
+  const child = spawn(program, all, { env: bareEnvironment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  const listeners = new Set<() => void>();
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+    for (const listener of listeners) listener();
+  });
+  const ended = new Promise<Ended>((resolve) => {
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+  return {
+    child,
+    ended,
+    said(text) {
+      return new Promise((resolve, reject) => {
+        const look = () => stderr.includes(text) && resolve();
+        listeners.add(look);
+        look();
+        void ended.then(() => reject(new Error(`ended before it said ${text}: ${stderr}`)));
+      });
+    },
+  };
+}
+
+/** Runs a command to its end. */
+export function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+  return startCli(args, env).ended;
+}
