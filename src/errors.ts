@@ -101,6 +101,7 @@ export const ERROR_CODES = {
   RETENTION_HELD: { exit: EXIT.refused, meaning: 'the unit is under a legal hold' },
   RETENTION_STATE: { exit: EXIT.refused, meaning: 'the unit is not in the state that the step begins from' },
   RETENTION_UNKNOWN: { exit: EXIT.usage, meaning: 'the table, category or partition is not under retention' },
+  RETENTION_UNPROTECTED: { exit: EXIT.findings, meaning: 'a partition lacks a trigger or a proven CHECK' },
   ROLE_MISSING: { exit: EXIT.refused, meaning: 'the person lacks the role for this' },
   SCHEMA_MIGRATION: { exit: EXIT.bug, meaning: 'a migration failed and was rolled back' },
   SCHEMA_MISSING: { exit: EXIT.usage, meaning: 'the database has not been migrated' },

@@ -9,6 +9,10 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
   AK104: { code: 'RETENTION_STATE', hint: 'auditkeep archive list shows the state of each unit' },
   AK105: { code: 'RETENTION_HELD', hint: 'the legal hold has to be released first' },
   AK106: { code: 'RETENTION_BUSY', hint: 'a report or verification is reading; try again when it is done' },
+  AK107: {
+    code: 'RETENTION_UNPROTECTED',
+    hint: 'find out who changed the partition, then restore its triggers and CHECK',
+  },
 };
 
 /** The coded error for a refusal by the database, or the error itself. */

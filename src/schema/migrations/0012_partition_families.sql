@@ -41,14 +41,12 @@ create table audit.audit_log (
   payload_envelope        text,
   actor_salt              bytea default public.gen_random_bytes(16)
     constraint audit_log_actor_salt_check check (
-      octet_length(actor_salt) = 16
-      or (actor_salt is null
-          and num_nonnulls(user_id, user_email, user_roles, session_id, ip_address, user_agent, actor_envelope) = 0)),
+      case when actor_salt is not null then octet_length(actor_salt) = 16
+           else num_nonnulls(user_id, user_email, user_roles, session_id, ip_address, user_agent, actor_envelope) = 0 end),
   payload_salt            bytea default public.gen_random_bytes(16)
     constraint audit_log_payload_salt_check check (
-      octet_length(payload_salt) = 16
-      or (payload_salt is null
-          and num_nonnulls(resource_id, resource_path, old_values, new_values, additional_data, error_message, payload_envelope) = 0)),
+      case when payload_salt is not null then octet_length(payload_salt) = 16
+           else num_nonnulls(resource_id, resource_path, old_values, new_values, additional_data, error_message, payload_envelope) = 0 end),
   txid                    bigint not null default (pg_current_xact_id()::text::bigint),
   hash_version            smallint not null default 1,
   primary key (event_timestamp, id)

@@ -152,10 +152,10 @@ begin
   if (select count(*) from pg_trigger t
        where t.tgrelid = p_leaf and t.tgenabled = 'A'
          and t.tgname in ('ak_child_immutable', 'ak_child_truncate', 'zz_seal_divert')) <> 3 then
-    raise exception 'a trigger of % is missing or off', p_unit.relation_name using errcode = 'AK104';
+    raise exception 'a trigger of % is missing or off', p_unit.relation_name using errcode = 'AK107';
   end if;
   if not exists (select from pg_constraint c where c.conrelid = p_leaf and c.conname = 'ak_bounds' and c.convalidated) then
-    raise exception 'the bounds of % are not proven: ATTACH would scan it', p_unit.relation_name using errcode = 'AK104';
+    raise exception 'the bounds of % are not proven: ATTACH would scan it', p_unit.relation_name using errcode = 'AK107';
   end if;
   if p_unit.table_name = 'security_events_log' and p_unit.upper_bound + interval '2160 hours' > clock_timestamp() then
     execute format('select exists (select from %s e where e.incident_id is not null and e.resolved_at is null)', p_leaf)

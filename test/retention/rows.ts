@@ -1,0 +1,96 @@
+/** Rows and questions that the retention tests share. */
+import { pino } from 'pino';
+import { z } from 'zod';
+import { sealChain } from '../../src/audit/seal.ts';
+import type { Actor } from '../../src/context.ts';
+import type { Database, SqlClient } from '../../src/db/database.ts';
+import { queryOne, queryRows } from '../../src/db/query.ts';
+import { ensurePartitions } from '../../src/retention/partition.ts';
+import { parseInstant, systemClock, type UtcInstant } from '../../src/time/clock.ts';
+import { TestClock } from '../support/context.ts';
+
+const actor: Actor = { kind: 'service', name: 'test' };
+
+/** The narrow context of retention operations, on the machine's clock or one that stands at `now`. */
+export function retentionContext(db: Database, now?: string) {
+  return { db, actor, clock: now === undefined ? systemClock : new TestClock(now), log: pino({ level: 'silent' }) };
+}
+
+export function instant(text: string): UtcInstant {
+  const parsed = parseInstant(text);
+  if (parsed === null) throw new RangeError(`not an instant: ${text}`);
+  return parsed;
+}
+
+/** Months that have partitions: `2023-01`. */
+export async function ensureMonths(db: Database, months: readonly string[], now?: string) {
+  const ctx = retentionContext(db, now);
+  return await ensurePartitions(
+    ctx,
+    'audit_log',
+    months.map((month) => instant(`${month}-01T00:00:00Z`)),
+  );
+}
+
+/** Inserts events one second apart from an instant on, in one statement, as an application would. */
+export async function insertEvents(client: SqlClient, from: string, count: number): Promise<void> {
+  await client.query(
+    `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp, user_email, additional_data)
+     select 'test', 'system', 'CREATE', $1::timestamptz + n * interval '1 second', 'a@example.org', '{"n": 1.0}'
+       from generate_series(0, $2::int - 1) n`,
+    [from, count],
+  );
+}
+
+/** Links every event that is not linked yet, with the real sealer. */
+export async function linkAll(db: Database): Promise<void> {
+  await sealChain(retentionContext(db));
+}
+
+/** How many test events lie where. */
+export async function countByOrigin(db: Database): Promise<Readonly<Record<string, number>>> {
+  const rows = await db.withClient((client) =>
+    queryRows(
+      client,
+      z.object({ origin: z.string(), rows: z.bigint() }),
+      `select origin, count(*) as rows from audit.audit_log_all where event_type = 'test' group by origin`,
+    ),
+  );
+  return Object.fromEntries(rows.map((row) => [row.origin, Number(row.rows)]));
+}
+
+/** The state of the unit of a relation. */
+export async function stateOf(db: Database, relation: string): Promise<string> {
+  return await db.withClient(async (client) => {
+    const row = await queryOne(
+      client,
+      z.object({ state: z.string() }),
+      'select state from retention.unit where relation_name = $1',
+      [relation],
+    );
+    return row.state;
+  });
+}
+
+/** One value of one row. */
+export async function scalar<T>(db: Database, shape: z.ZodType<T>, text: string, values: string[] = []): Promise<T> {
+  return await db.withClient(async (client) => {
+    const row = await queryOne(client, z.object({ value: shape }), text, values);
+    return row.value;
+  });
+}
+
+/** Runs statements in one transaction that is always rolled back; gives the failure, or null when all passed. */
+export async function failureOf(db: Database, ...statements: string[]): Promise<unknown> {
+  return await db.withClient(async (client) => {
+    await client.query('begin');
+    try {
+      for (const statement of statements) await client.query(statement);
+      return null;
+    } catch (error) {
+      return error;
+    } finally {
+      await client.query('rollback');
+    }
+  });
+}
