@@ -7,6 +7,7 @@ import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
 import { renderJson } from '../reports/render/json.ts';
 import { renderPdf } from '../reports/render/pdf.ts';
+import { formatCount } from '../reports/texts.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 const outOption = { type: 'string', describe: 'folder for the review PDF and the model JSON' } as const;
@@ -135,7 +136,7 @@ function shownText({ row, model }: ReadReport, files: readonly string[]): string
 
 function controlLines(model: ReportModel): string[] {
   return model.controls.map((control) => {
-    const figures = `${control.exceptions.count} of ${control.population.count}`;
+    const figures = `${formatCount(control.exceptions.count)} of ${formatCount(control.population.count)}`;
     return `  ${control.id}  ${control.status.padEnd(17)} ${figures.padStart(14)}  ${control.title}`;
   });
 }

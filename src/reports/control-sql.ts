@@ -33,7 +33,7 @@ const FORBIDDEN_WORDS: ReadonlySet<string> = new Set(
 );
 
 const TOKEN =
-  /(?<space>\s+|--[^\n]*)|(?<string>'(?:[^']|'')*')|(?<cast>::)|:(?<parameter>[a-z][a-z0-9_]*)|(?<word>[A-Za-z_][A-Za-z0-9_]*)|(?<number>\d+(?:\.\d+)?)|(?<symbol>[(),.*+\-/%<>=|[\]]|!=)|(?<other>[\s\S])/gy;
+  /(?<space>\s+|--[^\r\n]*)|(?<string>'(?:[^']|'')*')|(?<comment>\/\*)|(?<cast>::)|:(?<parameter>[a-z][a-z0-9_]*)|(?<word>[A-Za-z_][A-Za-z0-9_]*)|(?<number>\d+(?:\.\d+)?)|(?<symbol>[(),.*+\-/%<>=|[\]]|!=)|(?<unknown>[\s\S])/gy;
 
 interface Token {
   readonly kind: 'string' | 'cast' | 'parameter' | 'word' | 'number' | 'symbol';
@@ -51,7 +51,8 @@ export function parseControlSql(sql: string, label: string): ControlStatement {
   for (const match of sql.matchAll(TOKEN)) {
     const groups = match.groups ?? {};
     const { parameter } = groups;
-    if (groups['other'] !== undefined) throw refused(label, `the character '${groups['other']}'`);
+    const foreign = groups['comment'] ?? groups['unknown'];
+    if (foreign !== undefined) throw refused(label, `'${foreign}'`);
     if (parameter === undefined) numbered += groups['space'] === undefined ? match[0] : ' ';
     else {
       if (!parameters.includes(parameter)) parameters.push(parameter);

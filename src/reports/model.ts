@@ -98,14 +98,15 @@ export type ControlModel = {
   readonly reason: Judgement['reason'] | 'sql_failed' | 'time_limit';
   /** SQLSTATE of a failed control, else null; never the message, which may quote data. */
   readonly sqlState: string | null;
-  readonly population: { readonly meaning: string; readonly whenEmptyMeans: string; readonly count: number };
+  readonly population: { readonly meaning: string; readonly whenEmptyMeans: string; readonly count: number | null };
   readonly exceptions: ExceptionsModel;
   readonly ipe: IpeModel;
 };
 
 export type ExceptionsModel = {
   readonly meaning: string;
-  readonly count: number;
+  /** Null when the control could not be evaluated. */
+  readonly count: number | null;
   /** SHA-256 of the canonical JSON array of all rows, of which `rows` are the first. */
   readonly sha256: string;
   readonly columns: readonly { readonly name: string; readonly label: string; readonly kind: ColumnKind }[];
@@ -125,10 +126,11 @@ export type IpeModel = {
   readonly exceptionsSqlSha256: string;
   readonly completenessSqlSha256: string;
   readonly completenessMeaning: string;
-  readonly rowCount: number;
-  readonly distinctKeys: number;
-  readonly independentCount: number;
-  readonly difference: number;
+  /** The counts are null when the control could not be evaluated. */
+  readonly rowCount: number | null;
+  readonly distinctKeys: number | null;
+  readonly independentCount: number | null;
+  readonly difference: number | null;
 };
 
 /** What evaluation found out about one control. */
@@ -223,11 +225,11 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
     population: {
       meaning: template.population.meaning,
       whenEmptyMeans: template.population.whenEmptyMeans,
-      count: evaluated?.population ?? 0,
+      count: evaluated?.population ?? null,
     },
     exceptions: {
       meaning: template.exceptions.meaning,
-      count: evaluated?.exceptions.count ?? 0,
+      count: evaluated?.exceptions.count ?? null,
       sha256: evaluated?.exceptions.sha256 ?? NO_ROWS_SHA256,
       columns: template.exceptions.columns,
       rows: evaluated?.exceptions.rows ?? [],
@@ -244,10 +246,10 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
       exceptionsSqlSha256: sha256Hex(template.exceptions.sql),
       completenessSqlSha256: sha256Hex(template.completeness.sql),
       completenessMeaning: template.completeness.meaning,
-      rowCount: evaluated?.population ?? 0,
-      distinctKeys: evaluated?.distinctKeys ?? 0,
-      independentCount: evaluated?.independent ?? 0,
-      difference: evaluated === null ? 0 : evaluated.population - evaluated.independent,
+      rowCount: evaluated?.population ?? null,
+      distinctKeys: evaluated?.distinctKeys ?? null,
+      independentCount: evaluated?.independent ?? null,
+      difference: evaluated === null ? null : evaluated.population - evaluated.independent,
     },
   };
 }

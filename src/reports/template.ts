@@ -107,7 +107,7 @@ export async function loadTemplates(folder: string = TEMPLATES_FOLDER): Promise<
   return { controls, frameworks };
 }
 
-/** One framework and its controls in the order in which its requirements first name them. @throws TEMPLATE_INVALID */
+/** One framework and its controls, by id. @throws TEMPLATE_INVALID */
 export function selectFramework(
   set: TemplateSet,
   id: string,
@@ -118,7 +118,10 @@ export function selectFramework(
     throw invalid(`there is no framework '${id}'`, `give one of: ${known}`);
   }
   const ids = new Set(framework.requirements.flatMap((requirement) => requirement.controls));
-  const controls = [...ids].map((control) => set.controls.get(control)).filter((control) => control !== undefined);
+  const controls = [...ids]
+    .sort()
+    .map((control) => set.controls.get(control))
+    .filter((control) => control !== undefined);
   return { framework, controls };
 }
 

@@ -19,8 +19,9 @@ export async function openTexts(locale: 'en'): Promise<Texts> {
   };
 }
 
-/** A count as people read it: 3,412. */
-export function formatCount(count: number): string {
+/** A count as people read it: 3,412; a dash where it is not known. */
+export function formatCount(count: number | null): string {
+  if (count === null) return '–';
   return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 

@@ -1,7 +1,7 @@
-/** Checks a bundle offline: its parts, the signatures, and that everything in it is about the same report. Pure. */
+/** Checks a bundle offline: its parts, the signatures, and that everything in it is about the same report. */
 import { type AllowedSigner, parseAllowedSigners, stampOf } from '../keys/allowed-signers.ts';
 import { NAMESPACES } from '../keys/sshsig.ts';
-import { decisionsText, type ReportFile, readmeText, readSignedFiles, reportFileSchema } from './bundle-content.ts';
+import { decisionsText, type ReportFile, readSignedFiles, reportFileSchema } from './bundle-content.ts';
 import {
   type BundleFinding,
   type BundleParts,
@@ -11,6 +11,10 @@ import {
   unpackBundle,
 } from './bundle-format.ts';
 import { checkDecisions, type ReportDecision, type SignerBook } from './decision-check.ts';
+import { entryOf } from './decision-entry.ts';
+import { readEngineVersion } from './engine-version.ts';
+import { parseModel } from './read.ts';
+import { renderPdf } from './render/pdf.ts';
 
 export interface BundleCheck {
   readonly valid: boolean;
@@ -24,6 +28,8 @@ export interface BundleCheck {
   readonly reportHash: string | null;
   readonly findings: readonly BundleFinding[];
   readonly decisions: readonly ReportDecision[];
+  /** Whether final.pdf was drawn again and compared; only the release and Node version that made it can. */
+  readonly finalPdf: 'reproduced' | 'not checked';
 }
 
 /**
@@ -31,7 +37,7 @@ export interface BundleCheck {
  * @param givenSigners the text of an allowed_signers file that came another way, or null for the one inside
  * @throws BUNDLE_INVALID when it cannot be unpacked, INPUT_INVALID for a malformed list of signers
  */
-export function verifyBundle(zip: Uint8Array, givenSigners: string | null): BundleCheck {
+export async function verifyBundle(zip: Uint8Array, givenSigners: string | null): Promise<BundleCheck> {
   const parts = unpackBundle(zip);
   const given = givenSigners === null ? null : parseAllowedSigners(givenSigners);
   const report = readReportFile(parts);
@@ -39,7 +45,7 @@ export function verifyBundle(zip: Uint8Array, givenSigners: string | null): Bund
   const base = { signers: given === null ? 'bundled' : 'given', reportId: report?.reportId ?? null } as const;
   if (report === null) {
     const all = [...findings, { part: 'report.json', what: 'is missing or malformed' }];
-    return { ...base, valid: false, reportHash: null, findings: all, decisions: [] };
+    return { ...base, valid: false, reportHash: null, findings: all, decisions: [], finalPdf: 'not checked' };
   }
   const book = bookOf(given ?? readBundledSigners(parts, findings), report);
   const checked = checkDecisions({
@@ -51,12 +57,15 @@ export function verifyBundle(zip: Uint8Array, givenSigners: string | null): Bund
   findings.push(...checked.findings.map(({ decisionId, what }) => ({ part: partOf(parts, decisionId), what })));
   const own = report.versions.find((version) => version.id === report.reportId);
   findings.push(...checkContent(zip, parts, report, checked.decisions));
+  const finalPdf = findings.length === 0 ? await reproduceFinalPdf(parts, checked.decisions, report) : 'not checked';
+  if (finalPdf === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
   return {
     ...base,
     valid: findings.length === 0,
     reportHash: own?.reportHash ?? null,
     findings,
     decisions: checked.decisions,
+    finalPdf: finalPdf === 'reproduced' ? 'reproduced' : 'not checked',
   };
 }
 
@@ -108,6 +117,19 @@ function partOf(parts: BundleParts, decisionId: string | null): string {
     (name) => /^decisions\/.*\.json$/.test(name) && textOf(parts, name)?.includes(`"decision_id":"${decisionId}"`),
   );
   return found ?? 'decisions';
+}
+
+/** The model's hash was signed, so it may be drawn. */
+async function reproduceFinalPdf(
+  parts: BundleParts,
+  decisions: readonly ReportDecision[],
+  report: ReportFile,
+): Promise<'reproduced' | 'different' | 'not checked'> {
+  const model = parseModel(Buffer.from(parts.get('model.json') ?? ''));
+  const sameRelease = report.engineVersion === (await readEngineVersion());
+  if (!sameRelease || model.generated.nodeVersion !== process.version) return 'not checked';
+  const drawn = await renderPdf(model, decisions.map(entryOf));
+  return drawn.equals(parts.get('final.pdf') ?? Buffer.alloc(0)) ? 'reproduced' : 'different';
 }
 
 /** What follows from the signed texts is compared with what they say. */

@@ -15,11 +15,13 @@ import { readRegister } from '../persons/read-register.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { hasRole, isWithin, type Register } from '../persons/register.ts';
 import { type CheckedDecisions, checkDecisions, type ReportVersion, type SignerBook } from './decision-check.ts';
+import { findReport, readReport } from './read.ts';
 import { beginDecision, insertDecision, readReportRoot, readStoredDecisions, readVersions } from './store-workflow.ts';
 
-type DecisionContext = Pick<Context, 'db' | 'clock' | 'actor'>;
+type DecisionContext = Pick<Context, 'db' | 'clock' | 'actor' | 'keys'>;
 
 export interface DecisionInput {
+  /** The report's id, or its first digits. */
   readonly reportId: string;
   /** Why; demanded for a rejection. */
   readonly comment?: string | undefined;
@@ -59,11 +61,10 @@ export function archiveReport(
  * durable when it returns. Of two who decide at once one wins, the other gets DECISION_CONFLICT.
  * @throws USAGE without a person and key, REPORT_NOT_FOUND, PERSON_UNKNOWN, ROLE_MISSING, DUTY_SEPARATION,
  * REPORT_TRANSITION, REPORT_SUPERSEDED, PERSON_KEY_INVALID, DECISION_INVALID when an earlier decision does not hold,
- * DECISION_CONFLICT, DECISION_EXPIRED, and those of readSshKeyFile and signSshsig
+ * DECISION_CONFLICT, DECISION_EXPIRED, REPORT_TAMPERED, and those of readSshKeyFile and signSshsig
  */
 async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInput): Promise<DecisionMade> {
   const { email, keyFile } = signingPerson(ctx);
-  const { reportId } = input;
   const comment = input.comment?.trim() || null;
   if (meaning === 'reject' && comment === null) {
     throw new AuditkeepError('DECISION_COMMENT', {
@@ -72,6 +73,7 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
     });
   }
   const key = await readSshKeyFile(keyFile);
+  const reportId = await openForDecision(ctx, meaning, input.reportId);
   await refuseInvalid(ctx, reportId);
   const request = await translateRefusals(() =>
     inTransaction(ctx.db, (client) => beginDecision(client, reportId, meaning, email)),
@@ -106,6 +108,12 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
     }),
   );
   return { reportId, decisionId, meaning, status, payloadSha256 };
+}
+
+/** The report's id. Nobody signs the hash of a model that does not open or is another one; archiving judges nothing. */
+async function openForDecision(ctx: DecisionContext, meaning: Meaning, id: string): Promise<string> {
+  const judges = meaning === 'submit' || meaning === 'review' || meaning === 'approve';
+  return judges ? (await readReport(ctx, id)).row.id : (await findReport(ctx, id)).id;
 }
 
 function signingPerson(ctx: Pick<Context, 'actor'>): { email: string; keyFile: string } {
@@ -162,7 +170,8 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
   };
 }
 
-function signersOf(register: Register): SignerBook {
+/** The signed register as the book that decisions are checked with. */
+export function signersOf(register: Register): SignerBook {
   return {
     signerOf(fingerprint, at) {
       const key = register.keys.get(fingerprint);

@@ -13,7 +13,7 @@ export function drawControl(sheet: Sheet, control: ControlModel, texts: Texts): 
   write(sheet, control.assertion, { gapAfter: 4 });
   heading(sheet, 3, texts('control.result'));
   write(sheet, reasonText(control, texts), { gapAfter: 2 });
-  if (control.population.count === 0 && control.status !== 'error') write(sheet, control.population.whenEmptyMeans);
+  if (control.population.count === 0) write(sheet, control.population.whenEmptyMeans);
   drawFigures(sheet, control, texts);
   drawExceptions(sheet, control, texts);
   if (control.status !== 'pass') {
@@ -88,7 +88,7 @@ function drawFigures(sheet: Sheet, control: ControlModel, texts: Texts): void {
   for (const [index, [label, value]] of figures.entries()) {
     const x = PAGE.left + index * width + 12;
     write(sheet, label, { size: 7.8, color: COLOR.quiet, x, y: top + 8, width: width - 16 });
-    const color = index === 2 && control.exceptions.count > 0 ? STATUS_COLOR.fail : COLOR.ink;
+    const color = index === 2 && (control.exceptions.count ?? 0) > 0 ? STATUS_COLOR.fail : COLOR.ink;
     write(sheet, value, { font: FONT.bold, size: 14, color, x, y: top + 20, width: width - 16 });
   }
   doc.x = PAGE.left;
@@ -99,14 +99,14 @@ function drawExceptions(sheet: Sheet, control: ControlModel, texts: Texts): void
   const { exceptions } = control;
   heading(sheet, 3, texts('control.exceptionTable'), 80);
   write(sheet, exceptions.meaning, { gapAfter: 4 });
-  if (exceptions.count === 0) {
-    write(sheet, texts('control.noExceptions'), { gapAfter: 4 });
+  if (exceptions.count === null || exceptions.count === 0) {
+    write(sheet, texts(exceptions.count === null ? 'control.unknown' : 'control.noExceptions'), { gapAfter: 4 });
     return;
   }
   drawTable(
     sheet,
     exceptions.columns.map((column) => ({
-      label: column.label,
+      label: column.kind === 'instant' ? texts('control.utc', { label: column.label }) : column.label,
       weight: { pseudonym: 24, text: 22, integer: 13, instant: 24 }[column.kind],
       mono: column.kind === 'pseudonym',
       align: column.kind === 'integer' ? 'right' : 'left',
@@ -121,7 +121,7 @@ function drawExceptions(sheet: Sheet, control: ControlModel, texts: Texts): void
 
 function cellText(text: string | null, kind: string | undefined): string {
   if (text === null) return '–';
-  if (kind === 'instant') return text.replace('T', ' ').replace('Z', ' UTC');
+  if (kind === 'instant') return text.replace('T', ' ').replace('Z', '');
   return kind === 'integer' && /^\d+$/.test(text) ? formatCount(Number(text)) : text;
 }
 
@@ -140,7 +140,7 @@ function drawEvidence(sheet: Sheet, control: ControlModel, texts: Texts): void {
   const completeness = {
     meaning: ipe.completenessMeaning,
     independent: formatCount(ipe.independentCount),
-    difference: ipe.difference,
+    difference: formatCount(ipe.difference),
   };
   field(sheet, texts('evidence.completeness'), texts('evidence.completenessValue', completeness));
   for (const parameter of ipe.parameters) {

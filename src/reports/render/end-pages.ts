@@ -63,6 +63,7 @@ export function drawDecisions(sheet: Sheet, decisions: readonly DecisionEntry[],
     field(sheet, texts('decisions.key'), decision.keyFingerprint, { mono: true });
     field(sheet, texts('decisions.signature'), decision.sha256, { mono: true });
     if (decision.comment !== null) {
+      sheet.doc.y += 3;
       write(sheet, texts('decisions.comment'), { font: FONT.bold, size: 8.8, color: COLOR.brand });
       write(sheet, decision.comment, { gapAfter: 4 });
     }

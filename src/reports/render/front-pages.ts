@@ -35,6 +35,7 @@ export function drawTitlePage(sheet: Sheet, model: ReportModel, hash: string, te
   drawTiles(sheet, model, texts);
   heading(sheet, 2, texts('title.facts'));
   drawFacts(sheet, model, hash, texts);
+  drawFindings(sheet, model, texts);
 }
 
 function drawOpinion(sheet: Sheet, model: ReportModel, texts: Texts): void {
@@ -100,6 +101,35 @@ function drawFacts(sheet: Sheet, model: ReportModel, hash: string, texts: Texts)
   if (source.chainHead !== null) field(sheet, texts('field.chainHead'), source.chainHead, { mono: true });
 }
 
+const SHOWN_FINDINGS = 6;
+
+/** What a reader in a hurry wants first: the controls that are neither satisfied nor without occurrences. */
+function drawFindings(sheet: Sheet, model: ReportModel, texts: Texts): void {
+  const attention: readonly string[] = ['fail', 'error', 'insufficient_data'];
+  const findings = model.controls.filter((control) => attention.includes(control.status));
+  if (findings.length === 0) return;
+  heading(sheet, 2, texts('title.findings'));
+  drawTable(
+    sheet,
+    [
+      { label: texts('title.findingsControl'), weight: 56 },
+      { label: texts('control.severity'), weight: 13 },
+      { label: texts('control.exceptions'), weight: 13, align: 'right' },
+      { label: texts('summary.status'), weight: 20 },
+    ],
+    findings
+      .slice(0, SHOWN_FINDINGS)
+      .map((control) => [
+        { text: `${control.id.toUpperCase()}  ${control.title}` },
+        { text: texts(`severity.${control.severity}`) },
+        { text: formatCount(control.exceptions.count) },
+        { text: texts(`status.${control.status}`), badge: STATUS_COLOR[control.status] },
+      ]),
+  );
+  const more = findings.length - SHOWN_FINDINGS;
+  if (more > 0) write(sheet, texts('title.moreFindings', { count: more }), { size: 8, color: COLOR.quiet });
+}
+
 /** An entry of the contents. The page is 1-based. */
 export interface ContentsEntry {
   readonly title: string;
@@ -109,11 +139,11 @@ export interface ContentsEntry {
   readonly color: string;
 }
 
-const LINES_FIRST_PAGE = 36;
+const LINES_PER_PAGE = 36;
 
 /** How many pages the contents take; known before what they list. */
 export function contentsPageCount(entries: number): number {
-  return Math.max(1, Math.ceil(entries / LINES_FIRST_PAGE));
+  return Math.max(1, Math.ceil(entries / LINES_PER_PAGE));
 }
 
 /** Writes the contents onto the pages kept for them, the first of which has this 0-based index. */
@@ -121,8 +151,8 @@ export function drawContents(sheet: Sheet, firstPage: number, entries: readonly 
   const { doc } = sheet;
   within(sheet, 'TOC', () => {
     for (const [index, entry] of entries.entries()) {
-      if (index % LINES_FIRST_PAGE === 0) {
-        doc.switchToPage(firstPage + index / LINES_FIRST_PAGE);
+      if (index % LINES_PER_PAGE === 0) {
+        doc.switchToPage(firstPage + index / LINES_PER_PAGE);
         doc.x = PAGE.left;
         doc.y = PAGE.top;
         if (index === 0) heading(sheet, 1, texts('contents.heading'));
@@ -161,15 +191,15 @@ export function drawOverview(sheet: Sheet, model: ReportModel, texts: Texts): vo
   drawTable(
     sheet,
     [
-      { label: texts('summary.citation'), weight: 20 },
-      { label: texts('summary.requirement'), weight: 43 },
-      { label: texts('summary.coverage'), weight: 14 },
+      { label: texts('summary.citation'), weight: 17 },
+      { label: texts('summary.requirement'), weight: 47 },
+      { label: texts('summary.coverage'), weight: 13 },
       { label: texts('summary.controls'), weight: 15 },
-      { label: texts('summary.status'), weight: 18 },
+      { label: texts('summary.status'), weight: 19 },
     ],
     model.requirements.map((requirement) => [
       { text: requirement.citation },
-      { text: `${requirement.title}\n${requirement.note}` },
+      { lead: requirement.title, text: requirement.note },
       { text: texts(`coverage.${requirement.coverage}`) },
       { text: requirement.controls.map((id) => id.toUpperCase()).join(', ') },
       { text: texts(`status.${requirement.status}`), badge: STATUS_COLOR[requirement.status] },

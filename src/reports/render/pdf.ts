@@ -32,12 +32,16 @@ export async function renderPdf(model: ReportModel, decisions: readonly Decision
     subject: texts('document.subject', { title }),
     at,
   });
-  const bodyPages = drawBody(sheet, model, hash, texts);
+  const left = texts('footer.left', { name, start, end, hash: hash.slice(0, 16) });
+  const pages = drawBody(sheet, model, hash, texts);
+  // Footers of the body come before the decisions: a glyph that only decisions use must not renumber those of the body.
+  drawFooters(sheet, 0, left, (page) => texts('footer.page', { page, pages }));
   if (decisions !== null) {
     within(sheet, 'Sect', () => drawDecisions(sheet, decisions, texts));
+    sheet.doc.switchToPage(pages);
     sheet.doc.outline.addItem(texts('decisions.heading'));
+    drawFooters(sheet, pages, left, (page) => texts('footer.decisionPage', { page }));
   }
-  drawFooters(sheet, texts('footer.left', { name, start, end, hash: hash.slice(0, 16) }), bodyPages, texts);
   sheet.section.end();
   return sheet.finish();
 }
@@ -102,16 +106,15 @@ function addBookmarks(sheet: Sheet, bookmarks: readonly Bookmark[]): void {
   }
 }
 
-/** Body pages are numbered 1 to m, decision pages D-1, D-2, ..., so that decisions leave the body as it was. */
-function drawFooters(sheet: Sheet, left: string, bodyPages: number, texts: Texts): void {
+/**
+ * Footers from a page (0-based) to the last. Body pages are numbered 1 to m, decision pages D-1, D-2, ..., so that
+ * decisions leave the body as it was.
+ */
+function drawFooters(sheet: Sheet, firstPage: number, left: string, numberOf: (page: number) => string): void {
   const { doc } = sheet;
   const all = pageCount(sheet);
-  for (let index = 0; index < all; index += 1) {
+  for (let index = firstPage; index < all; index += 1) {
     doc.switchToPage(index);
-    const right =
-      index < bodyPages
-        ? texts('footer.page', { page: index + 1, pages: bodyPages })
-        : texts('footer.decisionPage', { page: index - bodyPages + 1 });
     // Text below the bottom margin would begin a new page.
     const bottom = doc.page.margins.bottom;
     doc.page.margins.bottom = 0;
@@ -124,7 +127,8 @@ function drawFooters(sheet: Sheet, left: string, bodyPages: number, texts: Texts
       .stroke(COLOR.line);
     doc.font(FONT.regular, 7.2).fillColor(COLOR.quiet);
     doc.text(left, PAGE.left, y, { width: CONTENT_WIDTH - 90, lineBreak: false });
-    doc.text(right, PAGE.left + CONTENT_WIDTH - 90, y, { width: 90, align: 'right', lineBreak: false });
+    const right = { width: 90, align: 'right', lineBreak: false } as const;
+    doc.text(numberOf(index - firstPage + 1), PAGE.left + CONTENT_WIDTH - 90, y, right);
     doc.endMarkedContent();
     doc.page.margins.bottom = bottom;
   }

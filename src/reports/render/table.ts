@@ -12,6 +12,8 @@ export interface TableColumn {
 
 export interface TableCell {
   readonly text: string;
+  /** A line in bold above the text. */
+  readonly lead?: string;
   /** A coloured badge behind white text. */
   readonly badge?: string;
 }
@@ -96,12 +98,16 @@ function drawCell(sheet: Sheet, cell: TableCell, place: CellPlace): void {
       doc.roundedRect(place.x + 2, place.top + PADDING.y - 2, place.width - 4, height + 3, 2.5).fill(badge);
     });
   }
+  if (cell.lead !== undefined) {
+    const lead = { font: FONT.bold, size: SIZE, x: place.x + PADDING.x, width: inner };
+    write(sheet, cell.lead, { ...lead, y: place.top + PADDING.y, structure: 'TD' });
+  }
   write(sheet, cell.text, {
     font,
     size: SIZE,
     color: place.header || badge !== undefined ? COLOR.paper : COLOR.ink,
     x: place.x + PADDING.x,
-    y: place.top + PADDING.y,
+    y: cell.lead === undefined ? place.top + PADDING.y : doc.y,
     width: inner,
     align: badge === undefined ? (place.column.align ?? 'left') : 'center',
     structure: place.header ? 'TH' : 'TD',
@@ -117,9 +123,11 @@ function rowHeight(
 ): number {
   const heights = columns.map((column, index) => {
     const cell = cells[index];
+    const options = { width: (widths[index] ?? 0) - 2 * PADDING.x, lineGap: SIZE * 0.28 };
+    sheet.doc.font(FONT.bold, SIZE);
+    const lead = cell?.lead === undefined ? 0 : sheet.doc.heightOfString(cell.lead, options);
     sheet.doc.font(fontOf(column, header, cell?.badge !== undefined), SIZE);
-    const width = (widths[index] ?? 0) - 2 * PADDING.x;
-    return sheet.doc.heightOfString(cell?.text === '' ? ' ' : (cell?.text ?? ' '), { width, lineGap: SIZE * 0.28 });
+    return lead + sheet.doc.heightOfString(cell?.text === '' ? ' ' : (cell?.text ?? ' '), options);
   });
   return Math.max(...heights) + 2 * PADDING.y;
 }

@@ -1,0 +1,156 @@
+/** Packs an approved report for somebody outside: every document, every signature, and how to check them. */
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { canonicalJson } from '../canonical-json.ts';
+import type { Context } from '../context.ts';
+import { inTransaction } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { readRegister } from '../persons/read-register.ts';
+import {
+  allowedSignersText,
+  decisionsText,
+  type ReportFile,
+  readmeText,
+  reportFileSchema,
+  signedFiles,
+  untilApproval,
+  versionsAfter,
+} from './bundle-content.ts';
+import { type BundleSubject, packBundle, sha256Of } from './bundle-format.ts';
+import type { ReportDecision, ReportVersion } from './decision-check.ts';
+import { entryOf } from './decision-entry.ts';
+import type { ReportModel } from './model.ts';
+import { readReport } from './read.ts';
+import { renderPdf } from './render/pdf.ts';
+import { readStoredDecisions, readVersions } from './store-workflow.ts';
+import { verifyDecisions } from './workflow.ts';
+
+type BundleContext = Pick<Context, 'db' | 'keys'>;
+
+export interface Bundle {
+  readonly reportId: string;
+  readonly zip: Buffer;
+  readonly sha256: string;
+}
+
+/**
+ * The bundle of an approved report, in memory. The same approved report gives the same bytes with the same release and
+ * Node version, before and after archiving.
+ * @throws REPORT_NOT_FOUND, REPORT_NOT_APPROVED, DECISION_INVALID when a decision does not hold, REPORT_TAMPERED,
+ * BUNDLE_INVALID when this release draws another PDF than the one that was reviewed, and those of Keyring.open
+ */
+export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle> {
+  const { row, model, bytes } = await readReport(ctx, id);
+  const evidence = await readEvidence(ctx, row.id, row.root);
+  const decisions = untilApproval(evidence.decisions, row.id);
+  if (decisions.length === 0) {
+    throw new AuditkeepError('REPORT_NOT_APPROVED', {
+      message: `report ${row.id} has not been approved; it is ${row.status}`,
+      hint: 'let it be reviewed and approved first',
+    });
+  }
+  const reviewPdf = await renderReviewed(model, row.pdfSha256);
+  const report = reportFile(model, evidence.installationId, evidence.versions, decisions);
+  const content = new Map<string, Uint8Array>([
+    ['model.json', bytes],
+    ['review.pdf', reviewPdf],
+    ['final.pdf', await renderPdf(model, decisions.map(entryOf))],
+    ['report.json', Buffer.from(canonicalJson(report), 'utf8')],
+    ['decisions.json', Buffer.from(decisionsText(decisions), 'utf8')],
+    ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions), 'utf8')],
+    ['README.txt', Buffer.from(readmeText(report, decisions), 'utf8')],
+    ...signedFiles(decisions, evidence.stored),
+  ]);
+  const zip = packBundle(subjectOf(report, row.hash), content);
+  return { reportId: row.id, zip, sha256: sha256Of(zip) };
+}
+
+/** Decisions, checked, with what they stand on, from one snapshot. */
+function readEvidence(ctx: Pick<Context, 'db'>, reportId: string, root: string) {
+  return inTransaction(
+    ctx.db,
+    async (client) => {
+      const checked = await verifyDecisions(client, reportId);
+      if (!checked.valid) {
+        throw new AuditkeepError('DECISION_INVALID', {
+          message: `the decisions of this report do not hold: ${checked.findings[0]?.what ?? ''}`,
+          hint: 'see all findings with `auditkeep decision verify`',
+          details: { findings: checked.findings.length },
+        });
+      }
+      const { register, installationId } = await readRegister(client);
+      return {
+        decisions: checked.decisions,
+        register,
+        installationId,
+        versions: await readVersions(client, root),
+        stored: await readStoredDecisions(client, root),
+      };
+    },
+    'repeatable read, read only',
+  );
+}
+
+async function renderReviewed(model: ReportModel, expected: string): Promise<Buffer> {
+  const pdf = await renderPdf(model, null);
+  if (sha256Of(pdf) === expected) return pdf;
+  const { engineVersion, nodeVersion } = model.generated;
+  throw new AuditkeepError('BUNDLE_INVALID', {
+    message: 'the PDF drawn now is not the one that was reviewed',
+    hint: `bundle with the release that generated the report: auditkeep ${engineVersion} on Node ${nodeVersion}`,
+  });
+}
+
+function reportFile(
+  model: ReportModel,
+  installationId: string,
+  versions: readonly ReportVersion[],
+  decisions: readonly ReportDecision[],
+): ReportFile {
+  const upToThis = versions.filter((version) => version.version <= model.report.version);
+  const names = new Map(decisions.map(({ person, name }) => [person, name ?? person]));
+  return reportFileSchema.parse({
+    format: 'auditkeep-bundle-report/v1',
+    installationId,
+    reportId: model.report.id,
+    version: model.report.version,
+    engineVersion: model.generated.engineVersion,
+    versions: versionsAfter(upToThis, decisions),
+    persons: [...names].sort().map(([email, name]) => ({ email, name })),
+  });
+}
+
+function subjectOf(report: ReportFile, reportHash: string): BundleSubject {
+  const { reportId, version, installationId } = report;
+  return { reportId, version, reportHash, installationId };
+}
+
+/**
+ * Writes the bundle of an approved report to `outDir/report-ID.zip` and gives its path.
+ * @throws as makeBundle, INPUT_FILE when it cannot be written
+ */
+export async function bundleReport(
+  ctx: BundleContext,
+  input: { readonly reportId: string; readonly outDir: string },
+): Promise<{ readonly path: string; readonly sha256: string; readonly bytes: number }> {
+  const bundle = await makeBundle(ctx, input.reportId);
+  const path = await writeWhole(input.outDir, `report-${bundle.reportId}.zip`, bundle.zip);
+  return { path, sha256: bundle.sha256, bytes: bundle.zip.length };
+}
+
+/** Writes a file that is there whole or not at all; readable by its owner only. @throws INPUT_FILE */
+export async function writeWhole(folder: string, name: string, bytes: Uint8Array): Promise<string> {
+  const path = join(folder, name);
+  try {
+    await mkdir(folder, { recursive: true });
+    await writeFile(`${path}.part`, bytes, { mode: 0o600 });
+    await rename(`${path}.part`, path);
+  } catch (cause) {
+    throw new AuditkeepError('INPUT_FILE', {
+      message: 'the file cannot be written',
+      hint: 'name a folder that you may write to',
+      cause,
+    });
+  }
+  return path;
+}

@@ -1,0 +1,208 @@
+/** Giving a bundle to a recipient, encrypted for their age key and logged; and opening what was received. */
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Decrypter, Encrypter } from 'age-encryption';
+import { recordEvent } from '../audit/record.ts';
+import type { Context } from '../context.ts';
+import { inTransaction } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
+import { translateRefusals } from '../persons/refusal.ts';
+import { makeBundle, writeWhole } from './bundle.ts';
+import { sha256Of, unpackBundle } from './bundle-format.ts';
+import { insertDistribution } from './store-workflow.ts';
+import { type BundleCheck, verifyBundle } from './verify-bundle.ts';
+
+const AGE_HEADER = Buffer.from('age-encryption.org/v1\n', 'latin1');
+const AGE_ARMOR = '-----BEGIN AGE ENCRYPTED FILE-----';
+
+export interface DistributeInput {
+  readonly reportId: string;
+  /** Who receives it: a name or address, as the log shall have it. */
+  readonly recipient: string;
+  /** Their X25519 key, `age1...`. */
+  readonly ageRecipient: string;
+  readonly purpose: string;
+  readonly outDir: string;
+}
+
+export interface Distributed {
+  readonly distributionId: string;
+  readonly path: string;
+  /** Of the encrypted file, and of the bundle in it. */
+  readonly sha256: string;
+  readonly bundleSha256: string;
+}
+
+/**
+ * Writes `report-ID-NN.zip.age` for one recipient and logs it: recipient, purpose, hashes, time and by whom. The file is
+ * there when the log is; where logging is refused the file is removed again.
+ * @throws USAGE without an acting person, INPUT_INVALID for a malformed recipient, REPORT_NOT_APPROVED, ROLE_MISSING,
+ * PERSON_UNKNOWN, and those of makeBundle
+ */
+export async function distributeReport(
+  ctx: Pick<Context, 'db' | 'keys' | 'clock' | 'actor'>,
+  input: DistributeInput,
+): Promise<Distributed> {
+  const { actor } = ctx;
+  if (actor.kind !== 'person') {
+    throw new AuditkeepError('USAGE', {
+      message: 'a report is distributed by a person',
+      hint: 'give --as EMAIL',
+    });
+  }
+  const bundle = await makeBundle(ctx, input.reportId);
+  const encrypted = await encryptFor(input.ageRecipient, bundle.zip);
+  const sha256 = sha256Of(encrypted);
+  const path = await writeWhole(input.outDir, `report-${bundle.reportId}-${sha256.slice(0, 8)}.zip.age`, encrypted);
+  try {
+    return await translateRefusals(() =>
+      inTransaction(ctx.db, async (client) => {
+        const distributionId = await insertDistribution(client, {
+          reportId: bundle.reportId,
+          recipient: input.recipient.trim(),
+          ageRecipient: input.ageRecipient,
+          purpose: input.purpose.trim(),
+          variant: 'redacted',
+          bundleSha256: bundle.sha256,
+          sha256,
+          by: actor.email.toLowerCase(),
+        });
+        await recordEvent(ctx, client, {
+          type: 'report.distributed',
+          category: 'data_access',
+          action: 'DISTRIBUTE',
+          resourceType: 'compliance_report',
+          resourceId: bundle.reportId,
+          details: { distributionId, sha256, bundleSha256: bundle.sha256, bytes: encrypted.length },
+        });
+        return { distributionId, path, sha256, bundleSha256: bundle.sha256 };
+      }),
+    );
+  } catch (error) {
+    await rm(path, { force: true }); // what is not in the log was not distributed
+    throw error;
+  }
+}
+
+async function encryptFor(ageRecipient: string, zip: Buffer): Promise<Buffer> {
+  const encrypter = new Encrypter();
+  try {
+    if (!/^age1[0-9a-z]{58}$/.test(ageRecipient)) throw new Error('not an X25519 recipient');
+    encrypter.addRecipient(ageRecipient);
+  } catch (cause) {
+    throw new AuditkeepError('INPUT_INVALID', {
+      message: 'the recipient is not an age X25519 key',
+      hint: 'the recipient makes one with `age-keygen` and sends the line that begins with age1',
+      cause,
+    });
+  }
+  return Buffer.from(await encrypter.encrypt(zip));
+}
+
+/**
+ * Reads a bundle file, decrypting it when it is an age file.
+ * @param identityFile an age identity file (`AGE-SECRET-KEY-1...`), or null for a plain zip
+ * @throws INPUT_FILE, BUNDLE_IDENTITY when no identity opens it, BUNDLE_INVALID when the encrypted file is damaged
+ */
+export async function readBundleFile(file: string, identityFile: string | null): Promise<Buffer> {
+  const bytes = await readInput(file, 'the bundle');
+  if (bytes.subarray(0, AGE_ARMOR.length).toString('latin1') === AGE_ARMOR) {
+    throw new AuditkeepError('BUNDLE_INVALID', {
+      message: 'the file is an armored age file',
+      hint: 'remove the armor with `age -d`, or open the binary file',
+    });
+  }
+  if (!bytes.subarray(0, AGE_HEADER.length).equals(AGE_HEADER)) return bytes;
+  const decrypter = new Decrypter();
+  const identities = identityFile === null ? [] : await readIdentities(identityFile);
+  for (const identity of identities) decrypter.addIdentity(identity);
+  if (identities.length === 0) throw noIdentity('the bundle is encrypted');
+  try {
+    return Buffer.from(await decrypter.decrypt(bytes));
+  } catch (cause) {
+    // The library tells by words alone whether no identity fits or the content is damaged.
+    if (cause instanceof Error && /no identity matched/i.test(cause.message)) {
+      throw noIdentity('the bundle was encrypted for another recipient', cause);
+    }
+    throw new AuditkeepError('BUNDLE_INVALID', {
+      message: 'the encrypted file is damaged: it does not decrypt',
+      hint: 'ask its sender for it again; compare the sha256 of what was sent',
+      cause,
+    });
+  }
+}
+
+async function readIdentities(path: string): Promise<string[]> {
+  const lines = (await readInput(path, 'the identity file')).toString('utf8').split('\n');
+  const identities = lines.map((line) => line.trim()).filter((line) => line.startsWith('AGE-SECRET-KEY-1'));
+  if (identities.length === 0) throw noIdentity('the identity file holds no age identity');
+  return identities;
+}
+
+function noIdentity(message: string, cause?: unknown): AuditkeepError {
+  return new AuditkeepError('BUNDLE_IDENTITY', {
+    message,
+    hint: 'give the age identity file of its recipient with --identity',
+    cause,
+  });
+}
+
+async function readInput(path: string, what: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new AuditkeepError('INPUT_FILE', { message: `${what} cannot be read`, hint: 'check the path', cause });
+  }
+}
+
+export interface OpenInput {
+  readonly file: string;
+  /** Age identity file; null for a bundle that is not encrypted. */
+  readonly identityFile: string | null;
+  /** allowed_signers file that came another way; null uses the one inside. */
+  readonly signersFile: string | null;
+}
+
+/** Checks a bundle file offline and writes nothing. @throws as readBundleFile and verifyBundle */
+export async function checkBundleFile(input: OpenInput): Promise<BundleCheck> {
+  const zip = await readBundleFile(input.file, input.identityFile);
+  return verifyBundle(zip, await readSigners(input.signersFile));
+}
+
+async function readSigners(path: string | null): Promise<string | null> {
+  return path === null ? null : (await readInput(path, 'the list of signers')).toString('utf8');
+}
+
+/**
+ * Decrypts, checks and unpacks a bundle into a new or empty folder. Nothing is written unless everything holds.
+ * @throws BUNDLE_INVALID with every part that is wrong in `details`, and those of checkBundleFile
+ */
+export async function openBundle(input: OpenInput & { readonly outDir: string }): Promise<BundleCheck> {
+  const zip = await readBundleFile(input.file, input.identityFile);
+  const check = await verifyBundle(zip, await readSigners(input.signersFile));
+  const [first] = check.findings;
+  if (first !== undefined) {
+    throw new AuditkeepError('BUNDLE_INVALID', {
+      message: `the bundle does not hold: ${first.part} ${first.what}`,
+      hint: 'see all findings with `auditkeep report verify`; nothing was unpacked',
+      details: { findings: check.findings },
+    });
+  }
+  await refuseUsedFolder(input.outDir);
+  // Part names were checked against the grammar of bundles, so that none leaves the folder.
+  for (const [name, bytes] of unpackBundle(zip)) {
+    const path = join(input.outDir, name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, bytes, { mode: 0o600, flag: 'wx' });
+  }
+  return check;
+}
+
+async function refuseUsedFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  if ((await readdir(folder)).length === 0) return;
+  throw new AuditkeepError('INPUT_INVALID', {
+    message: 'the output folder is not empty',
+    hint: 'name a new folder with --out',
+  });
+}

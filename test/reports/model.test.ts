@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { canonicalJson } from '../../src/canonical-json.ts';
+import { freezeModel, NO_ROWS_SHA256, sha256Hex } from '../../src/reports/model.ts';
+import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
+import { renderJson } from '../../src/reports/render/json.ts';
+import { judgeControl, judgeReport, judgeRequirement } from '../../src/reports/status.ts';
+import { sampleModel } from './sample-model.ts';
+
+describe('judgeControl', () => {
+  const judge = (population: number, exceptions: number, independent = population, distinctKeys = population) =>
+    judgeControl({ population, exceptions, independent, distinctKeys }, 'no_occurrences').status;
+
+  it.each([
+    ['a confirmed population without exceptions', judge(5, 0), 'pass'],
+    ['one exception', judge(5, 1), 'fail'],
+    ['an exception in a population that is not confirmed', judge(5, 1, 6), 'fail'],
+    ['an exception outside an empty population', judge(0, 1), 'fail'],
+    ['fewer rows than counted independently', judge(5, 0, 6), 'insufficient_data'],
+    ['more rows than counted independently', judge(5, 0, 4), 'insufficient_data'],
+    ['nothing, where something was counted', judge(0, 0, 3), 'insufficient_data'],
+    ['nothing', judge(0, 0), 'no_occurrences'],
+    ['a key twice', judge(5, 0, 5, 4), 'error'],
+  ])('%s is %s', (_what, status, expected) => {
+    expect(status).toBe(expected);
+  });
+});
+
+describe('judgeRequirement and judgeReport', () => {
+  it('take the worst', () => {
+    expect(judgeRequirement(['pass', 'error', 'fail'])).toBe('fail');
+    expect(judgeRequirement(['pass', 'insufficient_data'])).toBe('insufficient_data');
+    expect(judgeRequirement([])).toBe('manual_pending');
+    expect(judgeReport(['pass', 'fail', 'error'])).toBe('exceptions');
+    expect(judgeReport(['pass', 'error'])).toBe('inconclusive');
+    expect(judgeReport(['pass', 'no_occurrences'])).toBe('satisfied');
+  });
+
+  it('never conclude satisfaction from nothing', () => {
+    expect(judgeReport([])).toBe('inconclusive');
+    expect(judgeReport(['no_occurrences', 'not_applicable'])).toBe('inconclusive');
+  });
+});
+
+describe('the model', () => {
+  // The figures are the sample's; a template that changes changes its hash here: `npm test -- test/reports/model -u`.
+  it.each(['gdpr', 'sox', 'hipaa'])('of %s is as the golden file says', async (framework) => {
+    const model = await sampleModel(framework);
+    await expect(`${JSON.stringify(model, null, 1)}\n`).toMatchFileSnapshot(
+      `../golden/reports/${framework}-model.json`,
+    );
+  });
+
+  it('is hashed over its canonical bytes, which the JSON file is', async () => {
+    const model = await sampleModel();
+    const { bytes, hash } = freezeModel(model);
+    expect(hash).toBe(sha256Hex(canonicalJson(model)));
+    expect(renderJson(model)).toEqual(bytes);
+  });
+
+  it('states no figure for a control that failed', async () => {
+    const failed = (await sampleModel()).controls.find((control) => control.id === 'op-01');
+    expect(failed).toMatchObject({ status: 'error', reason: 'sql_failed', sqlState: '22012' });
+    expect(failed?.population.count).toBeNull();
+    expect(failed?.exceptions).toMatchObject({ count: null, sha256: NO_ROWS_SHA256, rows: [] });
+  });
+
+  it('shows the first hundred exceptions and the count of all', async () => {
+    const control = (await sampleModel()).controls.find((entry) => entry.id === 'pr-01');
+    expect(control?.exceptions.rows).toHaveLength(100);
+    expect(control?.exceptions.count).toBe(3412);
+  });
+
+  it('is refused over 16 MB', async () => {
+    const model = await sampleModel();
+    const long = { ...model, framework: { ...model.framework, introduction: 'x'.repeat(16 * 1024 * 1024) } };
+    expect(() => freezeModel(long)).toThrow(expect.objectContaining({ code: 'REPORT_TOO_LARGE' }));
+  });
+});
+
+describe('pseudonyms', () => {
+  const key = Buffer.alloc(32, 1);
+  it('stand for one id within one report and under one key only', () => {
+    const one = makePseudonymizer(key, 'report-1');
+    expect(one('a')).toBe(one('a'));
+    const all = [
+      one('a'),
+      one('b'),
+      makePseudonymizer(key, 'report-2')('a'),
+      makePseudonymizer(Buffer.alloc(32, 2), 'report-1')('a'),
+    ];
+    expect(new Set(all).size).toBe(4);
+    for (const pseudonym of all) expect(pseudonym).toMatch(/^P-[0-9A-HJKMNP-TV-Z]{16}$/);
+  });
+});
