@@ -1,0 +1,71 @@
+/** A register for tests: two officers and one person a role, each with an ed25519 key in a temporary folder. */
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Context } from '../../src/context.ts';
+import { writeSshKeyPair } from '../../src/keys/ssh-key.ts';
+import type { PersonChange } from '../../src/persons/act.ts';
+import { initPersons, proveKey } from '../../src/persons/change.ts';
+import type { Role } from '../../src/persons/roles.ts';
+
+const PEOPLE: Readonly<Record<string, readonly Role[]>> = {
+  officer1: ['key_officer'],
+  officer2: ['key_officer'],
+  officer3: ['key_officer'],
+  preparer: ['preparer'],
+  reviewer: ['reviewer'],
+  approver: ['approver'],
+  records: ['records_manager'],
+  // One person with every role: only separation of duties keeps them from doing all of it.
+  everything: ['preparer', 'reviewer', 'approver', 'records_manager'],
+  everything2: ['preparer', 'reviewer', 'approver'],
+  everything3: ['preparer', 'reviewer', 'approver'],
+};
+export type PersonName = string;
+
+export const emailOf = (name: PersonName) => `${name}@example.org`;
+
+export interface Roster {
+  keyFile(name: PersonName): string;
+  /** A context in which this person acts and signs. */
+  as<C extends Pick<Context, 'actor'>>(ctx: C, name: PersonName): C;
+}
+
+/** The changes that bring a person with roles and one key into the register. */
+export async function changesFor(name: PersonName, roles: readonly Role[], keyFile: string): Promise<PersonChange[]> {
+  const email = emailOf(name);
+  const { publicKey, proof } = await proveKey(email, keyFile);
+  return [
+    { kind: 'person', email, name: `Test ${name}` },
+    ...roles.map((role): PersonChange => ({ kind: 'role', email, role })),
+    { kind: 'key', email, public_key: publicKey, proof },
+  ];
+}
+
+/** Keys for everybody in a folder; the register is not founded yet. */
+export async function makeRoster(folder: string): Promise<Roster & { readonly changes: readonly PersonChange[] }> {
+  const keyFile = (name: PersonName) => join(folder, name);
+  const changes: PersonChange[] = [];
+  for (const [name, roles] of Object.entries(PEOPLE)) {
+    await writeSshKeyPair(keyFile(name), name);
+    changes.push(...(await changesFor(name, roles, keyFile(name))));
+  }
+  return {
+    keyFile,
+    changes,
+    as: (ctx, name) => ({ ...ctx, actor: { kind: 'person', email: emailOf(name), keyFile: keyFile(name) } }),
+  };
+}
+
+/** Founds the register with everybody in it. */
+export async function foundRegister(ctx: Pick<Context, 'db' | 'clock' | 'actor'>, folder: string): Promise<Roster> {
+  const roster = await makeRoster(folder);
+  await initPersons(ctx, {
+    changes: roster.changes,
+    officerKeyFiles: [roster.keyFile('officer1'), roster.keyFile('officer2')],
+  });
+  return roster;
+}
+
+/** The text of a public key file, for allowed_signers. */
+export const publicKeyText = (roster: Roster, name: PersonName) => readFile(`${roster.keyFile(name)}.pub`, 'utf8');

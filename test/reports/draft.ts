@@ -1,0 +1,33 @@
+/** Drafts for tests, inserted as the engine does it. */
+import { createHash, randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { canonicalJson } from '../../src/canonical-json.ts';
+import type { Context } from '../../src/context.ts';
+import { queryOne } from '../../src/db/query.ts';
+import { reportCell } from '../../src/reports/read.ts';
+
+export interface DraftOptions {
+  readonly generatedBy?: string | null;
+  readonly interim?: boolean;
+  readonly supersedes?: string | null;
+  readonly id?: string;
+}
+
+/** Inserts a draft whose model says little, and whose PDF is not one; gives its id. */
+export async function insertDraft(ctx: Pick<Context, 'db' | 'keys'>, options: DraftOptions = {}): Promise<string> {
+  const id = options.id ?? randomUUID();
+  const model = Buffer.from(canonicalJson({ format: 'auditkeep-report/v1', report: { id } }), 'utf8');
+  const hash = createHash('sha256').update(model).digest('hex');
+  const envelope = (await ctx.keys.sealer('confidential'))(reportCell(id), model);
+  await ctx.db.withClient((client) =>
+    queryOne(
+      client,
+      z.object({ version_number: z.number() }),
+      `select version_number from audit.create_report(
+         $1::uuid, 'periodic', 'SOX', '2026-01-01', '2026-03-31', 'UTC', '2026-01-01T00:00:00Z', '2026-04-01T00:00:00Z',
+         $7::text, $2::text, $3::text, $4::text, '2026-04-02T00:00:00Z', 12, '0.1.0', $5::boolean, $6::uuid)`,
+      [id, hash, hash, options.generatedBy ?? null, options.interim ?? false, options.supersedes ?? null, envelope],
+    ),
+  );
+  return id;
+}
