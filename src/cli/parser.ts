@@ -3,6 +3,7 @@
  * unknown option cannot reach a handler.
  */
 import yargs, { type Argv } from 'yargs';
+import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import type { AnyCommand } from './command.ts';
 
@@ -110,7 +111,7 @@ function addLevel(parent: Argv, commands: readonly AnyCommand[], depth: number, 
       },
       (args) => {
         if (leaf === undefined) return;
-        checkValues(args);
+        checkValues(args, listOptions(parent));
         choose(leaf, args);
       },
     );
@@ -127,13 +128,19 @@ function verbsOf(commands: readonly AnyCommand[], depth: number): string {
 }
 
 /** yargs reads `--limit abc` as NaN and a repeated single option as a list; both are mistakes. */
-function checkValues(args: Readonly<Record<string, unknown>>): void {
+function checkValues(args: Readonly<Record<string, unknown>>, lists: readonly string[]): void {
   for (const [name, value] of Object.entries(args)) {
     if (typeof value === 'number' && Number.isNaN(value)) throw usageError(`--${name} needs a number`);
+    if (Array.isArray(value) && name !== '_' && !lists.includes(name)) {
+      throw usageError(`--${name} is given more than once`);
+    }
   }
-  for (const name of ['json', 'quiet', 'config', 'database-url', 'as', 'key']) {
-    if (Array.isArray(args[name])) throw usageError(`--${name} is given more than once`);
-  }
+}
+
+/** The options that are lists. yargs knows, but its types do not show it. */
+function listOptions(level: Argv): readonly string[] {
+  if (!('getOptions' in level) || typeof level.getOptions !== 'function') return [];
+  return z.object({ array: z.array(z.string()) }).parse(level.getOptions()).array;
 }
 
 function usageError(message: string): AuditkeepError {

@@ -4,6 +4,7 @@ import { PgBoss } from 'pg-boss';
 import type { Logger } from 'pino';
 import type { SqlClient } from '../db/database.ts';
 import { sqlStateOf, translateDatabaseError } from '../db/errors.ts';
+import { AuditkeepError } from '../errors.ts';
 import type { Clock } from '../time/clock.ts';
 import type { AnyJob } from './job.ts';
 
@@ -64,9 +65,21 @@ export async function openQueue(options: QueueOptions, supervise = false): Promi
     await boss.start();
   } catch (error) {
     await boss.stop({ graceful: false }).catch(() => null);
-    throw translateDatabaseError(error);
+    throw describeStart(error);
   }
   return { boss, close: () => boss.stop({ graceful: false }) };
+}
+
+/** pg-boss has no codes of its own for a schema that it does not find or that another release made. */
+function describeStart(error: unknown): unknown {
+  if (!(error instanceof Error && /not installed|requires migrations/.test(error.message))) {
+    return translateDatabaseError(error);
+  }
+  return new AuditkeepError('SCHEMA_MISSING', {
+    message: 'the job queues of this release have not been made',
+    hint: 'run: auditkeep migrate',
+    cause: error,
+  });
 }
 
 /** While the database is away every poll of every queue fails; one line in ten seconds says so. */

@@ -77,3 +77,5 @@ grant execute on function ops.finish_run(uuid, timestamptz, text, text, jsonb, t
 grant select on ops.run to auditkeep_engine, auditkeep_view;
 -- The engine refuses a database that lacks migrations of its release.
 grant select on ops.migration to auditkeep_engine;
+-- The queue's tables are made after the migrations; until then the engine finds them missing, not forbidden.
+grant usage on schema pgboss to auditkeep_engine;

@@ -1,0 +1,83 @@
+/** Where configuration comes from, in which order, and what is refused. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfig, nearestName } from '../../src/config.ts';
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'auditkeep-test-config-'));
+  await writeFile(join(folder, 'auditkeep.yaml'), 'origin: from.file/audit\nlogLevel: info\nas: file@example.org\n');
+  await writeFile(join(folder, 'other.yaml'), 'home: data\n');
+  await writeFile(join(folder, 'typo.yaml'), 'databaseUri: postgres://x\n');
+  await writeFile(join(folder, 'broken.yaml'), 'a: [1\n');
+  await writeFile(join(folder, 'list.yaml'), '- 1\n');
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const load = (environment: Record<string, string>, more: Parameters<typeof loadConfig>[0] = {}) =>
+  loadConfig({ environment, workingFolder: folder, ...more });
+
+describe('configuration', () => {
+  it('is defaults below file below environment below flags, frozen', async () => {
+    const environment = {
+      AUDITKEEP_LOG_LEVEL: 'error',
+      AUDITKEEP_AS: 'env@example.org',
+      DATABASE_URL: 'postgres://env/x',
+    };
+    const config = await load(environment, { flags: { as: 'flag@example.org', key: undefined } });
+    expect(config).toEqual({
+      databaseUrl: 'postgres://env/x',
+      reportDatabaseUrl: null,
+      home: join(folder, '.auditkeep'),
+      as: 'flag@example.org',
+      key: null,
+      origin: 'from.file/audit',
+      logLevel: 'error',
+    });
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  it('has paths relative to where they were written', async () => {
+    expect((await load({}, { file: 'other.yaml' })).home).toBe(join(folder, 'data'));
+    expect((await load({ AUDITKEEP_KEY: 'id' })).key).toBe(join(folder, 'id'));
+  });
+
+  it.each([
+    [
+      { PGHOST: 'db.example', PGUSER: 'me', PGPASSWORD: 'p@ss/w', PGDATABASE: 'audit', PGPORT: '6543' },
+      'postgres://me:p%40ss%2Fw@db.example:6543/audit',
+    ],
+    [{ PGHOST: '/run/postgresql', PGDATABASE: 'audit' }, 'postgres://localhost/audit?host=%2Frun%2Fpostgresql'],
+    [{ PGDATABASE: 'audit', PGSSLMODE: 'require' }, 'postgres://localhost/audit?sslmode=require'],
+    [{ DATABASE_URL: 'postgres://mine/x', PGHOST: 'other' }, 'postgres://mine/x'],
+    [{ PGUSER: 'me' }, null],
+  ])('reads libpq variables %j', async (environment, url) => {
+    expect((await load(environment)).databaseUrl).toBe(url);
+  });
+
+  it.each([
+    [{ AUDITKEEP_HOEM: 'x' }, {}, 'unknown environment variable AUDITKEEP_HOEM', 'did you mean AUDITKEEP_HOME?'],
+    [{}, { file: 'typo.yaml' }, 'unknown key databaseUri', 'did you mean databaseUrl?'],
+    [{}, { file: 'broken.yaml' }, 'is not YAML', 'correct'],
+    [{}, { file: 'list.yaml' }, 'does not hold keys', 'key: value'],
+    [{ AUDITKEEP_LOG_LEVEL: 'loud' }, {}, 'logLevel: ', 'correct'],
+    [{ AUDITKEEP_ORIGIN: 'Not An Origin' }, {}, 'origin: must look like', 'correct'],
+  ])('refuses %j %j', async (environment, more, message, hint) => {
+    await expect(load(environment, more)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(message),
+      hint: expect.stringContaining(hint),
+    });
+  });
+
+  it('needs the file that --config names', async () => {
+    await expect(load({}, { file: 'absent.yaml' })).rejects.toMatchObject({ code: 'INPUT_FILE' });
+  });
+
+  it('names nothing when nothing is near', () => {
+    expect(nearestName('zzzzzzzz', ['home', 'origin'])).toBeNull();
+    expect(nearestName('hoem', ['origin', 'home'])).toBe('home');
+  });
+});

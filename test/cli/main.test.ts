@@ -1,0 +1,103 @@
+/** The command line in this process: what runs, what is printed where, and with which exit code it ends. */
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { type AnyCommand, defineCommand } from '../../src/cli/command.ts';
+import { main } from '../../src/cli/main.ts';
+import { AuditkeepError, EXIT, type ExitCode } from '../../src/errors.ts';
+
+const ran: unknown[] = [];
+
+function command(
+  path: readonly [string, ...string[]],
+  run: AnyCommand['run'] | (() => Promise<never>),
+  positionals?: string,
+) {
+  return defineCommand<object>({
+    path,
+    ...(positionals === undefined ? {} : { positionals }),
+    summary: 'a test',
+    examples: [],
+    options: (yargs) => {
+      const all = yargs
+        .option('limit', { type: 'number' })
+        .option('name', { type: 'string', requiresArg: true })
+        .option('only', { type: 'string', array: true, requiresArg: true });
+      return positionals === undefined ? all : all.positional('ids', { type: 'string', array: true });
+    },
+    async run(session, args) {
+      ran.push(args);
+      return await (run as (s: unknown, a: unknown) => ReturnType<AnyCommand['run']>)(session, args);
+    },
+  });
+}
+
+const commands = [
+  command(['good', 'one'], () => Promise.resolve({ data: { big: 12345678901234567890n }, text: 'fine' })),
+  command(['found'], () => Promise.resolve({ data: {}, text: '', exitCode: EXIT.findings })),
+  command(['take'], () => Promise.resolve({ data: {}, text: '' }), '<ids..>'),
+  command(['refused'], () =>
+    Promise.reject(new AuditkeepError('DB_LOCKED', { message: 'two\nlines', hint: 'wait', details: { by: 7n } })),
+  ),
+  command(['bug'], () => Promise.reject(new TypeError('x is not a function'))),
+];
+
+async function cli(...argv: string[]): Promise<{ code: ExitCode; out: string; err: string }> {
+  ran.length = 0;
+  const streams = { stdout: new PassThrough(), stderr: new PassThrough() };
+  const code = await main(argv, streams, commands);
+  streams.stdout.end();
+  streams.stderr.end();
+  return { code, out: await text(streams.stdout), err: await text(streams.stderr) };
+}
+
+describe('the command line', () => {
+  it('prints text, or JSON with big numbers as strings', async () => {
+    expect(await cli('good', 'one')).toEqual({ code: 0, out: 'fine\n', err: '' });
+    const { out } = await cli('good', 'one', '--json');
+    expect(JSON.parse(out)).toEqual({ big: '12345678901234567890' });
+    expect((await cli('found')).code).toBe(3);
+  });
+
+  it.each([
+    [['good', 'one', '--wrong'], /unknown argument: wrong/],
+    [['good', 'one', '-x'], /unknown argument: x/],
+    [['good', 'one', 'more'], /unknown argument: more/],
+    [['good'], /name a verb: one/],
+    [['good', 'two'], /unknown argument: two|name a verb/],
+    [['nothing'], /unknown argument: nothing/],
+    [[], /name a command/],
+    [['found', '--limit', 'many'], /--limit needs a number/],
+    [['found', '--name'], /not enough arguments following: name/],
+    [['found', '--as', 'a', '--as', 'b'], /--as is given more than once/],
+    [['found', '--name', 'a', '--name', 'b'], /--name is given more than once/],
+    [['take'], /not enough non-option arguments/],
+  ])('runs nothing for %j', async (argv, message) => {
+    const { code, out, err } = await cli(...argv);
+    expect(ran).toEqual([]);
+    expect({ code, out }).toEqual({ code: 2, out: '' });
+    expect(err).toMatch(/^error USAGE: [^\n]+; [^\n]+\n$/);
+    expect(err).toMatch(message);
+  });
+
+  it('keeps arguments as they were typed', async () => {
+    await cli('take', '007', '1e3', '--only', '1', '--only', '02');
+    expect(ran).toMatchObject([{ ids: ['007', '1e3'], only: ['1', '02'] }]);
+  });
+
+  it('prints an error as one line, or as JSON to stdout', async () => {
+    expect(await cli('refused')).toEqual({ code: 5, out: '', err: 'error DB_LOCKED: two lines; wait\n' });
+    const { code, out, err } = await cli('refused', '--json');
+    expect({ code, err }).toEqual({ code: 5, err: '' });
+    expect(JSON.parse(out)).toEqual({ code: 'DB_LOCKED', message: 'two\nlines', hint: 'wait', details: { by: '7' } });
+    const usage = await cli('found', '--wrong', '--json');
+    expect(z.object({ code: z.string() }).parse(JSON.parse(usage.out)).code).toBe('USAGE');
+  });
+
+  it('ends with 1 for a bug, without a stack', async () => {
+    const { code, err } = await cli('bug');
+    expect(code).toBe(1);
+    expect(err).toMatch(/^error INTERNAL: x is not a function; [^\n]*AUDITKEEP_DEBUG=1[^\n]*\n$/);
+  });
+});
