@@ -1,0 +1,64 @@
+/** What a verification reports. The names and the shape are a contract with scripts (chain verify --json). */
+
+/** Every class of finding; which one a row gets is decided in judge.ts and link-walk.ts, first match wins. */
+export const FINDING_CLASSES = [
+  'modified',
+  'rehashed',
+  'deleted',
+  'inserted',
+  'reordered',
+  'truncated',
+  'head-cut',
+  'rewritten',
+  'forked',
+  'unsealed',
+  'erased-without-record',
+  'commitment-broken',
+  'checkpoint-invalid',
+  'rolled-back',
+  'doubled',
+  'purged-without-certificate',
+  'unprotected',
+] as const;
+
+export type FindingClass = (typeof FINDING_CLASSES)[number];
+
+export interface Finding {
+  readonly class: FindingClass;
+  /** The link's place; null where no link is concerned. */
+  readonly seq: number | null;
+  readonly eventId: string | null;
+  /** `schema.table` of the partition that the row lies in; null where there is no row. */
+  readonly partition: string | null;
+  /** What the chain, the signer or the design says: a hash in hex, a size, or words. */
+  readonly expected: string | null;
+  readonly actual: string | null;
+  /** The last checkpoint that still fits and the first that does not, by size. */
+  readonly checkpointFrom: number | null;
+  readonly checkpointTo: number | null;
+}
+
+export interface Verification {
+  readonly level: 'full';
+  /** Events whose leaf was recomputed. */
+  readonly checked: number;
+  /** The links walked: seq in [from, to). */
+  readonly from: number;
+  readonly to: number;
+  /** True when there is no finding. */
+  readonly intact: boolean;
+  /** True when a checkpoint kept outside the database, in the signer's store, covers part of the chain and fits. */
+  readonly anchored: boolean;
+  readonly findings: readonly Finding[];
+  /** Events with an envelope, checked by commitment only; groups erased with a record; committed but not linked yet. */
+  readonly sealed: number;
+  readonly erased: number;
+  readonly purged: number;
+  readonly pending: number;
+}
+
+/** A finding with everything that is not given absent. */
+export function finding(kind: FindingClass, facts: Partial<Omit<Finding, 'class'>>): Finding {
+  const absent = { seq: null, eventId: null, partition: null, expected: null, actual: null };
+  return { class: kind, ...absent, checkpointFrom: null, checkpointTo: null, ...facts };
+}

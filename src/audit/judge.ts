@@ -1,0 +1,124 @@
+/**
+ * What is wrong with one event: its links and its rows under one id, judged first match wins. Pure.
+ *
+ *   two links or two rows                      -> doubled
+ *   a link without a row                       -> missing: deleted, truncated at the end, head-cut at the beginning
+ *   a row without a link, seen by the sealer   -> inserted
+ *   a row without a link, overdue              -> unsealed; not overdue: pending, no finding
+ *   one of each, the leaf differs              -> rehashed, commitment-broken, erased-without-record, modified
+ */
+import { commitEvent, type EventGroup, eventLeaf } from './canonical.ts';
+import type { EventRow } from './event-source.ts';
+import { type Finding, finding } from './finding.ts';
+import type { Digest } from './hash.ts';
+import { uuidText } from './pg-time.ts';
+import { isVisibleIn, type Snapshot } from './snapshot.ts';
+
+/** A link with what tells a broken group from a changed event. */
+export interface JudgedLink {
+  readonly seq: bigint;
+  readonly timestamp: Buffer;
+  readonly eventId: Buffer;
+  readonly leaf: Digest;
+  readonly actorCommitment: Digest | null;
+  readonly payloadCommitment: Digest | null;
+}
+
+export interface JudgedEvent {
+  readonly links: readonly JudgedLink[];
+  readonly rows: readonly EventRow[];
+}
+
+export interface Circumstances {
+  /** Everything visible in it is sealed; null before the first seal. */
+  readonly sealed: Snapshot | null;
+  /** True when the sealer has not come to its end for longer than it should. */
+  readonly overdue: boolean;
+  /** `schema.table` of a partition. */
+  partitionName(oid: number): string;
+  /** The recorded commitment of an erased group, or null. */
+  erasureOf(eventId: string, group: EventGroup): Digest | null;
+}
+
+export type Judgement =
+  | { readonly kind: 'sound' }
+  | { readonly kind: 'erased' }
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'missing'; readonly seq: bigint; readonly eventId: string }
+  | { readonly kind: 'found'; readonly finding: Finding };
+
+/** Judges the links and rows of one event id; at least one of both. */
+export function judgeEvent(event: JudgedEvent, known: Circumstances): Judgement {
+  const [link, secondLink] = event.links;
+  const [row, secondRow] = event.rows;
+  if (secondLink !== undefined || secondRow !== undefined) return doubled(event, known);
+  if (link !== undefined && row !== undefined) return judgePair(link, row, known);
+  if (link !== undefined) return { kind: 'missing', seq: link.seq, eventId: uuidText(link.eventId) };
+  return row === undefined ? { kind: 'sound' } : judgeUnlinked(row, known);
+}
+
+function doubled({ links, rows }: JudgedEvent, known: Circumstances): Judgement {
+  const seq = (links[1] ?? links[0])?.seq;
+  const id = rows[0]?.id ?? links[0]?.eventId;
+  const row = rows[1] ?? rows[0];
+  return found(
+    finding('doubled', {
+      seq: seq === undefined ? null : Number(seq),
+      eventId: id === undefined ? null : uuidText(id),
+      partition: row === undefined ? null : known.partitionName(row.partition),
+      expected: '1 row, 1 link',
+      actual: `${rows.length} rows, ${links.length} links`,
+    }),
+  );
+}
+
+function judgeUnlinked(row: EventRow, known: Circumstances): Judgement {
+  const place = { eventId: uuidText(row.id), partition: known.partitionName(row.partition) };
+  if (known.sealed !== null && isVisibleIn(row.txid, known.sealed)) {
+    return found(finding('inserted', { ...place, expected: 'no such event', actual: `transaction ${row.txid}` }));
+  }
+  if (!known.overdue) return { kind: 'pending' };
+  return found(finding('unsealed', { ...place, expected: 'a link', actual: 'none' }));
+}
+
+function judgePair(link: JudgedLink, row: EventRow, known: Circumstances): Judgement {
+  const commitments = commitEvent(row);
+  const leaf = eventLeaf(row.bare, commitments);
+  const facts = {
+    seq: Number(link.seq),
+    eventId: uuidText(row.id),
+    partition: known.partitionName(row.partition),
+    expected: link.leaf.toString('hex'),
+    actual: leaf.toString('hex'),
+  };
+  if (row.hasOwnHash) return found(finding('rehashed', facts));
+  if (leaf.equals(link.leaf)) {
+    const same = row.hashVersion === 1 && row.timestamp.equals(link.timestamp);
+    return same ? { kind: 'sound' } : found(finding('modified', facts));
+  }
+  const opened = eventLeaf(row.bare, { actor: link.actorCommitment, payload: link.payloadCommitment });
+  if (!opened.equals(link.leaf)) return found(finding('modified', facts));
+  const groups = (['actor', 'payload'] as const).filter(
+    (group) => !sameDigest(commitments[group], linked(link, group)),
+  );
+  const broken = groups.filter((group) => saltOf(row, group) !== null);
+  if (broken.length > 0) return found(finding('commitment-broken', facts));
+  const unrecorded = groups.filter((group) => !sameDigest(known.erasureOf(facts.eventId, group), linked(link, group)));
+  return unrecorded.length > 0 ? found(finding('erased-without-record', facts)) : { kind: 'erased' };
+}
+
+function linked(link: JudgedLink, group: EventGroup): Digest | null {
+  return group === 'actor' ? link.actorCommitment : link.payloadCommitment;
+}
+
+function saltOf(row: EventRow, group: EventGroup): Uint8Array | null {
+  return group === 'actor' ? row.actorSalt : row.payloadSalt;
+}
+
+function sameDigest(a: Digest | null, b: Digest | null): boolean {
+  return a === null || b === null ? a === b : a.equals(b);
+}
+
+function found(value: Finding): Judgement {
+  return { kind: 'found', finding: value };
+}

@@ -1,0 +1,152 @@
+/**
+ * Walks the links in seq order: density, chain hashes, the Merkle tree and its roots at given sizes, and the head. Pure:
+ * links go in, findings come out. Memory is the frontier and one entry a problem.
+ *
+ * A chain hash that does not follow is judged by the next one. It follows from the hash that was computed: only the
+ * stored hash was altered (rehashed). It follows from the hash that is stored: the leaf at that place is not the one
+ * that was chained there (reordered, unless the event at that place says something more exact).
+ */
+import { GENESIS } from './chain.ts';
+import { type Finding, finding } from './finding.ts';
+import { type Digest, linkHash } from './hash.ts';
+import type { LinkRow } from './link-source.ts';
+import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from './merkle.ts';
+import { uuidText } from './pg-time.ts';
+
+interface Break {
+  readonly seq: bigint;
+  readonly eventId: string;
+  readonly computed: Digest;
+  readonly stored: Digest;
+}
+
+export interface WalkedHead {
+  readonly size: bigint;
+  readonly chainHash: Digest;
+  readonly frontier: Frontier;
+}
+
+export class LinkWalk {
+  #next = 0n;
+  #previous: Digest = GENESIS;
+  #open: Break | null = null;
+  #frontier: Frontier = EMPTY_FRONTIER;
+  #walked = 0;
+  #clean = true;
+  readonly #roots = new Map<bigint, Digest>();
+  readonly #wanted: readonly bigint[];
+  readonly #findings: Finding[] = [];
+
+  /** @param sizes tree sizes whose roots are wanted */
+  constructor(sizes: readonly bigint[] = []) {
+    this.#wanted = [...new Set(sizes)].sort((a, b) => (a < b ? -1 : 1));
+  }
+
+  /** Links in seq order. */
+  push(links: readonly LinkRow[]): void {
+    for (const link of links) this.#step(link);
+    this.#grow(links);
+  }
+
+  /** Compares with the head and gives everything found. Call once, after the last link. */
+  finish(head: WalkedHead): Finding[] {
+    if (this.#open !== null) this.#close(this.#open, head.chainHash);
+    if (this.#next < head.size) {
+      this.#report(finding('truncated', { ...this.#place(), ...sizes(head.size, this.#next) }));
+    } else if (this.#next > head.size) {
+      this.#report(finding('rolled-back', sizes(this.#next, head.size)));
+    } else if (this.#clean && !this.#previous.equals(head.chainHash)) {
+      this.#report(finding('rewritten', hashes(this.#previous, head.chainHash)));
+    } else if (this.#clean && !rootOf(this.#frontier).equals(rootOf(head.frontier))) {
+      this.#report(finding('rewritten', hashes(rootOf(this.#frontier), rootOf(head.frontier))));
+    }
+    return this.#findings;
+  }
+
+  /** Links seen. */
+  get walked(): number {
+    return this.#walked;
+  }
+
+  /** Where the links end. */
+  get end(): bigint {
+    return this.#next;
+  }
+
+  /** True while every link followed from the one before. */
+  get clean(): boolean {
+    return this.#clean;
+  }
+
+  /** The root at one of the wanted sizes; undefined when the chain never had that size. */
+  rootAt(size: bigint): Digest | undefined {
+    return this.#roots.get(size);
+  }
+
+  #step(link: LinkRow): void {
+    this.#walked += 1;
+    if (link.seq !== this.#next) {
+      const kind = this.#next === 0n ? 'head-cut' : 'deleted';
+      this.#report(finding(kind, { ...this.#place(), ...sizes(this.#next, link.seq), partition: 'audit.chain_link' }));
+      this.#open = null;
+      // What came before is gone: the first link after a gap is taken at its word.
+      this.#previous = link.chainHash;
+      this.#next = link.seq + 1n;
+      return;
+    }
+    const computed = linkHash(this.#previous, link.seq, link.leaf);
+    const before = this.#open;
+    this.#next = link.seq + 1n;
+    if (computed.equals(link.chainHash)) {
+      if (before !== null) this.#close(before, null);
+    } else if (before !== null && linkHash(before.stored, link.seq, link.leaf).equals(link.chainHash)) {
+      this.#close(before, before.stored);
+    } else {
+      if (before !== null) this.#close(before, before.stored);
+      const eventId = uuidText(link.eventId);
+      this.#open = { seq: link.seq, eventId, computed, stored: link.chainHash };
+      this.#clean = false;
+      this.#previous = computed;
+      return;
+    }
+    this.#previous = link.chainHash;
+  }
+
+  /** @param follows what the next link or the head follows from; null when it is the computed hash */
+  #close(at: Break, follows: Digest | null): void {
+    const leafIsRight = follows === null || (!follows.equals(at.stored) && follows.equals(at.computed));
+    const facts = { seq: Number(at.seq), eventId: at.eventId, ...hashes(at.computed, at.stored) };
+    this.#report(finding(leafIsRight ? 'rehashed' : 'reordered', facts));
+    this.#open = null;
+  }
+
+  #grow(links: readonly LinkRow[]): void {
+    let from = 0;
+    while (from < links.length) {
+      const size = this.#frontier.size;
+      const stop = this.#wanted.find((wanted) => wanted > size);
+      const room = stop === undefined ? links.length - from : Number(stop - size);
+      const part = links.slice(from, from + room).map((link) => link.leaf);
+      this.#frontier = appendLeaves(this.#frontier, part);
+      if (this.#frontier.size === stop) this.#roots.set(stop, rootOf(this.#frontier));
+      from += part.length;
+    }
+  }
+
+  #report(found: Finding): void {
+    this.#clean = false;
+    this.#findings.push(found);
+  }
+
+  #place(): { seq: number } {
+    return { seq: Number(this.#next) };
+  }
+}
+
+function hashes(expected: Digest, actual: Digest): { expected: string; actual: string } {
+  return { expected: expected.toString('hex'), actual: actual.toString('hex') };
+}
+
+function sizes(expected: bigint, actual: bigint): { expected: string; actual: string } {
+  return { expected: String(expected), actual: String(actual) };
+}
