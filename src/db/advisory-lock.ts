@@ -22,6 +22,8 @@ const LOCK_IDS = {
   anonymize: 5,
   /** Held by the worker that looks for due jobs. */
   scheduler: 6,
+  /** Held by one batch of an import at a time, so that the next one sees what it stored. */
+  import: 7,
 } as const;
 
 export type LockName = keyof typeof LOCK_IDS;

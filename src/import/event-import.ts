@@ -1,0 +1,139 @@
+/** Writes batches of events: one transaction each, with its audit event. */
+import { hash } from 'node:crypto';
+import { recordEvent } from '../audit/record.ts';
+import type { Context } from '../context.ts';
+import { lockTransaction, withSessionLock } from '../db/advisory-lock.ts';
+import { copyIn } from '../db/copy.ts';
+import type { SqlClient } from '../db/database.ts';
+import { sqlStateOf } from '../db/errors.ts';
+import { transact } from '../db/transaction.ts';
+import { ensurePartitions } from '../retention/partition.ts';
+import type { UtcInstant } from '../time/clock.ts';
+import type { BatchOutcome, Located, WriteBatch } from './batch.ts';
+import { encodeEvents } from './event-copy.ts';
+import type { EventRow } from './event-row.ts';
+import type { Rejection } from './rejection.ts';
+import type { SourceKind } from './report.ts';
+import { COPY_EVENTS, findKnownEvents } from './store.ts';
+
+export type EventImportContext = Pick<Context, 'db' | 'clock' | 'keys' | 'actor' | 'log'>;
+
+const UNIQUE_VIOLATION = '23505';
+/** How often a batch is tried when an application stores one of its events at the same moment. */
+const MAX_TRIES = 5;
+
+/** A function that stores batches of events of one source. Partitions that rows need are made before. */
+export function eventWriter(ctx: EventImportContext, kind: SourceKind): WriteBatch<EventRow> {
+  const partitioned = new Set<string>();
+  return async (rows) => {
+    await makePartitions(ctx, rows, partitioned);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await writeEvents(ctx, kind, rows);
+      } catch (error) {
+        if (sqlStateOf(error) !== UNIQUE_VIOLATION || attempt === MAX_TRIES) throw error;
+      }
+    }
+  };
+}
+
+/** Once a month and run; older rows than 1970 go to late: one wrong clock must not make a thousand partitions. */
+async function makePartitions(
+  ctx: EventImportContext,
+  rows: readonly Located<EventRow>[],
+  partitioned: Set<string>,
+): Promise<void> {
+  const needed = new Map<string, UtcInstant>();
+  for (const { row } of rows) {
+    const month = row.bare.eventTimestamp.slice(0, 7);
+    if (row.bare.instant >= 0 && !partitioned.has(month)) needed.set(month, row.bare.instant);
+  }
+  if (needed.size === 0) return;
+  await ensurePartitions(ctx, 'audit_log', [...needed.values()]);
+  for (const month of needed.keys()) partitioned.add(month);
+}
+
+function writeEvents(
+  ctx: EventImportContext,
+  kind: SourceKind,
+  rows: readonly Located<EventRow>[],
+): Promise<BatchOutcome> {
+  // Hot, archive and late are read together: the structure lock comes before the transaction.
+  return ctx.db.withClient((client) =>
+    withSessionLock(client, 'structure', 'shared', () =>
+      transact(client, async () => {
+        await lockTransaction(client, 'import');
+        const { fresh, duplicates, rejections } = await sortOut(client, rows);
+        const stored = await storeEvents(ctx, client, fresh);
+        const outcome = { imported: stored, duplicates, late: fresh.length - stored, rejections };
+        if (fresh.length > 0) await recordBatch(ctx, client, kind, rows, outcome);
+        return outcome;
+      }),
+    ),
+  );
+}
+
+interface Sorted {
+  readonly fresh: readonly EventRow[];
+  readonly duplicates: number;
+  readonly rejections: readonly Rejection[];
+}
+
+/** Takes out what is stored already, what comes twice in the batch and what may not be stored. */
+async function sortOut(client: SqlClient, located: readonly Located<EventRow>[]): Promise<Sorted> {
+  const unique = new Map<string, Located<EventRow>>();
+  const rejections: Rejection[] = [];
+  let duplicates = 0;
+  for (const item of located) {
+    const first = unique.get(item.row.bare.id);
+    if (first === undefined) unique.set(item.row.bare.id, item);
+    else if (first.row.bare.eventTimestamp === item.row.bare.eventTimestamp) duplicates++;
+    else rejections.push({ file: item.file, line: item.line, reason: 'ID_CONFLICT', field: null });
+  }
+  for (const { id, verdict } of await findKnownEvents(
+    client,
+    [...unique.values()].map((item) => item.row),
+  )) {
+    const item = unique.get(id);
+    unique.delete(id);
+    if (verdict === 'duplicate' || item === undefined) duplicates++;
+    else {
+      const reason = verdict === 'conflict' ? 'ID_CONFLICT' : 'RANGE_REFUSED';
+      rejections.push({ file: item.file, line: item.line, reason, field: null });
+    }
+  }
+  return { fresh: [...unique.values()].map((item) => item.row), duplicates, rejections };
+}
+
+/** The number of rows stored where they belong; a tombstone's trigger sends the others to late, uncounted. */
+async function storeEvents(ctx: EventImportContext, client: SqlClient, rows: readonly EventRow[]): Promise<number> {
+  if (rows.length === 0) return 0;
+  return copyIn(client, COPY_EVENTS, [await encodeEvents(ctx.keys, rows)]);
+}
+
+/** Counts and a digest of the files' names: names can tell of accounts and persons. */
+export async function recordBatch<R>(
+  ctx: EventImportContext,
+  client: SqlClient,
+  kind: SourceKind,
+  rows: readonly Located<R>[],
+  outcome: BatchOutcome,
+): Promise<void> {
+  const files = [...new Set(rows.map((row) => row.file))];
+  await recordEvent(ctx, client, {
+    type: 'import.batch',
+    category: 'data_modification',
+    action: 'IMPORT',
+    resourceType: kind === 'ethereum' ? 'transactions' : 'audit_log',
+    details: {
+      source: kind,
+      files: files.length,
+      fileNamesSha256: hash('sha256', files.join('\0'), 'hex'),
+      read: rows.length,
+      imported: outcome.imported,
+      duplicates: outcome.duplicates,
+      late: outcome.late,
+      rejected: outcome.rejections.length,
+    },
+  });
+}
