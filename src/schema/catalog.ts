@@ -21,10 +21,10 @@ const RELATIONS = `
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
    where n.nspname = any ($1::text[]) and n.nspname <> 'quarantine' and not c.relispartition`;
 
-/** pg_get_viewdef and SQL bodies print column qualifiers and parentheses differently from 16 on; neither is kept. */
-const FINGERPRINT = (body: string) =>
-  `left(encode(sha256(convert_to(
-     regexp_replace(lower(${body}), '([a-z_0-9"]+\\.)+|[\\s()]', '', 'g'), 'UTF8')), 'hex'), 16)`;
+const HASH = (text: string) => `left(encode(sha256(convert_to(${text}, 'UTF8')), 'hex'), 16)`;
+
+/** pg_get_viewdef prints qualifiers of columns and parentheses differently from 16 on; neither is kept. */
+const VIEW_HASH = HASH(`regexp_replace(pg_get_viewdef(oid), '([a-z_0-9"]+\\.)+|[\\s()]', '', 'g')`);
 
 const SCHEMA_FACTS = `
   select 'schema ' || nspname as object, 'owner ' || pg_get_userbyid(nspowner) as definition
@@ -39,7 +39,7 @@ const RELATION_FACTS = `
            case when relpersistence = 'u' then 'unlogged' end,
            case when relrowsecurity then 'row security' || case when relforcerowsecurity then ' forced' else '' end end,
            case when reloptions is not null then array_to_string(reloptions, ' ') end,
-           case when relkind in ('v', 'm') then 'body ' || ${FINGERPRINT('pg_get_viewdef(oid)')} end) as definition
+           case when relkind in ('v', 'm') then 'body ' || ${VIEW_HASH} end) as definition
     from r where relkind in ('r', 'p', 'v', 'm', 'S', 'f')`;
 
 const COLUMN_FACTS = `
@@ -97,9 +97,7 @@ const FUNCTION_FACTS = `
            case when p.proisstrict then 'strict' end,
            case when p.prosecdef then 'security definer' else 'security invoker' end,
            array_to_string(p.proconfig, ', '),
-           'body ' || case when p.prosqlbody is null
-             then left(encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex'), 16)
-             else ${FINGERPRINT('pg_get_function_sqlbody(p.oid)')} end) as definition
+           'body ' || ${HASH('coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)')}) as definition
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
    where n.nspname = any ($1::text[])`;
 
