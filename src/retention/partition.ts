@@ -42,8 +42,9 @@ export async function applyPartitions(ctx: PartitionContext): Promise<AppliedPar
   for (const policy of POLICIES) {
     const units = plan.units.filter((unit) => unit.table === policy.table && unit.category === policy.category);
     try {
-      adopted += await adoptAll(ctx, policy, units);
+      // Growth first: the events of adoption need a place in audit_log too.
       created += await growBranch(ctx, policy, units);
+      adopted += await adoptAll(ctx, policy, units);
     } catch (error) {
       failures.push(error);
     }

@@ -59,13 +59,13 @@ export function planOf(units: readonly PlanUnit[]): Plan {
 
 /**
  * The partitions that a branch lacks between max(now - hot, last end) and now + premake, and those that somebody else
- * made and that become units first.
+ * made and that become units.
  */
 export function planGrowth(policy: BranchPolicy, facts: BranchFacts, now: UtcInstant): readonly PlanUnit[] {
   const foreign = facts.leaves.filter((leaf) => leaf.unit === null && !leaf.tombstone);
   return [
-    ...foreign.map((leaf) => adoption(policy, leaf, now)),
     ...missingRanges(policy, facts, now).map((range) => creation(policy, facts, range)),
+    ...foreign.map((leaf) => adoption(policy, leaf, now)),
   ];
 }
 

@@ -70,13 +70,13 @@ describe('growth', () => {
     );
   });
 
-  test('an odd last end is continued exactly, and a partition of somebody else is adopted first', () => {
+  test('an odd last end is continued exactly, and a partition of somebody else is adopted', () => {
     const odd = leaf('yearly', '2025-01-01', '2026-04-11', { unit: null });
     expect(starts(branch(odd))).toEqual([
-      'adopt 2025-01-01',
       'create 2026-04-11',
       'create 2026-05-01',
       'create 2026-06-01',
+      'adopt 2025-01-01',
     ]);
   });
 
