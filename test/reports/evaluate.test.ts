@@ -1,0 +1,273 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { sealChain } from '../../src/audit/seal.ts';
+import { withSessionLock } from '../../src/db/advisory-lock.ts';
+import { queryOne, queryRows } from '../../src/db/query.ts';
+import { checkTemplates } from '../../src/reports/check-templates.ts';
+import { type Evaluation, evaluateControls } from '../../src/reports/evaluate.ts';
+import { type ControlTemplate, loadTemplates } from '../../src/reports/template.ts';
+import { parseInstant, toInstant, type UtcInstant } from '../../src/time/clock.ts';
+import { parseReportPeriod } from '../../src/time/report-period.ts';
+import { TestClock, testContext } from '../support/context.ts';
+import { type TestDatabase, useDatabase } from '../support/database.ts';
+import { arrangeBase, BASE_COUNTS, FAILING, runAll, UNDOING } from './control-fixtures.ts';
+
+const { controls } = await loadTemplates();
+const template = (id: string): ControlTemplate => {
+  const found = controls.get(id);
+  if (found === undefined) throw new Error(`no control ${id}`);
+  return found;
+};
+
+/** The database's own time, since partitions and defaults follow it. */
+async function serverNow(db: TestDatabase): Promise<UtcInstant> {
+  const row = await db.admin.withClient((client) =>
+    queryOne(client, z.object({ now: z.string() }), 'select now()::text as now'),
+  );
+  return toInstant((parseInstant(row.now) ?? 0) + 1000);
+}
+
+async function evaluate(
+  db: TestDatabase,
+  some: Iterable<ControlTemplate> = controls.values(),
+  limits: { controlTimeLimitMs?: number; timeLimitMs?: number } = {},
+): Promise<Evaluation> {
+  const now = await serverNow(db);
+  const day = (offset: number) => new Date(now + offset * 86_400_000).toISOString().slice(0, 10);
+  const period = parseReportPeriod(`${day(-10)}..${day(0)}`, { now, interim: true });
+  const ctx = await testContext(db, { clock: new TestClock(now) });
+  return evaluateControls(ctx, { controls: [...some], period, pseudonymize: (value) => `P(${value})`, ...limits });
+}
+
+function statusesOf(evaluation: Evaluation): Record<string, string> {
+  return Object.fromEntries(
+    evaluation.results.map(({ template: { id }, result }) => [
+      id,
+      result.kind === 'evaluated' ? result.judgement.status : `${result.reason} ${result.sqlState}`,
+    ]),
+  );
+}
+
+const allPass = Object.fromEntries([...controls.keys()].map((id) => [id, 'pass']));
+
+async function arrange(db: TestDatabase): Promise<void> {
+  await arrangeBase(db.admin);
+  await sealChain(await testContext(db));
+}
+
+describe('every control', () => {
+  it('has a fixture', () => {
+    expect(Object.keys(FAILING).sort()).toEqual([...controls.keys()].sort());
+  });
+});
+
+describe('fixtures', () => {
+  const db = useDatabase();
+  let expected = allPass;
+  beforeAll(() => arrange(db));
+
+  it('pass everywhere on the base', async () => {
+    expect(statusesOf(await evaluate(db))).toEqual(allPass);
+  });
+
+  it.each(Object.entries(FAILING))('%s alone fails on its fixture and passes without it', async (id, statements) => {
+    await runAll(db.admin, statements);
+    expect(statusesOf(await evaluate(db))).toEqual({ ...expected, [id]: 'fail' });
+    const undo = UNDOING[id];
+    if (undo === undefined) expected = { ...expected, [id]: 'fail' };
+    else await runAll(db.admin, undo);
+    expect(statusesOf(await evaluate(db))).toEqual(expected);
+  });
+});
+
+describe('an empty database', () => {
+  const db = useDatabase();
+  it('passes nothing but what does not depend on data', async () => {
+    const passed = Object.entries(statusesOf(await evaluate(db))).filter(([, status]) => status === 'pass');
+    // Partitions exist from the first migration on.
+    expect(passed.map(([id]) => id)).toEqual(['lg-03']);
+  });
+});
+
+describe('row-level security', () => {
+  const db = useDatabase();
+  it('hides no row of a table with forced row-level security from the control that counts it', async () => {
+    await arrange(db);
+    const tables = await db.admin.withClient((client) =>
+      queryRows(
+        client,
+        z.object({ name: z.string() }),
+        `select c.relname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where c.relforcerowsecurity and n.nspname like 'security%' order by 1`,
+      ),
+    );
+    expect(tables.map((table) => table.name)).toEqual(Object.keys(BASE_COUNTS).sort());
+    const counted: Readonly<Record<keyof typeof BASE_COUNTS, readonly string[]>> = {
+      users: ['ac-02', 'ac-06'],
+      user_roles: ['ac-03'],
+      jwt_tokens: ['ac-07'],
+      user_sessions: ['pr-01'],
+      transactions: ['pr-07'],
+    };
+    const { results } = await evaluate(db);
+    for (const [table, ids] of Object.entries(counted)) {
+      const population = results
+        .filter(({ template: { id } }) => ids.includes(id))
+        .reduce((sum, { result }) => sum + (result.kind === 'evaluated' ? result.population : 0), 0);
+      expect([table, population]).toEqual([table, BASE_COUNTS[table as keyof typeof BASE_COUNTS]]);
+    }
+  });
+
+  it('is a difference to the independent count where a view loses rows', async () => {
+    await runAll(db.admin, [
+      `create or replace view facts.token as
+         select t.id as token_id, t.user_id as account_id, t.token_type::text, t.issued_at, t.expires_at, t.revoked_at,
+                coalesce(t.is_active, false) as is_active
+           from security_internal.jwt_tokens t where false`,
+    ]);
+    expect(statusesOf(await evaluate(db))).toMatchObject({ 'ac-07': 'insufficient_data' });
+  });
+});
+
+describe('evaluateControls', () => {
+  const db = useDatabase();
+  beforeAll(() => arrange(db));
+
+  const changed = (id: string, part: 'population' | 'exceptions' | 'completeness', sql: string): ControlTemplate => {
+    const original = template(id);
+    return { ...original, [part]: { ...original[part], sql } };
+  };
+
+  it('replaces ids by pseudonyms and hashes all exceptions', async () => {
+    await runAll(db.admin, [`update security_internal.jwt_tokens set expires_at = now() - interval '1 day'`]);
+    const [first] = (await evaluate(db, [template('ac-07')])).results;
+    if (first?.result.kind !== 'evaluated') throw new Error('ac-07 was not evaluated');
+    const [row] = first.result.exceptions.rows;
+    expect(row?.[0]).toMatch(/^P\([0-9a-f-]{36}\)$/);
+    expect(row?.[4]).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/);
+    expect(first.result.exceptions.sha256).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it('makes a control whose SQL fails an error and goes on with the others', async () => {
+    const failing = changed(
+      'ac-06',
+      'exceptions',
+      'select 1 / 0 as account, 1 as iterations, null as password_changed',
+    );
+    expect(statusesOf(await evaluate(db, [failing, template('ac-02')]))).toEqual({
+      'ac-06': 'sql_failed 22012',
+      'ac-02': 'pass',
+    });
+  });
+
+  it('makes a control that counts a key twice an error', async () => {
+    const doubled = changed(
+      'ac-02',
+      'population',
+      `select a.account_id from facts.account a where a.status <> 'active'
+       union all select a.account_id from facts.account a where a.status <> 'active'`,
+    );
+    expect(statusesOf(await evaluate(db, [doubled]))).toEqual({ 'ac-02': 'error' });
+  });
+
+  const slow =
+    'select a.account_id from facts.account a, ' +
+    Array.from({ length: 30 }, (_, index) => `facts.account x${index}`).join(', ');
+
+  it('stops a control at its time limit, as an error, and goes on', async () => {
+    const never = changed('ac-02', 'population', slow);
+    expect(statusesOf(await evaluate(db, [never, template('ac-06')], { controlTimeLimitMs: 300 }))).toEqual({
+      'ac-02': 'time_limit 57014',
+      'ac-06': 'pass',
+    });
+  });
+
+  it('gives up the report at its own time limit', async () => {
+    const never = changed('ac-02', 'population', slow);
+    await expect(evaluate(db, [never], { timeLimitMs: 300 })).rejects.toMatchObject({ code: 'REPORT_TIMEOUT' });
+  });
+
+  it.each([
+    ['another schema', 'select u.id as account_id from facts.account a, security_confidential.users u'],
+    ['a column that is not there', 'select a.email as account_id from facts.account a'],
+  ])('reads nothing else than the facts: %s is an error', async (_what, sql) => {
+    const [first] = (await evaluate(db, [changed('ac-02', 'population', sql)])).results;
+    expect(first?.result).toMatchObject({ kind: 'failed', reason: 'sql_failed' });
+  });
+
+  it('refuses a plan that reads a catalog, and names it when templates are validated', async () => {
+    await runAll(db.admin, [
+      'create view facts.leak as select c.relname::text as account_id from pg_catalog.pg_class c',
+      'grant select on facts.leak to auditkeep_report',
+    ]);
+    const leaking = changed('ac-02', 'population', 'select l.account_id from facts.leak l');
+    await expect(evaluate(db, [leaking])).rejects.toMatchObject({ code: 'TEMPLATE_SQL' });
+    const ctx = await testContext(db);
+    const set = { controls: new Map([['ac-02', leaking]]), frameworks: new Map() };
+    await expect(checkTemplates(ctx, set)).rejects.toThrow(/ac-02 population.*pg_catalog/);
+  });
+
+  it('validates that columns and keys exist', async () => {
+    const ctx = await testContext(db);
+    const set = (control: ControlTemplate) => ({ controls: new Map([[control.id, control]]), frameworks: new Map() });
+    const wrongKey = { ...template('ac-02'), population: { ...template('ac-02').population, key: 'nothing' } };
+    await expect(checkTemplates(ctx, set(wrongKey))).rejects.toMatchObject({ code: 'TEMPLATE_SQL' });
+    await checkTemplates(ctx, set(template('ac-02')));
+  });
+
+  it('waits for whoever moves partitions', async () => {
+    let moved = false;
+    let evaluation: Promise<Evaluation> | null = null;
+    await db.engine.withClient((client) =>
+      withSessionLock(client, 'structure', 'exclusive', async () => {
+        evaluation = evaluate(db, [template('ac-06')]).then((result) => {
+          expect(moved).toBe(true);
+          return result;
+        });
+        // Until the report's session waits for the lock.
+        for (;;) {
+          const waiting = await queryRows(
+            client,
+            z.object({}),
+            "select from pg_locks where locktype = 'advisory' and not granted",
+          );
+          if (waiting.length > 0) break;
+        }
+        moved = true;
+      }),
+    );
+    await evaluation;
+    expect(moved).toBe(true);
+  });
+});
+
+describe('auditkeep_report', () => {
+  const db = useDatabase();
+  it.each([
+    ['a base table', 'select 1 from security_confidential.users'],
+    ['events', 'select 1 from audit.audit_log'],
+    ['a report', 'select 1 from audit.compliance_reports'],
+    ['wrapped keys', 'select 1 from security_secret.key_wrap'],
+    ['making a view', 'create view facts.mine as select 1'],
+    ['making a table', 'create table public.mine ()'],
+    ['another role', 'set role auditkeep_view'],
+    ['changing a fact', 'delete from facts.account'],
+  ])('is refused %s', async (_what, sql) => {
+    await expect(db.report.withClient((client) => client.query(sql))).rejects.toMatchObject({
+      code: expect.stringMatching(/DB_PRIVILEGE|42501|55000/),
+    });
+  });
+
+  it('sees no e-mail address, name, secret or payload in any fact', async () => {
+    const columns = await db.admin.withClient((client) =>
+      queryRows(
+        client,
+        z.object({ name: z.string() }),
+        `select c.table_name || '.' || c.column_name as name from information_schema.columns c
+          where c.table_schema = 'facts' and c.column_name ~ '(email|username|phone|first_name|last_name|hash$|salt|secret|_encrypted|values|payload|address|agent|notes|additional)'
+          order by 1`,
+      ),
+    );
+    expect(columns.map((column) => column.name)).toEqual(['chain_head.chain_hash']);
+  });
+});
