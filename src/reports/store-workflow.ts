@@ -84,6 +84,16 @@ export function readStoredDecisions(client: SqlClient, root: string): Promise<St
   );
 }
 
+/** One decision, or null. */
+export function findStoredDecision(client: SqlClient, id: string): Promise<StoredDecision | null> {
+  return queryMaybe(
+    client,
+    decisionRowSchema,
+    'select d.payload, d.signature, d.comment from compliance.decision d where d.id = $1::uuid',
+    [id],
+  );
+}
+
 export interface Distribution {
   readonly reportId: string;
   readonly recipient: string;

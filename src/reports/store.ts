@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { streamRows } from '../db/stream.ts';
+import { transact } from '../db/transaction.ts';
 import { isoOf } from '../time/clock.ts';
 import type { ReportPeriod } from '../time/report-period.ts';
 
@@ -109,9 +110,15 @@ export async function backendPid(client: SqlClient): Promise<number> {
   return (await queryOne(client, z.object({ pid: z.int() }), 'select pg_catalog.pg_backend_pid() as pid')).pid;
 }
 
-/** Cancels what another connection of the same role runs. */
+/**
+ * Cancels what another connection of the same login runs. As the login, not as the role it has taken on: what a
+ * superuser's session runs, even under SET ROLE, only a superuser may cancel.
+ */
 export async function cancelBackend(client: SqlClient, pid: number): Promise<void> {
-  await execute(client, 'select pg_catalog.pg_cancel_backend($1::int)', [pid]);
+  await transact(client, async () => {
+    await execute(client, 'set local role none');
+    await execute(client, 'select pg_catalog.pg_cancel_backend($1::int)', [pid]);
+  });
 }
 
 const reportSchema = z.object({

@@ -134,7 +134,10 @@ async function loadFolder<T extends { readonly id: string }>(
   folder: string,
   schema: z.ZodType<T>,
 ): Promise<Map<string, T & { sha256: string }>> {
-  const files = (await readdir(folder)).filter((file) => file.endsWith('.yaml')).sort();
+  const names = await readdir(folder).catch((cause: unknown) => {
+    throw invalid(`the folder ${folder} cannot be read`, 'give a folder with controls/ and frameworks/ in it', cause);
+  });
+  const files = names.filter((file) => file.endsWith('.yaml')).sort();
   const loaded = new Map<string, T & { sha256: string }>();
   for (const file of files) {
     const { value, sha256 } = await parseFile(`${folder}/${file}`, schema);

@@ -14,9 +14,22 @@ import { decisionText, type Meaning } from '../persons/decision.ts';
 import { readRegister } from '../persons/read-register.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { hasRole, isWithin, type Register } from '../persons/register.ts';
-import { type CheckedDecisions, checkDecisions, type ReportVersion, type SignerBook } from './decision-check.ts';
+import {
+  type CheckedDecisions,
+  checkDecisions,
+  type ReportVersion,
+  type SignerBook,
+  type StoredDecision,
+} from './decision-check.ts';
 import { findReport, readReport } from './read.ts';
-import { beginDecision, insertDecision, readReportRoot, readStoredDecisions, readVersions } from './store-workflow.ts';
+import {
+  beginDecision,
+  findStoredDecision,
+  insertDecision,
+  readReportRoot,
+  readStoredDecisions,
+  readVersions,
+} from './store-workflow.ts';
 
 type DecisionContext = Pick<Context, 'db' | 'clock' | 'actor' | 'keys'>;
 
@@ -168,6 +181,17 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
     valid: checked.valid && registerFindings.length === 0,
     findings: [...checked.findings, ...registerFindings],
   };
+}
+
+/** One stored decision by its id, as it was signed. @throws DECISION_NOT_FOUND */
+export async function readDecision(ctx: Pick<Context, 'db'>, id: string): Promise<StoredDecision & { id: string }> {
+  const isId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id);
+  const decision = isId ? await ctx.db.withClient((client) => findStoredDecision(client, id)) : null;
+  if (decision !== null) return { id: id.toLowerCase(), ...decision };
+  throw new AuditkeepError('DECISION_NOT_FOUND', {
+    message: `no decision has the id ${id}`,
+    hint: 'list them with `auditkeep decision list`',
+  });
 }
 
 /** The signed register as the book that decisions are checked with. */

@@ -1,0 +1,112 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { main } from '../../src/cli/main.ts';
+import { sha256Hex } from '../../src/reports/model.ts';
+import { temporaryHome } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+
+const db = useDatabase();
+let folder: string;
+
+beforeAll(async () => {
+  folder = await temporaryHome();
+  const config = { home: join(folder, 'home'), databaseUrl: db.url() };
+  await mkdir(config.home, { mode: 0o700 });
+  await writeFile(join(folder, 'auditkeep.yaml'), JSON.stringify(config));
+});
+
+/** Runs a command line in this process. */
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const streams = { stdout: new PassThrough(), stderr: new PassThrough() };
+  const written = Promise.all([text(streams.stdout), text(streams.stderr)]);
+  const code = await main([...args, '--config', join(folder, 'auditkeep.yaml')], streams);
+  streams.stdout.end();
+  streams.stderr.end();
+  const [out, err] = await written;
+  return { code, out, err };
+}
+
+describe('report and template commands', () => {
+  let id = '';
+
+  it('generate a report and write its files', async () => {
+    const { code, out, err } = await run(
+      'report',
+      'generate',
+      '--framework',
+      'GDPR',
+      '--period',
+      '2025',
+      '--out',
+      join(folder, 'out'),
+      '--json',
+    );
+    expect([code, err]).toEqual([0, '']);
+    const report = JSON.parse(out);
+    id = report.id;
+    const [pdf, json] = report.files;
+    expect(sha256Hex(await readFile(pdf))).toBe(report.pdfSha256);
+    expect(sha256Hex(await readFile(json))).toBe(report.hash);
+  });
+
+  it('show it as the contract says', async () => {
+    const shown = JSON.parse((await run('report', 'show', id.slice(0, 8), '--json')).out);
+    expect(Object.keys(shown)).toEqual([
+      'id',
+      'version',
+      'framework',
+      'periodStart',
+      'periodEnd',
+      'status',
+      'hash',
+      'controls',
+    ]);
+    expect(shown).toMatchObject({
+      id,
+      version: 1,
+      framework: 'gdpr',
+      periodStart: '2025-01-01',
+      periodEnd: '2025-12-31',
+      status: 'draft',
+    });
+    expect(Object.keys(shown.controls[0])).toEqual(['id', 'status', 'population', 'exceptions']);
+    const listed = JSON.parse((await run('report', 'list', '--json')).out);
+    expect(listed.map((row: { id: string }) => row.id)).toEqual([id]);
+  });
+
+  it('make a new version of it', async () => {
+    const { out } = await run(
+      'report',
+      'generate',
+      '--framework',
+      'gdpr',
+      '--period',
+      '2025',
+      '--supersedes',
+      id,
+      '--json',
+    );
+    expect(JSON.parse(out)).toMatchObject({ version: 2 });
+  });
+
+  it.each([
+    ['an unknown framework', ['report', 'generate', '--framework', 'pci', '--period', '2025'], 'TEMPLATE_INVALID'],
+    ['a future period', ['report', 'generate', '--framework', 'gdpr', '--period', '2999'], 'REPORT_PERIOD'],
+    ['an unknown report', ['report', 'show', 'ffffffff'], 'REPORT_NOT_FOUND'],
+    ['an id that is none', ['report', 'show', '%'], 'REPORT_NOT_FOUND'],
+  ])('refuse %s with a code and exit 2', async (_what, args, expected) => {
+    const { code, err } = await run(...args);
+    expect(code).toBe(2);
+    expect(err).toContain(expected);
+  });
+
+  it('list and validate the templates', async () => {
+    const listed = JSON.parse((await run('template', 'list', '--json')).out);
+    expect(listed.frameworks.map((framework: { id: string }) => framework.id)).toEqual(['gdpr', 'hipaa', 'sox']);
+    expect(await run('template', 'validate')).toMatchObject({ code: 0, err: '' });
+    expect((await run('template', 'validate', '--no-database', '--folder', folder)).code).toBe(2);
+  });
+});
