@@ -5,17 +5,23 @@ import { type Config, isDebugging, loadConfig } from '../config.ts';
 import { EXIT, type ExitCode, exitCodeOf } from '../errors.ts';
 import { anonymizeCommands } from './anonymize.ts';
 import { archiveCommands } from './archive.ts';
+import { chainCommands } from './chain.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
+import { decisionCommands } from './decision.ts';
 import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
 import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
 import { partitionCommands } from './partition.ts';
+import { personCommands } from './person.ts';
 import { reportCommands } from './report.ts';
+import { reportBundleCommands } from './report-bundle.ts';
+import { reportWorkflowCommands } from './report-workflow.ts';
 import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
+import { statusCommands } from './status.ts';
 import { templateCommands } from './template.ts';
 import { workerCommands } from './worker.ts';
 
@@ -28,9 +34,15 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...workerCommands,
   ...scheduleCommands,
   ...jobCommands,
+  ...statusCommands,
   ...partitionCommands,
   ...archiveCommands,
+  ...chainCommands,
   ...reportCommands,
+  ...reportWorkflowCommands,
+  ...reportBundleCommands,
+  ...decisionCommands,
+  ...personCommands,
   ...templateCommands,
 ];
 

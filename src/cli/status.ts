@@ -1,0 +1,49 @@
+/** The installation on one screen. */
+import { type Overview, readOverview } from '../jobs/overview.ts';
+import { type AnyCommand, defineCommand } from './command.ts';
+
+const status = defineCommand({
+  path: ['status'],
+  summary: 'the installation on one screen: schema, horizon, chain, jobs, reports',
+  examples: [
+    ['auditkeep status', 'what needs attention'],
+    ['auditkeep status --json', 'the same for scripts'],
+  ],
+  options: (yargs) => yargs,
+  async run(session) {
+    const overview = await readOverview(await session.context());
+    return { data: overview, text: describe(overview) };
+  },
+});
+
+/** `status`. */
+export const statusCommands: readonly AnyCommand[] = [status];
+
+function describe({ schema, horizon, chain, checkpoint, lastVerification, runs, queue, reports }: Overview): string {
+  const rows: [string, string][] = [
+    ['schema', schema],
+    [
+      'horizon',
+      horizon === null ? 'no partitions' : `${horizon.daysLeft} days left (${horizon.table} ${horizon.category})`,
+    ],
+    ['chain', `${chain.events} events sealed, ${chain.unsealed} waiting, sealed ${chain.sealLagSeconds} s ago`],
+    [
+      'checkpoint',
+      checkpoint === null ? 'none signed' : `at ${checkpoint.size}, ${checkpoint.unsigned} events after it`,
+    ],
+    [
+      'verified',
+      lastVerification === null ? 'never' : `${lastVerification.startedAt} ${lastVerification.outcome ?? 'running'}`,
+    ],
+    [
+      'queue',
+      `${queue.waiting} waiting, ${queue.running} running, ${queue.dead} dead${queue.dead > 0 ? ' (auditkeep job dead)' : ''}`,
+    ],
+    ['reports', reports.length === 0 ? 'none' : reports.map(({ status, count }) => `${count} ${status}`).join(', ')],
+    ...runs.map((run): [string, string] => [
+      `  ${run.job}`,
+      `${run.startedAt} ${run.outcome ?? 'running'} ${run.errorCode ?? ''} ${run.summary ?? ''}`.trimEnd(),
+    ]),
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(20)} ${value.trimEnd()}`).join('\n');
+}
