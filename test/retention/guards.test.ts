@@ -146,6 +146,21 @@ test('a tombstone that holds a row does not give way', async () => {
   expect(await failureOf(db.admin, create)).toBeNull();
 });
 
+test('default privileges of the schema do not reach a partition', async () => {
+  const grantees = `select count(*) as value from pg_class c, aclexplode(c.relacl) a
+                     where c.relname = 'audit_log_y2002m01' and a.grantee <> c.relowner`;
+  await db.admin.withClient(async (client) => {
+    await client.query(
+      'alter default privileges for role auditkeep_owner in schema audit grant select on tables to app_readonly_role, public',
+    );
+    await client.query(`select retention.create_partition('audit_log', '2002-01-01Z', '2002-02-01Z')`);
+    await client.query(
+      'alter default privileges for role auditkeep_owner in schema audit revoke select on tables from app_readonly_role, public',
+    );
+  });
+  expect(await scalar(db.admin, z.bigint(), grantees)).toBe(0n);
+});
+
 test('functions pin their search_path and belong to the owner; PUBLIC runs none', async () => {
   const functions = await db.admin.withClient((client) =>
     queryRows(
