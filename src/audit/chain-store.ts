@@ -221,3 +221,32 @@ export function readLastCheckpoint(client: SqlClient): Promise<StoredCheckpoint 
     'select origin, size, root, note from audit.checkpoint order by size desc, origin limit 1',
   );
 }
+
+/** How many committed events a sealer would link now. */
+export async function countCandidates(client: SqlClient, query: Omit<CandidateQuery, 'limit'>): Promise<number> {
+  const { sealed, target, after } = query;
+  const counts = UNSEALED_TABLES.map(
+    (table) => `select count(*) as n from ${table} e
+      where (e.txid >= $1::bigint or e.txid = any ($2::bigint[])) and e.txid < $3::bigint
+        and e.txid <> all ($4::bigint[])
+        and ($5::bigint is null or (e.txid, e.event_timestamp, e.id) > ($5::bigint, $6::timestamptz, $7::uuid)
+             or e.txid >= $8::bigint or e.txid = any ($9::bigint[]))`,
+  );
+  const row = await queryOne(
+    client,
+    z.object({ n: z.coerce.number() }),
+    `select sum(n) as n from (${counts.join(' union all ')}) c`,
+    [
+      sealed.xmax,
+      sealed.running.map(String),
+      target.xmax,
+      target.running.map(String),
+      after?.txid ?? null,
+      after?.timestamp ?? null,
+      after?.id ?? null,
+      after?.target.xmax ?? null,
+      after?.target.running.map(String) ?? [],
+    ],
+  );
+  return row.n;
+}

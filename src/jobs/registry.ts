@@ -5,8 +5,17 @@ import { archiveJob } from './archive.ts';
 import { createPartitionsJob } from './create-partitions.ts';
 import { generateReportJob } from './generate-report.ts';
 import type { AnyJob } from './job.ts';
+import { sealChainJob } from './seal-chain.ts';
+import { verifyChainJob } from './verify-chain.ts';
 
-export const JOBS: readonly AnyJob[] = [createPartitionsJob, archiveJob, anonymizeJob, generateReportJob];
+export const JOBS: readonly AnyJob[] = [
+  createPartitionsJob,
+  archiveJob,
+  anonymizeJob,
+  generateReportJob,
+  sealChainJob,
+  verifyChainJob,
+];
 
 /**
  * The job of a name.

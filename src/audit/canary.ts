@@ -1,0 +1,72 @@
+/**
+ * A verifier that reports nothing may be one that sees nothing. Each run therefore makes a copy of an event it has just
+ * read, changes one bit in it, and requires its own machinery to name the change; and the same with a link.
+ */
+import { randomInt } from 'node:crypto';
+import { AuditkeepError } from '../errors.ts';
+import { commitEvent, eventLeaf } from './canonical.ts';
+import { EMPTY_CHAIN } from './chain.ts';
+import type { EventRow } from './event-source.ts';
+import { EventSums } from './event-sums.ts';
+import { linkHash } from './hash.ts';
+import { type JudgedLink, judgeEvent } from './judge.ts';
+import type { LinkRow } from './link-source.ts';
+import { LinkWalk } from './link-walk.ts';
+import { appendLeaves, EMPTY_FRONTIER } from './merkle.ts';
+
+const NO_CIRCUMSTANCES = { sealed: null, overdue: false, partitionName: () => 'canary', erasureOf: () => null };
+
+/**
+ * Verifies copies of one event: an unchanged one must pass, one with a flipped bit must be reported.
+ * @throws CHAIN_CANARY when either is not so
+ */
+export function checkCanary(row: EventRow): void {
+  const commitments = commitEvent(row);
+  const leaf = eventLeaf(row.bare, commitments);
+  const link: JudgedLink = {
+    seq: 0n,
+    timestamp: row.timestamp,
+    eventId: row.id,
+    leaf,
+    actorCommitment: commitments.actor,
+    payloadCommitment: commitments.payload,
+  };
+  const sound = { ...row, hasOwnHash: false, hashVersion: 1 };
+  const changed = { ...sound, bare: flipBit(row.bare) };
+  if (judge(link, sound) || sumsDiffer(link, sound) || walkBreaks(link, leaf)) throw silent('an unchanged copy');
+  if (!judge(link, changed) || !sumsDiffer(link, changed)) throw silent('a changed event');
+  if (!walkBreaks(link, flipBit(leaf))) throw silent('a changed link');
+}
+
+function judge(link: JudgedLink, row: EventRow): boolean {
+  return judgeEvent({ links: [link], rows: [row] }, NO_CIRCUMSTANCES).kind === 'found';
+}
+
+function sumsDiffer(link: JudgedLink, row: EventRow): boolean {
+  const sums = new EventSums();
+  sums.add('link', link.eventId, link.timestamp, link.leaf);
+  sums.add('event', row.id, row.timestamp, eventLeaf(row.bare, commitEvent(row)));
+  return sums.differing().length > 0;
+}
+
+function walkBreaks(link: JudgedLink, leaf: Buffer): boolean {
+  const chainHash = linkHash(EMPTY_CHAIN.chainHash, 0n, link.leaf);
+  const copy: LinkRow = { seq: 0n, timestamp: link.timestamp, eventId: link.eventId, leaf, chainHash };
+  const walk = new LinkWalk();
+  walk.push([copy]);
+  return walk.finish({ size: 1n, chainHash, frontier: appendLeaves(EMPTY_FRONTIER, [link.leaf]) }).length > 0;
+}
+
+function flipBit(bytes: Uint8Array): Buffer {
+  const copy = Buffer.from(bytes);
+  const at = randomInt(copy.length);
+  copy[at] = (copy[at] ?? 0) ^ (1 << randomInt(8));
+  return copy;
+}
+
+function silent(what: string): AuditkeepError {
+  return new AuditkeepError('CHAIN_CANARY', {
+    message: `the verifier judged ${what} wrongly`,
+    hint: 'trust no result of this installation; compare it with a fresh one and report a bug',
+  });
+}

@@ -1,0 +1,74 @@
+/** Compares the walked chain with every signed checkpoint: those kept in the database and the signer's own last one. */
+import type { KeyObject } from 'node:crypto';
+import { AuditkeepError } from '../errors.ts';
+import type { StoredCheckpoint } from './chain-store.ts';
+import { openCheckpoint, type TreeHead } from './checkpoint.ts';
+import { type Finding, finding } from './finding.ts';
+import type { LinkWalk } from './link-walk.ts';
+
+/** What is known about the log's signatures, and from where. */
+export interface SignedHeads {
+  /** From the signer's store; null when this home never signed, so that no signature can be judged. */
+  readonly key: { readonly name: string; readonly publicKey: KeyObject } | null;
+  /** The last note in the signer's store. */
+  readonly ownNote: string | null;
+  /** Copies in the database. */
+  readonly stored: readonly StoredCheckpoint[];
+}
+
+export interface OpenedHeads {
+  readonly heads: readonly TreeHead[];
+  /** The signer's own last head: outside the database. */
+  readonly own: TreeHead | null;
+  readonly findings: readonly Finding[];
+}
+
+/** Opens the checkpoints of this log; one that does not verify, or whose row says something else, is a finding. */
+export function openHeads({ key, ownNote, stored }: SignedHeads): OpenedHeads {
+  if (key === null) return { heads: [], own: null, findings: [] };
+  const heads: TreeHead[] = [];
+  const findings: Finding[] = [];
+  const own = ownNote === null ? null : openCheckpoint(ownNote, key);
+  for (const row of stored.filter((candidate) => candidate.origin === key.name)) {
+    const opened = openStored(row, key);
+    if ('head' in opened) heads.push(opened.head);
+    else findings.push(finding('checkpoint-invalid', { actual: opened.code, checkpointTo: Number(row.size) }));
+  }
+  if (own !== null) heads.push(own);
+  return { heads: heads.sort((a, b) => (a.size < b.size ? -1 : 1)), own, findings };
+}
+
+function openStored(
+  row: StoredCheckpoint,
+  key: { readonly name: string; readonly publicKey: KeyObject },
+): { head: TreeHead } | { code: string } {
+  try {
+    const head = openCheckpoint(row.note, key);
+    return head.size === row.size && head.root.equals(row.root) ? { head } : { code: 'row differs from its note' };
+  } catch (error) {
+    if (error instanceof AuditkeepError) return { code: error.code };
+    throw error;
+  }
+}
+
+/**
+ * Heads the walk does not reach are rolled-back; the first whose root differs is rewritten, if the links themselves
+ * are clean: otherwise a more exact finding already says where.
+ */
+export function compareHeads(walk: LinkWalk, { heads }: OpenedHeads): Finding[] {
+  let fits: bigint | null = null;
+  for (const head of heads) {
+    const around = { checkpointFrom: fits === null ? null : Number(fits), checkpointTo: Number(head.size) };
+    if (head.size > walk.end) {
+      return [finding('rolled-back', { ...around, expected: String(head.size), actual: String(walk.end) })];
+    }
+    const root = walk.rootAt(head.size);
+    if (root === undefined) continue;
+    if (!root.equals(head.root)) {
+      const roots = { expected: head.root.toString('hex'), actual: root.toString('hex') };
+      return walk.clean ? [finding('rewritten', { ...around, ...roots, seq: fits === null ? 0 : Number(fits) })] : [];
+    }
+    fits = head.size;
+  }
+  return [];
+}

@@ -1,0 +1,135 @@
+/** Joins events and links by id where their sums differ, and judges each id. Both sides are streams in id order. */
+import type { SqlClient } from '../db/database.ts';
+import type { EventGroup } from './canonical.ts';
+import type { ChainHead } from './chain-store.ts';
+import type { EventRow } from './event-source.ts';
+import type { EventSums } from './event-sums.ts';
+import { type Finding, finding } from './finding.ts';
+import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
+import { uuidText } from './pg-time.ts';
+import { readTuples } from './tuples.ts';
+import {
+  erasureKey,
+  eventsByIdSource,
+  linksByIdSource,
+  readDoubledIds,
+  readErasures,
+  readPartitionNames,
+  type TimeRange,
+} from './verify-store.ts';
+
+export interface Comparison {
+  readonly findings: readonly Finding[];
+  readonly counts: {
+    readonly sealed: number;
+    readonly erased: number;
+    readonly purged: number;
+    readonly pending: number;
+  };
+}
+
+interface ComparisonInput {
+  readonly sums: EventSums;
+  readonly head: ChainHead;
+  readonly overdue: boolean;
+}
+
+/** Names every event that differs from its link, has none, or has two. */
+export async function compareEvents(client: SqlClient, input: ComparisonInput): Promise<Comparison> {
+  const doubled = await readDoubledIds(client);
+  const findings: Finding[] = [];
+  const missing: { seq: bigint; eventId: string }[] = [];
+  const counts = { sealed: 0, erased: 0, purged: 0, pending: 0 };
+  const ranges = input.sums.differing();
+  if (ranges.length > 0) {
+    const known = await readCircumstances(client, input);
+    for (const judged of await judgeRanges(client, ranges, known)) {
+      if (judged.kind === 'found') findings.push(judged.finding);
+      else if (judged.kind === 'missing') missing.push(judged);
+      else if (judged.kind === 'erased' || judged.kind === 'pending') counts[judged.kind] += 1;
+    }
+  }
+  const named = new Set(findings.filter((found) => found.class === 'doubled').map((found) => found.eventId));
+  for (const { event_id: eventId, links, seq } of doubled.filter((row) => !named.has(row.event_id))) {
+    findings.push(finding('doubled', { seq: Number(seq), eventId, expected: '1 link', actual: `${links} links` }));
+  }
+  findings.push(...judgeMissing(missing, input.head.size));
+  return { findings: findings.sort(bySeq), counts };
+}
+
+/** Events missing from the end of the chain are truncated, from its beginning head-cut, elsewhere deleted. */
+function judgeMissing(missing: readonly { seq: bigint; eventId: string }[], size: bigint): Finding[] {
+  const sorted = [...missing].sort((a, b) => (a.seq < b.seq ? -1 : 1));
+  let tail = sorted.length;
+  for (let end = size - 1n; tail > 0 && sorted[tail - 1]?.seq === end; end -= 1n) tail -= 1;
+  return sorted.map(({ seq, eventId }, at) => {
+    const kind = at >= tail ? 'truncated' : seq === BigInt(at) ? 'head-cut' : 'deleted';
+    return finding(kind, { seq: Number(seq), eventId, expected: 'an event', actual: 'none' });
+  });
+}
+
+async function readCircumstances(client: SqlClient, { head, overdue }: ComparisonInput): Promise<Circumstances> {
+  const names = await readPartitionNames(client);
+  const erasures = await readErasures(client);
+  return {
+    sealed: head.snapshot,
+    overdue,
+    partitionName: (oid) => names.get(oid) ?? `oid ${oid}`,
+    erasureOf: (eventId: string, group: EventGroup) => erasures.get(erasureKey(eventId, group)) ?? null,
+  };
+}
+
+/**
+ * One connection carries one COPY at a time, so the links of the ranges are held while the events stream by: 150 bytes
+ * a link of a differing slice.
+ */
+async function judgeRanges(
+  client: SqlClient,
+  ranges: readonly TimeRange[],
+  known: Circumstances,
+): Promise<Judgement[]> {
+  const links = new Map<string, JudgedLink[]>();
+  for await (const slab of readTuples(client, linksByIdSource(ranges))) {
+    for (const link of slab) {
+      const id = uuidText(link.eventId);
+      links.set(id, [...(links.get(id) ?? []), compact(link)]);
+    }
+  }
+  const judged: Judgement[] = [];
+  let rows: EventRow[] = [];
+  const judgeRows = () => {
+    const [row] = rows;
+    if (row === undefined) return;
+    const id = uuidText(row.id);
+    const judgement = judgeEvent({ links: links.get(id) ?? [], rows }, known);
+    if (judgement.kind !== 'sound') judged.push(judgement);
+    links.delete(id);
+    rows = [];
+  };
+  for await (const slab of readTuples(client, eventsByIdSource(ranges))) {
+    for (const row of slab) {
+      if (rows[0] !== undefined && !rows[0].id.equals(row.id)) judgeRows();
+      rows.push(row);
+    }
+  }
+  judgeRows();
+  for (const alone of links.values()) judged.push(judgeEvent({ links: alone, rows: [] }, known));
+  return judged;
+}
+
+/** Copies what a slab of the stream would otherwise keep alive. */
+function compact(link: JudgedLink): JudgedLink {
+  const copy = (bytes: Buffer | null) => (bytes === null ? null : Buffer.from(bytes));
+  return {
+    seq: link.seq,
+    timestamp: Buffer.from(link.timestamp),
+    eventId: Buffer.from(link.eventId),
+    leaf: Buffer.from(link.leaf),
+    actorCommitment: copy(link.actorCommitment),
+    payloadCommitment: copy(link.payloadCommitment),
+  };
+}
+
+function bySeq(a: Finding, b: Finding): number {
+  return (a.seq ?? Number.MAX_SAFE_INTEGER) - (b.seq ?? Number.MAX_SAFE_INTEGER);
+}

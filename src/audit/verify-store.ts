@@ -1,0 +1,154 @@
+/** What verification reads besides streams of links and events. */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { execute, queryRows } from '../db/query.ts';
+import type { EventGroup } from './canonical.ts';
+import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
+import type { Finding } from './finding.ts';
+import type { JudgedLink } from './judge.ts';
+import { microsText } from './pg-time.ts';
+import type { TupleSource } from './tuples.ts';
+
+/** Every event, hot, archived and late, in physical order. */
+export const allEventsSource = eventSource(
+  EVENT_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e`).join(' union all '),
+);
+
+/** Keeps partitions from being moved or dropped while the transaction reads them; before its first query. */
+export async function lockChainTables(client: SqlClient): Promise<void> {
+  await execute(client, `lock table ${EVENT_TABLES.join(', ')}, audit.chain_link in access share mode`);
+}
+
+/** A range of microseconds since 2000-01-01 UTC, half-open. */
+export interface TimeRange {
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
+const YEAR_1 = -63_082_281_600_000_000n;
+const YEAR_10000 = 252_455_616_000_000_000n;
+
+/** Timestamps are ours: computed from int64, written by microsText, cut to what it can write. */
+function withinRanges(ranges: readonly TimeRange[]): string {
+  const bound = (micros: bigint) => {
+    if (micros <= YEAR_1) return "'-infinity'::timestamptz";
+    return micros >= YEAR_10000 ? "'infinity'::timestamptz" : `'${microsText(micros)}'::timestamptz`;
+  };
+  const conditions = ranges.map(
+    ({ from, to }) => `(event_timestamp >= ${bound(from)} and event_timestamp < ${bound(to)})`,
+  );
+  return `(${conditions.join(' or ')})`;
+}
+
+/** Events of some ranges, ordered by id. */
+export function eventsByIdSource(ranges: readonly TimeRange[]): TupleSource<EventRow> {
+  const within = withinRanges(ranges);
+  const tables = EVENT_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e where ${within}`);
+  return eventSource(`select * from (${tables.join(' union all ')}) u order by id, event_timestamp`);
+}
+
+/** Links of some ranges, ordered by event id. */
+export function linksByIdSource(ranges: readonly TimeRange[]): TupleSource<JudgedLink> {
+  return {
+    statement: `copy (select seq, event_timestamp, event_id, leaf, actor_commitment, payload_commitment
+                        from audit.chain_link where ${withinRanges(ranges)} order by event_id, seq)
+                to stdout (format binary)`,
+    fieldCount: 6,
+    decode: (tuple) => ({
+      seq: tuple.bytes(0).readBigInt64BE(),
+      timestamp: tuple.bytes(1),
+      eventId: tuple.bytes(2),
+      leaf: tuple.bytes(3),
+      actorCommitment: tuple.maybe(4),
+      payloadCommitment: tuple.maybe(5),
+    }),
+  };
+}
+
+const doubledShape = z.object({ event_id: z.string(), links: z.bigint(), seq: z.bigint() });
+
+/** Event ids that are linked more than once. Both links may fit their rows, so no sum shows them. */
+export function readDoubledIds(client: SqlClient): Promise<z.infer<typeof doubledShape>[]> {
+  return queryRows(
+    client,
+    doubledShape,
+    `select event_id::text, count(*) as links, max(seq) as seq
+       from audit.chain_link group by event_id having count(*) > 1 order by 3`,
+  );
+}
+
+/**
+ * Leaf tables of the events and of the chain without both immutability triggers enabled ALWAYS: a plain ENABLE is
+ * skipped under session_replication_role = replica.
+ */
+export async function readUnprotected(client: SqlClient): Promise<string[]> {
+  const rows = await queryRows(
+    client,
+    z.object({ name: z.string() }),
+    `with recursive leaf as (
+       select c.oid, c.relkind, n.nspname, c.relname
+         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where (n.nspname = 'audit' and c.relname in ('audit_log', 'audit_log_archive', 'audit_log_late', 'chain_link',
+                                                     'chain_head', 'checkpoint', 'erasure', 'tile'))
+           or (n.nspname = 'quarantine' and c.relname like 'audit\\_log\\_%' and c.relkind = 'r')
+       union all
+       select c.oid, c.relkind, n.nspname, c.relname
+         from leaf l
+         join pg_catalog.pg_inherits i on i.inhparent = l.oid
+         join pg_catalog.pg_class c on c.oid = i.inhrelid
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     )
+     select l.nspname || '.' || l.relname as name
+       from leaf l
+      where l.relkind = 'r'
+        and 2 <> (select count(*) from pg_catalog.pg_trigger t
+                   where t.tgrelid = l.oid and t.tgenabled = 'A'
+                     and t.tgname in ('ak_child_immutable', 'ak_child_truncate'))
+      order by 1`,
+  );
+  return rows.map((row) => row.name);
+}
+
+/** `schema.table` of every leaf that may hold events, by oid. */
+export async function readPartitionNames(client: SqlClient): Promise<Map<number, string>> {
+  const rows = await queryRows(
+    client,
+    z.object({ oid: z.coerce.number(), name: z.string() }),
+    `select c.oid, n.nspname || '.' || c.relname as name
+       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+      where n.nspname in ('audit', 'quarantine') and c.relkind = 'r'`,
+  );
+  return new Map(rows.map((row) => [row.oid, row.name]));
+}
+
+/** Recorded commitments of erased groups, by `event id/group`. */
+export async function readErasures(client: SqlClient): Promise<Map<string, Buffer>> {
+  const rows = await queryRows(
+    client,
+    z.object({ event_id: z.string(), event_group: z.enum(['actor', 'payload']), commitment: z.instanceof(Buffer) }),
+    'select event_id::text, event_group, commitment from audit.erasure',
+  );
+  return new Map(rows.map((row) => [erasureKey(row.event_id, row.event_group), row.commitment]));
+}
+
+/** The key of readErasures. */
+export function erasureKey(eventId: string, group: EventGroup): string {
+  return `${eventId}/${group}`;
+}
+
+/** Writes findings where analysts look for them; at most one statement. Ids and hashes only, no event content. */
+export async function insertSecurityEvents(
+  client: SqlClient,
+  input: { at: string; correlationId: string; findings: readonly Finding[] },
+): Promise<void> {
+  await execute(
+    client,
+    `insert into audit.security_events_log (event_type, severity, category, source_service, source_component,
+                                            event_description, additional_context, correlation_id, event_timestamp)
+     select 'chain.finding', case f ->> 'class' when 'unsealed' then 'medium' else 'critical' end,
+            case f ->> 'class' when 'unsealed' then 'anomaly' else 'incident' end, 'auditkeep', 'chain-verify',
+            'verification of the audit chain found: ' || (f ->> 'class'), f, $1::uuid, $2::timestamptz
+       from jsonb_array_elements($3::jsonb) f`,
+    [input.correlationId, input.at, JSON.stringify(input.findings)],
+  );
+}

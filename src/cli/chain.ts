@@ -1,0 +1,100 @@
+/** `auditkeep chain status | seal | verify | checkpoint` */
+import type { Finding, Verification } from '../audit/finding.ts';
+import { sealChain } from '../audit/seal.ts';
+import { signCheckpoint } from '../audit/sign.ts';
+import { type ChainStatus, readChainStatus } from '../audit/status.ts';
+import { verifyChain } from '../audit/verify.ts';
+import { EXIT } from '../errors.ts';
+import { type AnyCommand, defineCommand } from './command.ts';
+
+/** Findings printed for people; `--json` has all of them. */
+const SHOWN_FINDINGS = 50;
+
+export const chainCommands: readonly AnyCommand[] = [
+  defineCommand({
+    path: ['chain', 'status'],
+    summary: 'show how long the audit chain is, what waits to be sealed and what was signed',
+    examples: [['auditkeep chain status --json', 'for a monitor']],
+    options: (yargs) => yargs,
+    async run(session) {
+      const status = await readChainStatus(await session.context());
+      return { data: status, text: statusText(status) };
+    },
+  }),
+  defineCommand({
+    path: ['chain', 'seal'],
+    summary: 'link every committed event into the chain now',
+    examples: [['auditkeep chain seal', 'the worker does this each minute']],
+    options: (yargs) => yargs,
+    async run(session) {
+      const { sealed, size, complete } = await sealChain(await session.context());
+      const text = `${sealed} events sealed, ${size} in the chain${complete ? '' : '; another sealer is at work'}`;
+      return { data: { sealed, size: Number(size), complete }, text };
+    },
+  }),
+  defineCommand({
+    path: ['chain', 'verify'],
+    summary: 'recompute the whole chain and name every event that was tampered with; exit code 3 on a finding',
+    examples: [
+      ['auditkeep chain verify', 'everything, with words'],
+      ['auditkeep chain verify --level full --json', 'for scripts'],
+    ],
+    options: (yargs) =>
+      yargs.options({
+        level: { choices: ['full'] as const, default: 'full' as const, describe: 'how much is verified' },
+      }),
+    async run(session, args) {
+      const result = await verifyChain(await session.context(), { level: args.level });
+      const exitCode = result.intact ? EXIT.done : EXIT.findings;
+      return { data: result, text: verificationText(result), exitCode };
+    },
+  }),
+  defineCommand({
+    path: ['chain', 'checkpoint'],
+    summary: 'sign the head of the chain, after proving that it grew out of what was signed before',
+    examples: [['auditkeep chain checkpoint > head.txt', 'a signed note that any C2SP tool reads']],
+    options: (yargs) => yargs,
+    async run(session) {
+      const { note, size, fresh } = await signCheckpoint(await session.context());
+      return { data: { size: Number(size), fresh, note }, text: note ?? 'the chain is empty: nothing to sign' };
+    },
+  }),
+];
+
+function statusText(status: ChainStatus): string {
+  const signed = status.signedSize === null ? 'nothing signed yet' : `signed up to ${status.signedSize}`;
+  return [
+    `chain       ${status.size} events, incarnation ${status.incarnation}`,
+    `unsealed    ${status.unsealed}${status.roundOpen ? ' (a round is under way)' : ''}`,
+    `last seal   ${Math.round(status.idleSeconds)} s ago`,
+    `checkpoint  ${signed}`,
+    `key         ${status.verifierKey ?? 'none yet'}`,
+  ].join('\n');
+}
+
+function verificationText(result: Verification): string {
+  const { checked, to, findings, anchored } = result;
+  const anchor = anchored
+    ? 'anchored by a checkpoint outside the database'
+    : 'NOT anchored: no checkpoint outside fits';
+  const lines = [
+    `${checked} events, ${to} links verified: ${findings.length === 0 ? 'intact' : `${findings.length} findings`}`,
+    anchor,
+    ...findings.slice(0, SHOWN_FINDINGS).map(findingLine),
+  ];
+  if (result.pending > 0) lines.push(`${result.pending} events are not sealed yet`);
+  if (findings.length > SHOWN_FINDINGS) lines.push(`... and ${findings.length - SHOWN_FINDINGS} more (--json has all)`);
+  return lines.join('\n');
+}
+
+function findingLine(found: Finding): string {
+  const where = [
+    found.seq === null ? null : `seq ${found.seq}`,
+    found.eventId === null ? null : `event ${found.eventId}`,
+    found.partition,
+    found.expected === null ? null : `expected ${found.expected}`,
+    found.actual === null ? null : `found ${found.actual}`,
+    found.checkpointTo === null ? null : `checkpoint ${found.checkpointFrom ?? 0} to ${found.checkpointTo}`,
+  ];
+  return `  ${found.class.padEnd(22)}${where.filter((part) => part !== null).join(', ')}`;
+}
