@@ -58,6 +58,7 @@ export const ERROR_CODES = {
     exit: EXIT.findings,
     meaning: 'the stored decisions of a report are not all signed by persons of the register',
   },
+  DECISION_NOT_FOUND: { exit: EXIT.usage, meaning: 'there is no decision with this id' },
   DECISION_PAYLOAD: { exit: EXIT.refused, meaning: 'a signed text does not say what the database knows' },
   DUTY_SEPARATION: { exit: EXIT.refused, meaning: 'one person may not take both parts' },
   EMBEDDED_FAILED: { exit: EXIT.unavailable, meaning: 'the embedded PostgreSQL could not be created or started' },

@@ -9,6 +9,7 @@ import { chainCommands } from './chain.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
 import { decisionCommands } from './decision.ts';
+import { importCommands } from './import.ts';
 import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
@@ -29,6 +30,7 @@ import { workerCommands } from './worker.ts';
 export const COMMANDS: readonly AnyCommand[] = [
   ...dbCommands,
   ...migrateCommands,
+  ...importCommands,
   ...keyCommands,
   ...anonymizeCommands,
   ...workerCommands,

@@ -13,7 +13,7 @@ begin
   select * into step from compliance.report_transition t
    where t.meaning = p_meaning and t.from_status = p_report.status;
   if step.meaning is null then
-    raise exception 'a report that is % has no "%"', p_report.status, p_meaning using errcode = 'AK002';
+    raise exception '"%" is not possible on a report that is %', p_meaning, p_report.status using errcode = 'AK002';
   end if;
   if not exists (select from compliance.person p where p.id = p_person and p.kind = 'human')
      or not compliance.has_role(p_person, step.role, p_at) then

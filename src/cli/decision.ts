@@ -1,0 +1,90 @@
+/** `auditkeep decision list | show | verify`: the signed acts on reports. */
+import { EXIT } from '../errors.ts';
+import type { CheckedDecisions, ReportDecision } from '../reports/decision-check.ts';
+import { listReports } from '../reports/read.ts';
+import { readDecision, readDecisions } from '../reports/workflow.ts';
+import { type AnyCommand, defineCommand } from './command.ts';
+
+/** What is waiting in each status, for people. */
+const WAITING: Readonly<Record<string, string>> = {
+  draft: 'waits for submit by a preparer',
+  pending_review: 'waits for review by a reviewer',
+  reviewed: 'waits for approve by an approver',
+};
+
+/** `decision list | show | verify`. */
+export const decisionCommands: readonly AnyCommand[] = [
+  defineCommand({
+    path: ['decision', 'list'],
+    summary: 'reports that wait for a decision, and the decisions made on them',
+    examples: [
+      ['auditkeep decision list', 'everything that waits or was decided'],
+      ['auditkeep decision list --report 1b4e28ba', 'one report and its versions'],
+    ],
+    options: (yargs) => yargs.option('report', { type: 'string', describe: 'id of a report' }),
+    async run(session, { report }) {
+      const ctx = await session.context();
+      const rows = (await listReports(ctx)).filter((row) => report === undefined || row.id.startsWith(report));
+      const entries = [];
+      for (const { id, status, framework, version } of rows) {
+        const { valid, decisions } = await readDecisions(ctx, id);
+        const own = decisions.filter((decision) => decision.reportId === id);
+        entries.push({
+          reportId: id,
+          framework,
+          version,
+          status,
+          valid,
+          waiting: WAITING[status] ?? null,
+          decisions: own,
+        });
+      }
+      const text = entries.flatMap(({ reportId, framework, version, status, valid, waiting, decisions }) => [
+        `${reportId}  ${framework} v${version}  ${status}${valid ? '' : '  INVALID'}${waiting === null ? '' : `  (${waiting})`}`,
+        ...decisions.map(decisionLine),
+      ]);
+      return { data: entries, text: text.length === 0 ? 'There are no reports yet.' : text.join('\n') };
+    },
+  }),
+  defineCommand({
+    path: ['decision', 'show'],
+    positionals: '<id>',
+    summary: 'the signed text of a decision and its signature, as ssh-keygen -Y verify takes them',
+    examples: [['auditkeep decision show 8b7c1f0e-0000-4000-8000-000000000000', 'payload, signature and comment']],
+    options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true }),
+    async run(session, { id }) {
+      const decision = await readDecision(await session.context(), id);
+      const comment = decision.comment === null ? '' : `\ncomment: ${decision.comment}`;
+      return { data: decision, text: `${decision.payload}\n${decision.signature}${comment}` };
+    },
+  }),
+  defineCommand({
+    path: ['decision', 'verify'],
+    positionals: '[report]',
+    summary: 'check every signature, the order and the separation of duties of one report or of all',
+    examples: [
+      ['auditkeep decision verify', 'all reports; ends with 3 when one is invalid'],
+      ['auditkeep decision verify 1b4e28ba', 'one report and its versions'],
+    ],
+    options: (yargs) => yargs.positional('report', { type: 'string' }),
+    async run(session, { report }) {
+      const ctx = await session.context();
+      const rows = (await listReports(ctx)).filter((row) => report === undefined || row.id.startsWith(report));
+      const results: ({ reportId: string } & CheckedDecisions)[] = [];
+      for (const { id } of rows) results.push({ reportId: id, ...(await readDecisions(ctx, id)) });
+      const invalid = results.filter((result) => !result.valid);
+      const text = [
+        ...invalid.flatMap(({ reportId, findings }) => [
+          `${reportId}  INVALID`,
+          ...findings.map(({ decisionId, what }) => `  finding: ${decisionId ?? 'report'}: ${what}`),
+        ]),
+        `${results.length} reports checked, ${invalid.length} invalid`,
+      ];
+      return { data: results, text: text.join('\n'), exitCode: invalid.length > 0 ? EXIT.findings : EXIT.done };
+    },
+  }),
+];
+
+function decisionLine({ time, meaning, person, id, comment }: ReportDecision): string {
+  return `  ${time}  ${meaning.padEnd(8)} ${person}  ${id}${comment === null ? '' : `  "${comment}"`}`;
+}

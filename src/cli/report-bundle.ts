@@ -1,0 +1,96 @@
+/** `auditkeep report bundle | distribute | open | verify`: what leaves the house, and how it is checked there. */
+import { EXIT } from '../errors.ts';
+import { bundleReport } from '../reports/bundle.ts';
+import { checkBundleFile, distributeReport, openBundle } from '../reports/distribute.ts';
+import type { BundleCheck } from '../reports/verify-bundle.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+
+const fileOptions = {
+  identity: { type: 'string', describe: 'age identity file, for an encrypted bundle' },
+  signers: { type: 'string', describe: 'allowed_signers file that reached you another way' },
+} as const;
+
+/** `report bundle | distribute | open | verify`; the last two need no database. */
+export const reportBundleCommands: readonly AnyCommand[] = [
+  defineCommand({
+    path: ['report', 'bundle'],
+    positionals: '<id>',
+    summary: 'pack an approved report with its signatures and how to check them',
+    examples: [['auditkeep report bundle 1b4e28ba --out out', 'writes out/report-ID.zip']],
+    options: (yargs) =>
+      yargs
+        .positional('id', { type: 'string', demandOption: true })
+        .option('out', { type: 'string', default: '.', describe: 'folder' }),
+    async run(session, { id, out }) {
+      const bundle = await bundleReport(await session.context(), { reportId: id, outDir: out });
+      return { data: bundle, text: `${bundle.path}\nsha256 ${bundle.sha256}` };
+    },
+  }),
+  defineCommand({
+    path: ['report', 'distribute'],
+    positionals: '<id>',
+    summary: 'encrypt the bundle of an approved report for one recipient and log it',
+    examples: [
+      [
+        'auditkeep report distribute 1b4e28ba --to auditor@example.com --age age1... --purpose "annual audit" --as you@example.org',
+        'writes report-ID-NN.zip.age, which `age -d` opens',
+      ],
+    ],
+    options: (yargs) =>
+      yargs
+        .positional('id', { type: 'string', demandOption: true })
+        .option('to', { type: 'string', demandOption: true, describe: 'who receives it, for the log' })
+        .option('age', { type: 'string', demandOption: true, describe: 'their age key, age1...' })
+        .option('purpose', { type: 'string', demandOption: true, describe: 'why, for the log' })
+        .option('out', { type: 'string', default: '.', describe: 'folder' }),
+    async run(session, { id, to, age, purpose, out }) {
+      const input = { reportId: id, recipient: to, ageRecipient: age, purpose, outDir: out };
+      const done = await distributeReport(await session.context(), input);
+      return { data: done, text: `${done.path}\nsha256 ${done.sha256}` };
+    },
+  }),
+  defineCommand({
+    path: ['report', 'open'],
+    positionals: '<file>',
+    summary: 'decrypt, check and unpack a bundle; needs no database',
+    examples: [
+      ['auditkeep report open report.zip.age --identity key.txt --out report', 'unpacks only what holds'],
+      ['auditkeep report open report.zip --signers signers.txt --out report', 'against your own list of signers'],
+    ],
+    options: (yargs) =>
+      yargs
+        .positional('file', { type: 'string', demandOption: true })
+        .option('out', { type: 'string', demandOption: true, describe: 'new or empty folder' })
+        .options(fileOptions),
+    async run(_session, { file, out, identity, signers }) {
+      const input = { file, outDir: out, identityFile: identity ?? null, signersFile: signers ?? null };
+      return checkResult(await openBundle(input));
+    },
+  }),
+  defineCommand({
+    path: ['report', 'verify'],
+    positionals: '<file>',
+    summary: 'check a bundle offline and name every part that does not hold; needs no database',
+    examples: [['auditkeep report verify report.zip --signers signers.txt', 'ends with 3 when something is wrong']],
+    options: (yargs) => yargs.positional('file', { type: 'string', demandOption: true }).options(fileOptions),
+    async run(_session, { file, identity, signers }) {
+      return checkResult(await checkBundleFile({ file, identityFile: identity ?? null, signersFile: signers ?? null }));
+    },
+  }),
+];
+
+function checkResult(check: BundleCheck): CommandResult {
+  const lines = [
+    `report ${check.reportId ?? 'unknown'}, sha256 of the model ${check.reportHash ?? 'unknown'}`,
+    ...check.decisions.map(({ time, meaning, person }) => `  ${time}  ${meaning.padEnd(8)} ${person}`),
+    ...check.findings.map(({ part, what }) => `finding: ${part} ${what}`),
+    check.valid ? `valid: every part and signature holds, ${signersText(check)}` : 'INVALID',
+  ];
+  return { data: check, text: lines.join('\n'), exitCode: check.valid ? EXIT.done : EXIT.findings };
+}
+
+function signersText(check: BundleCheck): string {
+  return check.signers === 'given'
+    ? 'by keys of the list you gave'
+    : 'but the keys come from the bundle itself: it is internally consistent; give --signers to know who signed';
+}

@@ -1,0 +1,86 @@
+/** `auditkeep report submit | review | reject | recall | approve | archive`: decisions signed with --as and --key. */
+
+import type { Context } from '../context.ts';
+import {
+  approveReport,
+  archiveReport,
+  type DecisionInput,
+  type DecisionMade,
+  recallReport,
+  rejectReport,
+  reviewReport,
+  submitReport,
+} from '../reports/workflow.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+
+const commentOption = { type: 'string', describe: 'a comment, signed with the decision and printed' } as const;
+
+interface StepTexts {
+  readonly verb: string;
+  readonly summary: string;
+  readonly needsComment?: boolean;
+  readonly act: (ctx: Context, input: DecisionInput) => Promise<DecisionMade>;
+}
+
+const STEPS: readonly StepTexts[] = [
+  { verb: 'submit', summary: 'hand a draft in for review, as its preparer', act: submitReport },
+  { verb: 'review', summary: 'confirm the content of a submitted report, as a reviewer', act: reviewReport },
+  {
+    verb: 'reject',
+    summary: 'send a report back to draft with the reason, as its reviewer or approver',
+    needsComment: true,
+    act: rejectReport,
+  },
+  { verb: 'recall', summary: 'take your own review back before approval', act: recallReport },
+  { verb: 'approve', summary: 'approve a reviewed report, as an approver', act: approveReport },
+];
+
+/** The commands that move a report from status to status. */
+export const reportWorkflowCommands: readonly AnyCommand[] = [
+  ...STEPS.map(stepCommand),
+  defineCommand({
+    path: ['report', 'archive'],
+    positionals: '<id>',
+    summary: 'close a report with the reason, as a records manager',
+    examples: [
+      [
+        'auditkeep report archive 1b4e28ba --reason distributed --as rm@example.org --key ~/.ssh/id_ed25519',
+        'close it',
+      ],
+    ],
+    options: (yargs) =>
+      yargs
+        .positional('id', { type: 'string', demandOption: true })
+        .option('reason', { choices: ['distributed', 'superseded', 'withdrawn'] as const, demandOption: true })
+        .option('comment', commentOption),
+    async run(session, { id, reason, comment }) {
+      return resultOf(await archiveReport(await session.context(), { reportId: id, reason, comment }));
+    },
+  }),
+];
+
+function stepCommand({ verb, summary, needsComment, act }: StepTexts): AnyCommand {
+  const example = `auditkeep report ${verb} 1b4e28ba --as you@example.org --key ~/.ssh/id_ed25519`;
+  return defineCommand({
+    path: ['report', verb],
+    positionals: '<id>',
+    summary,
+    examples: [
+      [needsComment ? `${example} --comment "AC-02 lists a service account"` : example, 'signed with your SSH key'],
+    ],
+    options: (yargs) =>
+      yargs
+        .positional('id', { type: 'string', demandOption: true })
+        .option('comment', { ...commentOption, demandOption: needsComment ?? false }),
+    async run(session, { id, comment }) {
+      return resultOf(await act(await session.context(), { reportId: id, comment }));
+    },
+  });
+}
+
+function resultOf(made: DecisionMade): CommandResult {
+  return {
+    data: made,
+    text: `report ${made.reportId} is ${made.status} (decision ${made.decisionId}, sha256 ${made.payloadSha256})`,
+  };
+}
