@@ -1,40 +1,10 @@
 /** The installed catalog against the seed's own text: every table, column and type of the seed exists. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
 import { useDatabase } from '../support/database.ts';
-
-const FOLDER = '../shared/seed';
-
-/** The seed's text; '' where its folder is absent, since a skipped block is still collected. */
-function readSeed(): string {
-  if (!existsSync(FOLDER)) return '';
-  const [file = ''] = readdirSync(FOLDER).filter((name) => /^000_.*\.txt$/.test(name));
-  return readFileSync(join(FOLDER, file), 'utf8');
-}
-
-interface SeedTable {
-  readonly name: string;
-  readonly columns: ReadonlyMap<string, string>;
-  readonly checks: readonly (readonly string[])[];
-}
-
-/** The CREATE TABLE blocks of a text: names, columns with their types, and the value lists of CHECK (x IN (...)). */
-function parseSeed(text: string): SeedTable[] {
-  return [...text.matchAll(/CREATE TABLE (\w+\.\w+) \(\n(.*?)\n\);/gs)].map(([, name = '', body = '']) => {
-    const lines = body.split('\n').map((line) => line.replace(/--.*$/, '').trim());
-    const columns = lines.flatMap((line) => {
-      const match = /^([a-z_]+) (timestamp with time zone|[a-z]+(?:\([\d,]+\))?(?:\[\])?)/.exec(line);
-      return match === null ? [] : [[match[1] ?? '', match[2] ?? ''] as const];
-    });
-    const checks = [...lines.join(' ').matchAll(/IN \(([^)]*)\)/g)].map((match) =>
-      [...(match[1] ?? '').matchAll(/'([^']*)'/g)].map((value) => value[1] ?? ''),
-    );
-    return { name, columns: new Map(columns), checks };
-  });
-}
+import { parseTables, readSeed, SEED_FOLDER } from '../support/seed.ts';
 
 /** The seed's spelling of a type as the catalog prints it. */
 function catalogType(type: string): string {
@@ -44,10 +14,10 @@ function catalogType(type: string): string {
     .replace(/^numeric\((\d+),(\d+)\)/, 'numeric($1,$2)');
 }
 
-describe.skipIf(!existsSync(FOLDER))('the seed (skipped only where the folder with it is absent)', () => {
+describe.skipIf(!existsSync(SEED_FOLDER))('the seed (skipped only where the folder with it is absent)', () => {
   const db = useDatabase();
   const text = readSeed();
-  const seed = parseSeed(text);
+  const seed = parseTables(text);
 
   const columnShape = z.object({ relation: z.string(), column: z.string(), type: z.string() });
   const installedColumns = () =>
