@@ -18,7 +18,21 @@ export type ImportContext = Pick<Context, 'db' | 'clock' | 'keys' | 'actor' | 'l
 
 /** AWS CloudTrail: .json and .json.gz, `{"Records": [...]}` or lines. @throws INPUT_FILE, DB_*, KEY_* */
 export function importCloudtrail(ctx: ImportContext, input: ImportInput): Promise<ImportReport> {
-  const format: SourceFormat<EventRow> = {
+  return runImport(ctx, cloudtrailFormat(ctx), input, eventWriter(ctx, 'cloudtrail'));
+}
+
+/** Audit events as NDJSON, one object a line (ndjsonEventSchema). @throws INPUT_FILE, DB_*, KEY_* */
+export function importNdjson(ctx: ImportContext, input: ImportInput): Promise<ImportReport> {
+  return runImport(ctx, ndjsonFormat(ctx), input, eventWriter(ctx, 'ndjson'));
+}
+
+/** Ethereum transactions as ethereum-etl exports them: NDJSON, or CSV with a header. @throws INPUT_FILE, DB_*, KEY_* */
+export function importEthereum(ctx: ImportContext, input: ImportInput): Promise<ImportReport> {
+  return runImport(ctx, ethereumFormat(ctx), input, transactionWriter(ctx));
+}
+
+function cloudtrailFormat(ctx: Pick<Context, 'clock'>): SourceFormat<EventRow> {
+  return {
     kind: 'cloudtrail',
     accepts: (name) => /\.jsonl?(?:\.gz)?$/i.test(name),
     openParser: () => (text) => {
@@ -27,28 +41,24 @@ export function importCloudtrail(ctx: ImportContext, input: ImportInput): Promis
       return records.map((item) => attempt(() => parseCloudtrailRecord(requireObject(item), ctx.clock.now())));
     },
   };
-  return runImport(ctx, format, input, eventWriter(ctx, 'cloudtrail'));
 }
 
-/** Audit events as NDJSON, one object a line (ndjsonEventSchema). @throws INPUT_FILE, DB_*, KEY_* */
-export function importNdjson(ctx: ImportContext, input: ImportInput): Promise<ImportReport> {
-  const format: SourceFormat<EventRow> = {
+/** How NDJSON events are read. */
+export function ndjsonFormat(ctx: Pick<Context, 'clock'>): SourceFormat<EventRow> {
+  return {
     kind: 'ndjson',
     accepts: (name) => /\.(?:ndjson|jsonl)(?:\.gz)?$/i.test(name),
     openParser: () => (text) => [parseNdjsonEvent(parseRecord(text), ctx.clock.now())],
   };
-  return runImport(ctx, format, input, eventWriter(ctx, 'ndjson'));
 }
 
-/** Ethereum transactions as ethereum-etl exports them: NDJSON, or CSV with a header. @throws INPUT_FILE, DB_*, KEY_* */
-export function importEthereum(ctx: ImportContext, input: ImportInput): Promise<ImportReport> {
-  const format: SourceFormat<TransactionRow> = {
+/** How transactions are read. A folder of an export also holds blocks, receipts and logs: the name decides. */
+export function ethereumFormat(ctx: Pick<Context, 'clock'>): SourceFormat<TransactionRow> {
+  return {
     kind: 'ethereum',
-    // A folder of an export also holds blocks, receipts and logs.
     accepts: (name) => /transaction.*\.(?:json|jsonl|ndjson|csv)(?:\.gz)?$/i.test(name),
     openParser: (path) => (/\.csv(?:\.gz)?$/i.test(path) ? csvParser(ctx) : jsonParser(ctx)),
   };
-  return runImport(ctx, format, input, transactionWriter(ctx));
 }
 
 function jsonParser(ctx: Pick<Context, 'clock'>): (text: string) => readonly TransactionRow[] {

@@ -1,4 +1,5 @@
 /** What an import did. */
+import type { BatchOutcome } from './batch.ts';
 import type { Rejection } from './rejection.ts';
 
 export type SourceKind = 'cloudtrail' | 'ethereum' | 'ndjson';
@@ -34,6 +35,14 @@ export class Tally {
   readonly counts = { read: 0, imported: 0, duplicates: 0, late: 0, rejected: 0 };
   failedFiles = 0;
   readonly rejections: Rejection[] = [];
+
+  /** What became of a batch. */
+  add(outcome: BatchOutcome): void {
+    this.counts.imported += outcome.imported;
+    this.counts.duplicates += outcome.duplicates;
+    this.counts.late += outcome.late;
+    for (const rejection of outcome.rejections) this.reject(rejection);
+  }
 
   /** A rejected record, or with line null a failed file. */
   reject(rejection: Rejection): void {

@@ -28,6 +28,14 @@ export interface ImportInput {
 
 const PROGRESS_EVERY = 1000;
 
+/** Something that records are read from. */
+export interface RecordSource {
+  /** The path, as rejections name it. */
+  readonly name: string;
+  /** @throws RecordRejected when it cannot be read (further) */
+  chunks(): AsyncIterable<Buffer>;
+}
+
 /**
  * Imports the files that paths name. Committed batches stay when it throws; running it again adds what is missing.
  * @throws INPUT_FILE before anything is done when a path is missing; the DB_* codes
@@ -39,16 +47,24 @@ export async function runImport<R>(
   write: WriteBatch<R>,
 ): Promise<ImportReport> {
   const { files, skipped } = await listFiles(input.paths, format.accepts);
+  const sources = files.map((file) => ({ name: file, chunks: () => readFile(file) }));
+  const dryRun = input.dryRun === true;
+  const report = await importSources(ctx, format, sources, dryRun ? parseOnly : write);
+  return { ...report, dryRun, skippedFiles: skipped };
+}
+
+/** Imports from sources that are at hand. */
+export async function importSources<R>(
+  ctx: Pick<Context, 'progress'>,
+  format: SourceFormat<R>,
+  sources: readonly RecordSource[],
+  write: WriteBatch<R>,
+): Promise<ImportReport> {
   const tally = new Tally();
-  const queue = new BatchQueue(input.dryRun === true ? parseOnly : write, (outcome) => {
-    tally.counts.imported += outcome.imported;
-    tally.counts.duplicates += outcome.duplicates;
-    tally.counts.late += outcome.late;
-    for (const rejection of outcome.rejections) tally.reject(rejection);
-  });
+  const queue = new BatchQueue(write, (outcome) => tally.add(outcome));
   ctx.progress.start(`import ${format.kind}: records`, null);
   try {
-    for (const file of files) await importFile(ctx, { file, format, queue, tally });
+    for (const source of sources) await importSource(ctx, { source, format, queue, tally });
     await queue.finish();
   } catch (error) {
     await queue.settle();
@@ -58,41 +74,42 @@ export async function runImport<R>(
   }
   return {
     kind: format.kind,
-    dryRun: input.dryRun === true,
-    files: files.length,
-    skippedFiles: skipped,
+    dryRun: false,
+    files: sources.length,
+    skippedFiles: 0,
     failedFiles: tally.failedFiles,
     ...tally.counts,
     rejections: tally.rejections,
   };
 }
 
-interface FileImport<R> {
-  readonly file: string;
+interface SourceImport<R> {
+  readonly source: RecordSource;
   readonly format: SourceFormat<R>;
   readonly queue: BatchQueue<R>;
   readonly tally: Tally;
 }
 
-async function importFile<R>(ctx: Pick<Context, 'progress'>, work: FileImport<R>): Promise<void> {
-  const parse = work.format.openParser(work.file);
+async function importSource<R>(ctx: Pick<Context, 'progress'>, work: SourceImport<R>): Promise<void> {
+  const parse = work.format.openParser(work.source.name);
   try {
-    for await (const pieces of readPieces(readFile(work.file))) {
+    for await (const pieces of readPieces(work.source.chunks())) {
       for (const piece of pieces) await importPiece(ctx, work, piece, parse);
     }
   } catch (error) {
     if (!(error instanceof RecordRejected)) throw error;
-    work.tally.reject({ file: work.file, line: null, reason: error.reason, field: error.field });
+    work.tally.reject({ file: work.source.name, line: null, reason: error.reason, field: error.field });
   }
 }
 
 async function importPiece<R>(
   ctx: Pick<Context, 'progress'>,
-  { file, queue, tally }: FileImport<R>,
+  { source, queue, tally }: SourceImport<R>,
   piece: Piece,
   parse: (text: string) => readonly (R | RecordRejected)[],
 ): Promise<void> {
   const { line } = piece;
+  const file = source.name;
   for (const row of rowsOf(piece, parse)) {
     if (++tally.counts.read % PROGRESS_EVERY === 0) ctx.progress.update(tally.counts.read);
     if (row instanceof RecordRejected) tally.reject({ file, line, reason: row.reason, field: row.field });

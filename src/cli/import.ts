@@ -1,0 +1,81 @@
+/** `import cloudtrail | ethereum | ndjson`: other systems' records into the schema. */
+import type { Argv } from 'yargs';
+import type { Context } from '../context.ts';
+import { EXIT } from '../errors.ts';
+import { importCloudtrail, importEthereum, importNdjson } from '../import/import.ts';
+import { REASONS } from '../import/rejection.ts';
+import type { ImportReport } from '../import/report.ts';
+import type { ImportInput } from '../import/run.ts';
+import { type AnyCommand, defineCommand } from './command.ts';
+
+/** Rejections that are listed for people; --json has up to 1,000. */
+const LISTED_REJECTIONS = 20;
+
+type Import = (ctx: Context, input: ImportInput) => Promise<ImportReport>;
+
+const cloudtrailCommand = importCommand('cloudtrail', importCloudtrail, {
+  summary: 'AWS CloudTrail files and folders (.json, .json.gz) as audit events',
+  examples: [
+    ['auditkeep import cloudtrail ./AWSLogs', 'every .json and .json.gz file below the folder'],
+    ['auditkeep import cloudtrail trail.json.gz --dry-run', 'read and check it, change nothing'],
+  ],
+});
+
+const ethereumCommand = importCommand('ethereum', importEthereum, {
+  summary: 'Ethereum transactions as ethereum-etl exports them (NDJSON, CSV); addresses and amounts are encrypted',
+  examples: [
+    ['auditkeep import ethereum transactions.json', 'one export'],
+    ['auditkeep import ethereum ./export', 'files of the folder whose name holds "transaction"'],
+  ],
+});
+
+const ndjsonCommand = importCommand('ndjson', importNdjson, {
+  summary: 'Audit events as NDJSON, one object a line named like the columns (docs/guide/import.md)',
+  examples: [
+    ['auditkeep import ndjson events.ndjson', 'importing twice adds nothing'],
+    ['auditkeep import ndjson events.ndjson.gz --json', 'counts and rejected lines for a script'],
+  ],
+});
+
+/** Every import command, in the order of the help. */
+export const importCommands: readonly AnyCommand[] = [cloudtrailCommand, ethereumCommand, ndjsonCommand];
+
+function importCommand(
+  kind: ImportReport['kind'],
+  run: Import,
+  words: { readonly summary: string; readonly examples: readonly (readonly [string, string])[] },
+): AnyCommand {
+  return defineCommand({
+    path: ['import', kind],
+    positionals: '<paths..>',
+    ...words,
+    options: (yargs: Argv) =>
+      yargs
+        .positional('paths', { type: 'string', array: true, demandOption: true, describe: 'files or folders' })
+        .option('dry-run', { type: 'boolean', default: false, describe: 'only read and check; change nothing' }),
+    async run(session, { paths, 'dry-run': dryRun }) {
+      const report = await run(await session.context(), { paths, dryRun });
+      const failed = report.rejected > 0 || report.failedFiles > 0;
+      return { data: report, text: describe(report), exitCode: failed ? EXIT.findings : EXIT.done };
+    },
+  });
+}
+
+function describe(report: ImportReport): string {
+  const lines = [
+    report.dryRun
+      ? `${report.files} files: ${report.read} records read, ${report.rejected} rejected; nothing was changed`
+      : `${report.files} files: ${report.read} records read, ${report.imported} imported, ${report.duplicates} known already, ` +
+        `${report.late} late, ${report.rejected} rejected`,
+  ];
+  if (report.skippedFiles > 0) lines.push(`${report.skippedFiles} files passed over: other names or symbolic links`);
+  if (report.failedFiles > 0) lines.push(`${report.failedFiles} files could not be read to their end`);
+  for (const { file, line, reason, field } of report.rejections.slice(0, LISTED_REJECTIONS)) {
+    lines.push(
+      `${file}${line === null ? '' : `:${line}`} ${reason}${field === null ? '' : ` ${field}`}: ${REASONS[reason]}`,
+    );
+  }
+  const unlisted = report.rejected + report.failedFiles - Math.min(report.rejections.length, LISTED_REJECTIONS);
+  if (unlisted > 0) lines.push(`and ${unlisted} more`);
+  return lines.join('\n');
+}
