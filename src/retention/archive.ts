@@ -43,7 +43,7 @@ export function planArchive(ctx: Pick<Context, 'db' | 'clock'>, scope: ArchiveSc
 }
 
 /** What became of one unit of the plan. */
-export type UnitOutcome =
+type UnitOutcome =
   | { readonly kind: 'archived'; readonly rows: number }
   /** Something that goes away by itself stands in the way: events not yet linked, a reader, open incidents, a hold. */
   | { readonly kind: 'postponed'; readonly reason: string }

@@ -23,7 +23,7 @@ export interface LeafFacts {
   readonly unit: LeafUnit | null;
 }
 
-export interface LeafUnit {
+interface LeafUnit {
   readonly unitId: bigint;
   readonly state: UnitState;
   readonly held: boolean;

@@ -45,7 +45,7 @@ export async function retryOnLock<T>(window: RetryWindow, fn: (attempt: number) 
 }
 
 /** Whether a failure says only that somebody else holds a lock. */
-export function isLockFailure(error: unknown): boolean {
+function isLockFailure(error: unknown): boolean {
   const state = sqlStateOf(error);
   if (state === LOCK_NOT_AVAILABLE || state === DEADLOCK || state === STRUCTURE_LOCK_TAKEN) return true;
   // The statement timeout that bounds the wait; a cancel by a person says so in other words and is obeyed.

@@ -7,7 +7,7 @@ import { intersect, rangesFrom, rangesOf, type TimeRange } from './bounds.ts';
 import type { BranchFacts, LeafFacts, UnitFacts, UnitState } from './facts.ts';
 import { type BranchPolicy, type FamilyName, POLICY_VERSION } from './policy.ts';
 
-export type PlanAction = 'create' | 'adopt' | 'archive';
+type PlanAction = 'create' | 'adopt' | 'archive';
 
 /** One line of a plan. */
 export interface PlanUnit {
@@ -30,7 +30,7 @@ export interface PlanUnit {
   readonly sealedRows: bigint | null;
 }
 
-export type Blocker = 'held' | 'not-ended' | 'failed-before';
+type Blocker = 'held' | 'not-ended' | 'failed-before';
 
 export interface Plan {
   /** SHA-256 (hex) of policy version, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */

@@ -47,10 +47,7 @@ describe('sealing', () => {
 
   test('is refused in a transaction whose snapshot may be older than the last row', async () => {
     const repeatable = 'set transaction isolation level repeatable read';
-    expect(await failureOf(db.engine, repeatable, SEAL)).toMatchObject({
-      code: 'AK104',
-      message: expect.stringContaining('READ COMMITTED'),
-    });
+    expect(String(await failureOf(db.engine, repeatable, SEAL))).toContain('needs READ COMMITTED');
   });
 
   test('and a move is refused while a report reads, and passes when it is done', async () => {

@@ -207,19 +207,13 @@ describe('partitions of somebody else', () => {
       ),
     );
     const ctx = retentionContext(db.engine);
-    await expect(applyPartitions(ctx)).rejects.toMatchObject({
-      code: 'RETENTION_BOUNDS',
-      message: expect.stringContaining('gap'),
-    });
+    await expect(applyPartitions(ctx)).rejects.toThrow(/gap/);
     expect((await planPartitions(ctx)).units.map((unit) => unit.table)).not.toContain('distributed_traces');
     await db.admin.withClient(async (client) => {
       await client.query('drop table audit.after_gap');
       await client.query('create table audit.rest partition of audit.security_events_log default');
     });
-    await expect(applyPartitions(ctx)).rejects.toMatchObject({
-      code: 'RETENTION_BOUNDS',
-      message: expect.stringContaining('DEFAULT'),
-    });
+    await expect(applyPartitions(ctx)).rejects.toThrow(/DEFAULT/);
     await db.admin.withClient((client) => client.query('drop table audit.rest'));
     expect((await applyPartitions(ctx)).created).toBe(4);
   });
