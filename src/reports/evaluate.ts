@@ -191,14 +191,15 @@ export function valuesOf(
  * @throws REPORT_TIMEOUT with the database's own error as its cause
  */
 async function withTimeLimit<T>(run: Run, limitMs: number, what: string, fn: () => Promise<T>): Promise<T> {
-  let cancelling: Promise<void> | null = null;
+  const cancelling: Promise<unknown>[] = [];
   const timer = setTimeout(() => {
-    cancelling = run.db.withClient((client) => cancelBackend(client, run.pid));
+    // A cancellation that fails leaves the statement to run to its end, whose outcome then stands.
+    cancelling.push(run.db.withClient((client) => cancelBackend(client, run.pid)).catch((error: unknown) => error));
   }, limitMs);
   try {
     return await fn();
   } catch (cause) {
-    if (cancelling === null || sqlStateOf(cause) !== '57014') throw cause;
+    if (cancelling.length === 0 || sqlStateOf(cause) !== '57014') throw cause;
     throw new AuditkeepError('REPORT_TIMEOUT', {
       message: `the ${what} was not evaluated within ${Math.round(limitMs / 1000)} s`,
       hint: 'choose a shorter period, or a time with less load',
@@ -207,6 +208,6 @@ async function withTimeLimit<T>(run: Run, limitMs: number, what: string, fn: () 
     });
   } finally {
     clearTimeout(timer);
-    await cancelling;
+    await Promise.all(cancelling);
   }
 }

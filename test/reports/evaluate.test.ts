@@ -227,13 +227,10 @@ describe('evaluateControls', () => {
 
   it('waits for whoever moves partitions', async () => {
     let moved = false;
-    let evaluation: Promise<Evaluation> | null = null;
+    const evaluations: Promise<unknown>[] = [];
     await db.engine.withClient((client) =>
       withSessionLock(client, 'structure', 'exclusive', async () => {
-        evaluation = evaluate(db, [template('ac-06')]).then((result) => {
-          expect(moved).toBe(true);
-          return result;
-        });
+        evaluations.push(evaluate(db, [template('ac-06')]).then(() => expect(moved).toBe(true)));
         // Until the report's session waits for the lock.
         for (;;) {
           const waiting = await queryRows(
@@ -246,7 +243,7 @@ describe('evaluateControls', () => {
         moved = true;
       }),
     );
-    await evaluation;
+    await Promise.all(evaluations);
     expect(moved).toBe(true);
   });
 });
@@ -263,9 +260,8 @@ describe('auditkeep_report', () => {
     ['another role', 'set role auditkeep_view'],
     ['changing a fact', 'delete from facts.account'],
   ])('is refused %s', async (_what, sql) => {
-    await expect(db.report.withClient((client) => client.query(sql))).rejects.toMatchObject({
-      code: expect.stringMatching(/DB_PRIVILEGE|42501|55000/),
-    });
+    const code: unknown = expect.stringMatching(/DB_PRIVILEGE|42501|55000/);
+    await expect(db.report.withClient((client) => client.query(sql))).rejects.toMatchObject({ code });
   });
 
   it('sees no e-mail address, name, secret or payload in any fact', async () => {

@@ -3,10 +3,38 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { main } from '../../src/cli/main.ts';
 import { sha256Hex } from '../../src/reports/model.ts';
 import { temporaryHome } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+
+const generatedShape = z.object({
+  id: z.string(),
+  version: z.int(),
+  hash: z.string(),
+  pdfSha256: z.string(),
+  files: z.array(z.string()),
+});
+/** Strict, and in this order: the contract of `report show --json`. */
+const shownShape = z.strictObject({
+  id: z.string(),
+  version: z.int(),
+  framework: z.string(),
+  periodStart: z.string(),
+  periodEnd: z.string(),
+  status: z.string(),
+  hash: z.string(),
+  controls: z.array(
+    z.strictObject({
+      id: z.string(),
+      status: z.string(),
+      population: z.int().nullable(),
+      exceptions: z.int().nullable(),
+    }),
+  ),
+});
+const idsShape = z.array(z.object({ id: z.string() }));
 
 const db = useDatabase();
 let folder: string;
@@ -45,25 +73,16 @@ describe('report and template commands', () => {
       '--json',
     );
     expect([code, err]).toEqual([0, '']);
-    const report = JSON.parse(out);
+    const report = generatedShape.parse(JSON.parse(out));
     id = report.id;
-    const [pdf, json] = report.files;
+    const [pdf = '', json = ''] = report.files;
     expect(sha256Hex(await readFile(pdf))).toBe(report.pdfSha256);
     expect(sha256Hex(await readFile(json))).toBe(report.hash);
   });
 
   it('show it as the contract says', async () => {
-    const shown = JSON.parse((await run('report', 'show', id.slice(0, 8), '--json')).out);
-    expect(Object.keys(shown)).toEqual([
-      'id',
-      'version',
-      'framework',
-      'periodStart',
-      'periodEnd',
-      'status',
-      'hash',
-      'controls',
-    ]);
+    const shown = shownShape.parse(JSON.parse((await run('report', 'show', id.slice(0, 8), '--json')).out));
+    expect(Object.keys(shown)).toEqual(Object.keys(shownShape.shape));
     expect(shown).toMatchObject({
       id,
       version: 1,
@@ -72,9 +91,9 @@ describe('report and template commands', () => {
       periodEnd: '2025-12-31',
       status: 'draft',
     });
-    expect(Object.keys(shown.controls[0])).toEqual(['id', 'status', 'population', 'exceptions']);
-    const listed = JSON.parse((await run('report', 'list', '--json')).out);
-    expect(listed.map((row: { id: string }) => row.id)).toEqual([id]);
+    expect(shown.controls).toHaveLength(14);
+    const listed = idsShape.parse(JSON.parse((await run('report', 'list', '--json')).out));
+    expect(listed).toEqual([{ id }]);
   });
 
   it('make a new version of it', async () => {
@@ -104,8 +123,9 @@ describe('report and template commands', () => {
   });
 
   it('list and validate the templates', async () => {
-    const listed = JSON.parse((await run('template', 'list', '--json')).out);
-    expect(listed.frameworks.map((framework: { id: string }) => framework.id)).toEqual(['gdpr', 'hipaa', 'sox']);
+    const shape = z.object({ frameworks: idsShape });
+    const listed = shape.parse(JSON.parse((await run('template', 'list', '--json')).out));
+    expect(listed.frameworks).toEqual([{ id: 'gdpr' }, { id: 'hipaa' }, { id: 'sox' }]);
     expect(await run('template', 'validate')).toMatchObject({ code: 0, err: '' });
     expect((await run('template', 'validate', '--no-database', '--folder', folder)).code).toBe(2);
   });

@@ -3,7 +3,7 @@ import { parseInstant, toInstant } from '../../src/time/clock.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
 
 const now = parseInstant('2026-03-15T12:00:00Z') ?? toInstant(0);
-const code = (value: string) => expect.objectContaining({ code: value });
+const code = (value: string): unknown => expect.objectContaining({ code: value });
 
 describe('parseReportPeriod', () => {
   it.each([
