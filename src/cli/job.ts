@@ -5,8 +5,9 @@ import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { DEAD_QUEUE, redriveJob } from '../jobs/dead.ts';
+import { findQueued, listQueued, type QueuedJob } from '../jobs/queue-store.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
-import { findQueued, listAttempts, listQueued, type QueuedJob, type Run } from '../jobs/store.ts';
+import { listAttempts, type Run } from '../jobs/store.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 const OPEN = ['created', 'retry', 'active'];

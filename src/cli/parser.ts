@@ -140,7 +140,7 @@ function checkValues(args: Readonly<Record<string, unknown>>, lists: readonly st
 /** The options that are lists. yargs knows, but its types do not show it. */
 function listOptions(level: Argv): readonly string[] {
   if (!('getOptions' in level) || typeof level.getOptions !== 'function') return [];
-  return z.object({ array: z.array(z.string()) }).parse(level.getOptions()).array;
+  return z.object({ array: z.array(z.string()) }).parse(Reflect.apply(level.getOptions, level, [])).array;
 }
 
 function usageError(message: string): AuditkeepError {

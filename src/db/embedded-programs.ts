@@ -53,6 +53,7 @@ export function failureLine(output: string): string {
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-  const telling = lines.findLast((line) => /FATAL|PANIC/.test(line)) ?? lines.find((line) => /error|could not/i.test(line));
+  const telling =
+    lines.findLast((line) => /FATAL|PANIC/.test(line)) ?? lines.find((line) => /error|could not/i.test(line));
   return telling ?? lines.at(-1) ?? 'no output';
 }

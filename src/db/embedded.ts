@@ -154,11 +154,7 @@ async function ensureDatabase(paths: EmbeddedPaths, port: number): Promise<void>
   });
 }
 
-async function asSuperuser<T>(
-  paths: EmbeddedPaths,
-  port: number,
-  fn: (client: SqlClient) => Promise<T>,
-): Promise<T> {
+async function asSuperuser<T>(paths: EmbeddedPaths, port: number, fn: (client: SqlClient) => Promise<T>): Promise<T> {
   const url = await urlOf(paths, port, 'postgres');
   const postgres = openDatabase({ url, applicationName: 'auditkeep-db', maxConnections: 1, connectTimeoutMs: 5_000 });
   try {

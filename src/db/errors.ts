@@ -21,7 +21,8 @@ const UNREACHABLE: ReadonlySet<string> = new Set([
   '53300',
 ]);
 const LOGIN_REFUSED: ReadonlySet<string> = new Set(['28000', '28P01']);
-const UNREACHABLE_TEXT = /Connection terminated|connection error and is not queryable|timeout exceeded when trying to connect|timeout expired/i;
+const UNREACHABLE_TEXT =
+  /Connection terminated|connection error and is not queryable|timeout exceeded when trying to connect|timeout expired/i;
 
 /** The SQLSTATE or system error code of a failure, or null. */
 export function sqlStateOf(error: unknown): string | null {

@@ -4,8 +4,8 @@ import type { Context } from '../context.ts';
 import { EXIT, type ExitCode } from '../errors.ts';
 import type { AnyJob } from './job.ts';
 import type { Queue } from './queue.ts';
+import { countOpen } from './queue-store.ts';
 import { enqueueDue } from './schedule.ts';
-import { countOpen } from './store.ts';
 import { startWorker } from './worker.ts';
 
 const POLL_MS = 200;

@@ -5,7 +5,8 @@ import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { AnyJob } from './job.ts';
 import { enqueueJob, type Queue } from './queue.ts';
-import { findQueued, listAttempts, listQueued, type Run } from './store.ts';
+import { findQueued, listQueued } from './queue-store.ts';
+import { listAttempts, type Run } from './store.ts';
 
 const POLL_MS = 100;
 

@@ -3,7 +3,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadConfig, nearestName } from '../../src/config.ts';
+import { loadConfig } from '../../src/config.ts';
+import { nearestName } from '../../src/nearest-name.ts';
 
 let folder = '';
 beforeAll(async () => {
@@ -18,6 +19,8 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const load = (environment: Record<string, string>, more: Parameters<typeof loadConfig>[0] = {}) =>
   loadConfig({ environment, workingFolder: folder, ...more });
+
+const containing = (part: string): unknown => expect.stringContaining(part);
 
 describe('configuration', () => {
   it('is defaults below file below environment below flags, frozen', async () => {
@@ -67,8 +70,8 @@ describe('configuration', () => {
   ])('refuses %j %j', async (environment, more, message, hint) => {
     await expect(load(environment, more)).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
-      message: expect.stringContaining(message),
-      hint: expect.stringContaining(hint),
+      message: containing(message),
+      hint: containing(hint),
     });
   });
 

@@ -2,33 +2,32 @@
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
+import type { Argv } from 'yargs';
 import { z } from 'zod';
-import { type AnyCommand, defineCommand } from '../../src/cli/command.ts';
+import { type CommandResult, defineCommand } from '../../src/cli/command.ts';
 import { main } from '../../src/cli/main.ts';
 import { AuditkeepError, EXIT, type ExitCode } from '../../src/errors.ts';
 
 const ran: unknown[] = [];
+const LIST = { type: 'string', array: true } as const;
 
-function command(
-  path: readonly [string, ...string[]],
-  run: AnyCommand['run'] | (() => Promise<never>),
-  positionals?: string,
-) {
+function withOptions(yargs: Argv): Argv {
+  return yargs
+    .option('limit', { type: 'number' })
+    .option('name', { type: 'string', requiresArg: true })
+    .option('only', { ...LIST, requiresArg: true });
+}
+
+function command(path: readonly [string, ...string[]], run: () => Promise<CommandResult>, positionals?: string) {
   return defineCommand<object>({
     path,
     ...(positionals === undefined ? {} : { positionals }),
     summary: 'a test',
     examples: [],
-    options: (yargs) => {
-      const all = yargs
-        .option('limit', { type: 'number' })
-        .option('name', { type: 'string', requiresArg: true })
-        .option('only', { type: 'string', array: true, requiresArg: true });
-      return positionals === undefined ? all : all.positional('ids', { type: 'string', array: true });
-    },
-    async run(session, args) {
+    options: (yargs) => (positionals === undefined ? withOptions(yargs) : withOptions(yargs).positional('ids', LIST)),
+    async run(_session, args) {
       ran.push(args);
-      return await (run as (s: unknown, a: unknown) => ReturnType<AnyCommand['run']>)(session, args);
+      return await run();
     },
   });
 }

@@ -6,8 +6,9 @@ import { sqlStateOf } from '../../src/db/errors.ts';
 import { checkSchedule, lastDue, nextDue } from '../../src/jobs/cron.ts';
 import { installQueues } from '../../src/jobs/install.ts';
 import { openQueue, type Queue } from '../../src/jobs/queue.ts';
+import { listQueued } from '../../src/jobs/queue-store.ts';
 import { enqueueDue, listSchedules } from '../../src/jobs/schedule.ts';
-import { changeSchedule, finishRun, listQueued, startRun } from '../../src/jobs/store.ts';
+import { changeSchedule, finishRun, startRun } from '../../src/jobs/store.ts';
 import { isoOf, parseInstant, systemClock, toInstant, type UtcInstant } from '../../src/time/clock.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -131,10 +132,8 @@ describe('the engine', () => {
     const error: unknown = await db.admin
       .withClient((client) => client.query(`update ops.run set summary = 'nicer' where finished_at is not null`))
       .catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({
-      code: 'DB_PRIVILEGE',
-      cause: expect.objectContaining({ message: expect.stringMatching('never changes') }),
-    });
+    expect(error).toMatchObject({ code: 'DB_PRIVILEGE' });
+    expect(error instanceof Error && error.message).toContain('a finished run never changes');
     expect(sqlStateOf(error instanceof Error ? error.cause : null)).toBe('42501');
   });
 
