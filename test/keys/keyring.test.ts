@@ -79,7 +79,7 @@ test('each key that is made is an audit event with who, what and under which KEK
     }),
     `select k.key_id, k.purpose, l.additional_data as details, l.service_name as service
        from security_secret.encryption_keys k
-       join audit.audit_log l on l.resource_type = 'encryption_key' and l.resource_id = k.key_id`,
+       join audit.audit_log_all l on l.resource_type = 'encryption_key' and l.resource_id = k.key_id`,
   );
   const all = await sql(z.object({ key_id: z.string() }), 'select key_id from security_secret.encryption_keys');
   expect(keys.map((key) => key.key_id).sort()).toEqual(all.map((key) => key.key_id).sort());

@@ -1,8 +1,8 @@
 /** Real and made-up Ethereum transactions in the table, sealed as an import seals them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { execute, queryOne } from '../../src/db/query.ts';
 import type { SqlClient } from '../../src/db/database.ts';
+import { execute, queryOne, queryRows } from '../../src/db/query.ts';
 import { TRANSACTIONS_TABLE } from '../../src/privacy/replacement.ts';
 import { transactionId } from '../../src/privacy/transaction-id.ts';
 import type { TestContext } from '../support/context.ts';
@@ -95,35 +95,58 @@ export async function insertTransactions(
   const network = await networkId(client);
   const secret = await ctx.keys.secret('import-id');
   const seal = await ctx.keys.sealer('confidential');
-  const ids: string[] = [];
-  for (const row of rows) {
+  const records = rows.map((row) => {
     const id = transactionId(secret, network, row.hash);
     const cell = (column: string, text: string | null) =>
       text === null
         ? null
         : seal({ table: TRANSACTIONS_TABLE, column, rowId: id, dataClass: 'confidential' }, Buffer.from(text));
-    await execute(
-      client,
-      `insert into security_confidential.transactions (id, transaction_hash, network_id, from_address_encrypted,
-         to_address_encrypted, value_encrypted, gas_used, gas_price, block_height, block_hash, transaction_index, status,
-         created_at, confirmed_at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'confirmed', $12, $12)`,
-      [
-        id,
-        row.hash,
-        network,
-        cell('from_address_encrypted', row.from),
-        cell('to_address_encrypted', row.to),
-        cell('value_encrypted', row.value),
-        row.gas,
-        row.gasPrice,
-        row.blockNumber,
-        row.blockHash,
-        row.index,
-        row.time,
-      ],
-    );
-    ids.push(id);
-  }
-  return ids;
+    return {
+      id,
+      transaction_hash: row.hash,
+      network_id: network,
+      from_address_encrypted: cell('from_address_encrypted', row.from),
+      to_address_encrypted: cell('to_address_encrypted', row.to),
+      value_encrypted: cell('value_encrypted', row.value),
+      gas_used: row.gas,
+      gas_price: row.gasPrice,
+      block_height: row.blockNumber,
+      block_hash: row.blockHash,
+      transaction_index: row.index,
+      status: 'confirmed',
+      anonymized: false,
+      created_at: row.time,
+      confirmed_at: row.time,
+    };
+  });
+  await execute(
+    client,
+    `insert into security_confidential.transactions
+     select * from jsonb_populate_recordset(null::security_confidential.transactions, $1::jsonb)`,
+    [JSON.stringify(records)],
+  );
+  return records.map((record) => record.id);
+}
+
+const leftShape = z.object({
+  id: z.string(),
+  pseudonymFrom: z.string().nullable(),
+  pseudonymTo: z.string().nullable(),
+  bucket: z.number().nullable(),
+  day: z.string(),
+  level: z.number(),
+  anonymized: z.boolean(),
+  /** The whole row as text, for searching. */
+  text: z.string(),
+});
+
+/** Processed rows as an adversary with the table reads them, in the table's physical order. */
+export function readLeft(client: SqlClient): Promise<z.infer<typeof leftShape>[]> {
+  return queryRows(
+    client,
+    leftShape,
+    `select id, pseudonym_from as "pseudonymFrom", pseudonym_to as "pseudonymTo", value_bucket as bucket,
+            to_char(confirmed_at, 'YYYY-MM-DD') as day, anonymization_level as level, anonymized, t::text as text
+       from security_confidential.transactions t where anonymization_level is not null order by ctid`,
+  );
 }

@@ -41,6 +41,8 @@ export interface TestContext extends Context {
 }
 
 const homes: string[] = [];
+/** One home a database, as in an installation: the database's keys are wrapped with the key file in it. */
+const homesOfDatabases = new WeakMap<TestDatabase, Promise<string>>();
 
 // Registered while the test file is collected, so it runs once after all of the file's tests.
 afterAll(async () => {
@@ -48,12 +50,12 @@ afterAll(async () => {
 });
 
 /**
- * A context on a test database: engine pool, report pool, real key ring over a file KEK in a temporary home (removed
- * after the file), actor service `test`, progress that does nothing. Call it inside a test or beforeAll.
+ * A context on a test database: engine pool, report pool, real key ring over a file KEK in a temporary home (one a
+ * database, removed after the file), actor service `test`, progress that does nothing. Call it inside a test or beforeAll.
  */
 export async function testContext(db: TestDatabase, overrides: Partial<TestContext> = {}): Promise<TestContext> {
   const clock = overrides.clock ?? new TestClock();
-  const config = overrides.config ?? (await testConfig());
+  const config = overrides.config ?? (await testConfig(await homeOf(db)));
   const actor = overrides.actor ?? { kind: 'service', name: 'test' };
   const engine = overrides.db ?? db.engine;
   return {
@@ -69,9 +71,14 @@ export async function testContext(db: TestDatabase, overrides: Partial<TestConte
   };
 }
 
+function homeOf(db: TestDatabase): Promise<string> {
+  const home = homesOfDatabases.get(db) ?? temporaryHome();
+  homesOfDatabases.set(db, home);
+  return home;
+}
+
 /** Without the process's environment and working folder: a test depends on neither. */
-async function testConfig(): Promise<Config> {
-  const home = await temporaryHome();
+async function testConfig(home: string): Promise<Config> {
   return loadConfig({ flags: { home, logLevel: 'silent' }, environment: {}, workingFolder: home });
 }
 
