@@ -1,0 +1,353 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateIdentity, identityToRecipient } from 'age-encryption';
+import { zipSync } from 'fflate';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { queryOne, queryRows } from '../../src/db/query.ts';
+import { bundleReport, makeBundle } from '../../src/reports/bundle.ts';
+import { checkParts, packBundle, sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
+import { checkBundleFile, type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
+import { generateReport } from '../../src/reports/generate.ts';
+import { verifyBundle } from '../../src/reports/verify-bundle.ts';
+import { approveReport, archiveReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+import { foundRegister, type Roster } from '../persons/roster.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+
+const db = useDatabase();
+let ctx: TestContext;
+let roster: Roster;
+let folder: string;
+let reportId: string;
+let zip: Buffer;
+let identity: string;
+let identityFile: string;
+let sent: Distributed;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'auditkeep-bundle-'));
+  ctx = await testContext(db);
+  roster = await foundRegister(ctx, folder);
+  reportId = (await generateReport(ctx, { framework: 'sox', period: '2026-02' })).id;
+  await submitReport(roster.as(ctx, 'preparer'), { reportId });
+  await rejectReport(roster.as(ctx, 'reviewer'), { reportId, comment: 'AC-02: who is “svc-7”?' });
+  await submitReport(roster.as(ctx, 'preparer'), { reportId, comment: 'a service account' });
+  await reviewReport(roster.as(ctx, 'reviewer'), { reportId });
+  await approveReport(roster.as(ctx, 'approver'), { reportId });
+  zip = (await makeBundle(ctx, reportId)).zip;
+  identity = await generateIdentity();
+  identityFile = join(folder, 'identity.txt');
+  await writeFile(identityFile, `# made for a test\n${identity}\n`);
+  sent = await send(identity);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function send(to: string): Promise<Distributed> {
+  return distributeReport(roster.as(ctx, 'approver'), {
+    reportId,
+    recipient: 'auditor@example.com',
+    ageRecipient: await identityToRecipient(to),
+    purpose: 'annual audit',
+    outDir: join(folder, 'out'),
+  });
+}
+
+const textOf = (name: string) => Buffer.from(unpackBundle(zip).get(name) ?? '').toString('utf8');
+
+/** Where a part's bytes are: after its name in the local header. */
+function placeOf(name: string, bytes: Uint8Array): number {
+  return zip.indexOf(Buffer.concat([Buffer.from(name), bytes])) + name.length;
+}
+
+/** Whether reading alone, before any signature, finds a change. */
+function isSeen(changed: Buffer): boolean {
+  try {
+    return checkParts(changed, unpackBundle(changed)).length > 0;
+  } catch {
+    return true;
+  }
+}
+
+/** The bundle with some parts changed, packed again as an insider with our code would. */
+function repack(change: (parts: Map<string, Uint8Array>) => void): Buffer {
+  const parts = new Map(unpackBundle(zip));
+  parts.delete('manifest.json');
+  parts.delete('digest.txt');
+  change(parts);
+  const report = z
+    .object({
+      version: z.number(),
+      installationId: z.string(),
+      versions: z.array(z.object({ reportHash: z.string() })),
+    })
+    .parse(JSON.parse(textOf('report.json')));
+  const { version, installationId, versions } = report;
+  return packBundle({ reportId, version, reportHash: versions[0]?.reportHash ?? '', installationId }, parts);
+}
+
+describe('making', () => {
+  test('the same report gives the same bytes, in every time zone and after archiving', async () => {
+    const before = process.env['TZ'];
+    try {
+      for (const zone of ['Asia/Tokyo', 'America/St_Johns', 'Pacific/Kiritimati']) {
+        process.env['TZ'] = zone;
+        expect((await makeBundle(ctx, reportId)).sha256, zone).toBe(sha256Of(zip));
+      }
+    } finally {
+      if (before === undefined) delete process.env['TZ'];
+      else process.env['TZ'] = before;
+    }
+    const other = (await generateReport(ctx, { framework: 'gdpr', period: '2026-02' })).id;
+    await submitReport(roster.as(ctx, 'preparer'), { reportId: other });
+    await expect(makeBundle(ctx, other)).rejects.toMatchObject({ code: 'REPORT_NOT_APPROVED' });
+    await reviewReport(roster.as(ctx, 'reviewer'), { reportId: other });
+    await approveReport(roster.as(ctx, 'approver'), { reportId: other });
+    const whole = await makeBundle(ctx, other);
+    await archiveReport(roster.as(ctx, 'records'), { reportId: other, reason: 'withdrawn' });
+    expect((await makeBundle(ctx, other)).sha256).toBe(whole.sha256);
+    await expect(
+      distributeReport(roster.as(ctx, 'approver'), {
+        reportId: other,
+        recipient: 'x',
+        ageRecipient: await identityToRecipient(identity),
+        purpose: 'y',
+        outDir: join(folder, 'archived'),
+      }),
+    ).rejects.toMatchObject({ code: 'REPORT_NOT_APPROVED' });
+    expect(await readdir(join(folder, 'archived'))).toEqual([]);
+  });
+
+  test('it verifies, says whose keys it trusts, and draws final.pdf again', async () => {
+    const inside = await verifyBundle(zip, null);
+    expect(inside).toMatchObject({ valid: true, signers: 'bundled', reportId, findings: [], finalPdf: 'reproduced' });
+    expect(inside.decisions.map((decision) => decision.meaning)).toEqual([
+      'submit',
+      'reject',
+      'submit',
+      'review',
+      'approve',
+    ]);
+    expect(await verifyBundle(zip, textOf('allowed_signers'))).toMatchObject({ valid: true, signers: 'given' });
+  });
+
+  test('the signers that came another way count, not those inside', async () => {
+    const others = textOf('allowed_signers')
+      .split('\n')
+      .filter((line) => !line.startsWith('approver'))
+      .join('\n');
+    const check = await verifyBundle(zip, others);
+    expect(check.valid).toBe(false);
+    expect(check.findings).toContainEqual({
+      part: 'decisions/05-approve.json',
+      what: 'its key was not a valid key of its person',
+    });
+    await expect(verifyBundle(zip, 'approver@example.org cert-authority ssh-ed25519 AAAA')).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+    });
+  });
+});
+
+describe('tampering', () => {
+  test('one flipped byte in any part is named by that part', async () => {
+    const parts = unpackBundle(zip);
+    expect(parts.size).toBeGreaterThan(15);
+    for (const [name, bytes] of parts) {
+      const at = placeOf(name, bytes);
+      for (const offset of [0, Math.floor(bytes.length / 2), bytes.length - 1]) {
+        const flipped = Buffer.from(zip);
+        flipped[at + offset] = (flipped[at + offset] ?? 0) ^ 1;
+        const { valid, findings } = await verifyBundle(flipped, null);
+        expect(valid, `${name} at ${offset}`).toBe(false);
+        expect(
+          findings.map((finding) => finding.part),
+          `${name} at ${offset}`,
+        ).toContain(name);
+      }
+    }
+  });
+
+  test('no byte of the container can change unseen', () => {
+    const subject = { reportId, version: 1, reportHash: '0'.repeat(64), installationId: reportId };
+    const small = packBundle(
+      subject,
+      new Map([
+        ['model.json', Buffer.from('{}')],
+        ['a.txt', Buffer.from('a')],
+      ]),
+    );
+    expect(isSeen(small)).toBe(false);
+    const unseen = Array.from({ length: small.length }, (_, index) => index).filter((index) => {
+      const flipped = Buffer.from(small);
+      flipped[index] = (flipped[index] ?? 0) ^ 1;
+      return !isSeen(flipped);
+    });
+    expect(unseen).toEqual([]);
+    expect(isSeen(Buffer.concat([small, Buffer.from('x')]))).toBe(true);
+    expect(isSeen(Buffer.concat([Buffer.from('x'), small]))).toBe(true);
+  });
+
+  test.each([
+    ['model.json', 'model.json'],
+    ['review.pdf', 'review.pdf'],
+    ['final.pdf', 'final.pdf'],
+    ['decisions.json', 'decisions.json'],
+    ['decisions/05-approve.json', 'decisions/05-approve.json'],
+    ['decisions/05-approve.json.sig', 'decisions/05-approve.json'],
+    ['decisions/02-reject.comment.txt', 'decisions/02-reject.json'],
+  ])('a changed %s is found when manifest and digests were made anew', async (changed, named) => {
+    const forged = repack((parts) => {
+      const bytes = Buffer.from(parts.get(changed) ?? '');
+      bytes[120 % bytes.length] = (bytes[120 % bytes.length] ?? 0) ^ 1;
+      parts.set(changed, bytes);
+    });
+    const { valid, findings } = await verifyBundle(forged, null);
+    expect(valid).toBe(false);
+    // A text that is no longer canonical has lost its name.
+    const names = findings.map((finding) => finding.part);
+    expect(names.some((name) => name === named || (changed.endsWith('.json') && name === 'decisions'))).toBe(true);
+  });
+
+  test('a missing decision and a part too many are found', async () => {
+    const without = repack((parts) => {
+      for (const name of [...parts.keys()]) if (name.includes('04-review')) parts.delete(name);
+    });
+    expect((await verifyBundle(without, null)).valid).toBe(false);
+    const entries = Object.fromEntries(unpackBundle(zip));
+    const more = zipSync({ ...entries, 'extra.txt': Buffer.from('x') }, { level: 0, mtime: new Date(1980, 0, 1) });
+    expect((await verifyBundle(more, null)).findings).toContainEqual({
+      part: 'extra.txt',
+      what: 'is not listed in digest.txt',
+    });
+  });
+
+  test.each([
+    ['../escape.txt'],
+    ['/etc/escape'],
+    ['decisions/../../escape'],
+    ['a\\b'],
+    ['C:escape'],
+    ['.hidden'],
+    ['decisions/'],
+  ])('a part named %s is refused', (name) => {
+    const hostile = zipSync({ [name]: Buffer.from('x') }, { level: 0 });
+    expect(() => unpackBundle(hostile)).toThrow(expect.objectContaining({ code: 'BUNDLE_INVALID' }));
+  });
+
+  test('a compressed part and what is no zip are refused', () => {
+    const bomb = zipSync({ 'model.json': Buffer.alloc(1_000_000) }, { level: 9 });
+    expect(() => unpackBundle(bomb)).toThrow(/compressed/);
+    expect(() => unpackBundle(Buffer.from('hello'))).toThrow(expect.objectContaining({ code: 'BUNDLE_INVALID' }));
+    expect(() => unpackBundle(zip.subarray(0, zip.length - 30))).toThrow(/not a bundle/);
+  });
+});
+
+describe('distribution', () => {
+  test('it is logged, the recipient is appended, the time is set once', async () => {
+    const read = () =>
+      db.engine.withClient(async (client) => ({
+        report: await queryOne(
+          client,
+          z.object({ recipients: z.array(z.string()), distributed_at: z.string() }),
+          'select recipients, distributed_at from audit.compliance_reports where id = $1::uuid',
+          [reportId],
+        ),
+        log: await queryRows(
+          client,
+          z.object({ recipient: z.string(), purpose: z.string(), sha256: z.string(), email: z.string() }),
+          `select d.recipient, d.purpose, d.sha256, p.email from compliance.distribution d
+             join compliance.person p on p.id = d.distributed_by where d.report_id = $1::uuid order by d.distributed_at`,
+          [reportId],
+        ),
+      }));
+    const first = await read();
+    expect(first.report.recipients).toEqual(['auditor@example.com']);
+    expect(first.log[0]).toEqual({
+      recipient: 'auditor@example.com',
+      purpose: 'annual audit',
+      sha256: sent.sha256,
+      email: 'approver@example.org',
+    });
+    const again = await send(await generateIdentity());
+    const second = await read();
+    expect(second.report).toEqual(first.report);
+    expect(second.log.map((entry) => entry.sha256)).toEqual([sent.sha256, again.sha256]);
+    expect(again.bundleSha256).toBe(sent.bundleSha256);
+  });
+
+  test('the recipient opens it, nobody else does', async () => {
+    const outDir = join(folder, 'opened');
+    const check = await openBundle({ file: sent.path, identityFile, signersFile: null, outDir });
+    expect(check).toMatchObject({ valid: true, reportId });
+    expect(await readFile(join(outDir, 'model.json'), 'utf8')).toBe(textOf('model.json'));
+    await expect(openBundle({ file: sent.path, identityFile, signersFile: null, outDir })).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+    });
+    const strange = join(folder, 'strange.txt');
+    await writeFile(strange, await generateIdentity());
+    for (const wrong of [strange, null]) {
+      const opened = openBundle({
+        file: sent.path,
+        identityFile: wrong,
+        signersFile: null,
+        outDir: join(folder, 'no'),
+      });
+      await expect(opened).rejects.toMatchObject({ code: 'BUNDLE_IDENTITY' });
+    }
+  });
+
+  test('a flipped byte of the encrypted file is found and nothing is unpacked', async () => {
+    const whole = await readFile(sent.path);
+    const path = join(folder, 'flipped.age');
+    for (const at of [300, Math.floor(whole.length / 2), whole.length - 1]) {
+      const flipped = Buffer.from(whole);
+      flipped[at] = (flipped[at] ?? 0) ^ 1;
+      await writeFile(path, flipped);
+      const outDir = join(folder, 'flipped');
+      const opened = openBundle({ file: path, identityFile, signersFile: null, outDir });
+      await expect(opened).rejects.toMatchObject({ code: 'BUNDLE_INVALID' });
+      await expect(readdir(outDir)).rejects.toMatchObject({ code: 'ENOENT' });
+    }
+  });
+
+  test('a recipient that is no age key, and a person without a role, are refused and leave no file', async () => {
+    const outDir = join(folder, 'refused');
+    const input = { reportId, recipient: 'x', ageRecipient: 'age1nonsense', purpose: 'y', outDir };
+    await expect(distributeReport(roster.as(ctx, 'approver'), input)).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    const real = { ...input, ageRecipient: await identityToRecipient(identity) };
+    await expect(distributeReport(roster.as(ctx, 'officer1'), real)).rejects.toMatchObject({ code: 'ROLE_MISSING' });
+    expect(await readdir(outDir)).toEqual([]);
+  });
+});
+
+describe('stock tools', () => {
+  const has = (tool: string, flag: string) => spawnSync(tool, [flag]).error === undefined;
+
+  test.skipIf(!has('age', '--version'))('age -d opens the file (age must be installed)', () => {
+    const result = spawnSync('age', ['-d', '-i', identityFile, sent.path], { maxBuffer: 1 << 26 });
+    expect(result.status).toBe(0);
+    expect(sha256Of(result.stdout)).toBe(sent.bundleSha256);
+  });
+
+  test.skipIf(!has('unzip', '-v') || !has('sha256sum', '--version'))(
+    'unzip, sha256sum -c and the commands of README.txt pass, and fail on a change (they must be installed)',
+    async () => {
+      const { path } = await bundleReport(ctx, { reportId, outDir: join(folder, 'stock') });
+      expect(await checkBundleFile({ file: path, identityFile: null, signersFile: null })).toMatchObject({
+        valid: true,
+      });
+      const cwd = join(folder, 'stock', 'unpacked');
+      expect(spawnSync('unzip', ['-q', path, '-d', cwd]).status).toBe(0);
+      const run = (command: string) => spawnSync('sh', ['-c', command], { cwd, encoding: 'utf8' });
+      expect(run('sha256sum -c --strict digest.txt').status).toBe(0);
+      const commands = (await readFile(join(cwd, 'README.txt'), 'utf8')).match(/ssh-keygen[^\n]*\\\n[^\n]*/g) ?? [];
+      expect(commands).toHaveLength(5);
+      if (has('ssh-keygen', '-?')) for (const command of commands) expect(run(command).stdout).toContain('Good "');
+      await writeFile(join(cwd, 'decisions', '05-approve.json'), textOf('decisions/05-approve.json').replace('1', '2'));
+      expect(run('sha256sum -c --strict digest.txt').status).toBe(1);
+      if (has('ssh-keygen', '-?')) expect(run(commands[4] ?? '').status).not.toBe(0);
+    },
+  );
+});
