@@ -52,15 +52,16 @@ function openStored(
 }
 
 /**
- * Heads the walk does not reach are rolled-back; the first whose root differs is rewritten, if the links themselves
+ * Signed heads beyond the size that the chain claims are rolled-back (links missing below it are a finding of the walk);
+ * the first whose root differs is rewritten, if the links themselves
  * are clean: otherwise a more exact finding already says where.
  */
-export function compareHeads(walk: LinkWalk, { heads }: OpenedHeads): Finding[] {
+export function compareHeads(walk: LinkWalk, { heads }: OpenedHeads, size: bigint): Finding[] {
   let fits: bigint | null = null;
   for (const head of heads) {
     const around = { checkpointFrom: fits === null ? null : Number(fits), checkpointTo: Number(head.size) };
-    if (head.size > walk.end) {
-      return [finding('rolled-back', { ...around, expected: String(head.size), actual: String(walk.end) })];
+    if (head.size > size) {
+      return [finding('rolled-back', { ...around, expected: String(head.size), actual: String(size) })];
     }
     const root = walk.rootAt(head.size);
     if (root === undefined) continue;

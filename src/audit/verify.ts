@@ -76,7 +76,7 @@ async function verifyAll(ctx: Verifying, client: SqlClient, input: VerifyInput):
     head,
     overdue: head.idleSeconds > (input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS),
   });
-  const anchors = compareHeads(walk, opened);
+  const anchors = compareHeads(walk, opened, head.size);
   const chain = walk.finish(head);
   const unprotected = await readUnprotected(client);
   const findings = [

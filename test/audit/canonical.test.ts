@@ -1,0 +1,105 @@
+/** The canonical bytes against their published vectors and against the second implementation, in SQL. */
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  ACTOR_COLUMNS,
+  BARE_COLUMNS,
+  commitGroup,
+  eventEntry,
+  eventLeaf,
+  frameFields,
+  PAYLOAD_COLUMNS,
+} from '../../src/audit/canonical.ts';
+import { chainLeaves, EMPTY_CHAIN } from '../../src/audit/chain.ts';
+import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from '../../src/audit/event-source.ts';
+import { timestampText, uuidText } from '../../src/audit/pg-time.ts';
+import { readTuples } from '../../src/audit/tuples.ts';
+import { useDatabase } from '../support/database.ts';
+import vectors from '../vectors/audit-event-v1.json' with { type: 'json' };
+
+const hex = (text: string | null) => (text === null ? null : Buffer.from(text, 'hex'));
+
+describe('the published vectors', () => {
+  it('cover both groups, absent groups, NULL fields and text beyond ASCII', () => {
+    expect(vectors.events.length).toBeGreaterThanOrEqual(4);
+    expect(vectors.columns).toEqual({ bare: BARE_COLUMNS, actor: ACTOR_COLUMNS, payload: PAYLOAD_COLUMNS });
+  });
+
+  it.each(vectors.events)('$name', (vector) => {
+    const actor = commitGroup('actor', hex(vector.actorSalt), frameFields(vector.actor.map(hex)));
+    const payload = commitGroup('payload', hex(vector.payloadSalt), frameFields(vector.payload.map(hex)));
+    const bare = frameFields(vector.bare.map(hex));
+    expect(actor?.toString('hex') ?? null).toBe(vector.actorCommitment);
+    expect(payload?.toString('hex') ?? null).toBe(vector.payloadCommitment);
+    expect(eventEntry(bare, { actor, payload }).toString('hex')).toBe(vector.entry);
+    expect(eventLeaf(bare, { actor, payload }).toString('hex')).toBe(vector.leaf);
+  });
+
+  it('chain to the published hashes', () => {
+    const leaves = vectors.events.map((vector) => Buffer.from(vector.leaf, 'hex'));
+    const hashes = chainLeaves(EMPTY_CHAIN, leaves).map((hash) => hash.toString('hex'));
+    expect(hashes).toEqual(vectors.events.map((vector) => vector.chainHash));
+  });
+});
+
+describe('SQL and TypeScript', () => {
+  const db = useDatabase();
+  const ROWS = 3000;
+
+  beforeAll(async () => {
+    await db.admin.withClient(async (client) => {
+      // A plain table of the same row type: no partition is needed for years 1 to 9999.
+      await client.query('create table public.sample (like audit.audit_log including defaults)');
+      await client.query(RANDOM_ROWS, [ROWS]);
+    });
+  });
+
+  it('compute the same entry and leaf for random rows', async () => {
+    const rows: EventRow[] = [];
+    const expected = new Map<string, { entry: Buffer; leaf: Buffer; at: string }>();
+    await db.admin.withClient(async (client) => {
+      const source = eventSource(`select ${RAW_EVENT_COLUMNS} from public.sample e`);
+      for await (const slab of readTuples(client, source)) rows.push(...slab);
+      const result = await client.query<{ id: string; entry: Buffer; leaf: Buffer; at: string }>(
+        `select s.id, audit.event_entry(e) as entry, audit.event_leaf(e) as leaf,
+                to_char(s.event_timestamp, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at
+           from public.sample s cross join lateral (select s::text::audit.audit_log as e) t`,
+      );
+      for (const { id, ...rest } of result.rows) expected.set(id, rest);
+    });
+    expect(rows).toHaveLength(ROWS);
+    for (const row of rows) {
+      const twin = expected.get(uuidText(row.id));
+      const commitments = {
+        actor: commitGroup('actor', row.actorSalt, row.actor),
+        payload: commitGroup('payload', row.payloadSalt, row.payload),
+      };
+      expect(eventEntry(row.bare, commitments)).toEqual(twin?.entry);
+      expect(eventLeaf(row.bare, commitments)).toEqual(twin?.leaf);
+      expect(timestampText(row.timestamp)).toBe(twin?.at);
+    }
+  });
+});
+
+/** Rows with every edge of the format: NULLs, Unicode, microseconds, years 1 and 9999, empty arrays, number forms. */
+const RANDOM_ROWS = `
+  insert into public.sample (id, event_type, event_category, event_action, user_id, user_email, user_roles, session_id,
+    ip_address, user_agent, request_id, correlation_id, resource_type, resource_id, resource_path, old_values, new_values,
+    security_classification, data_sensitivity, result, error_message, event_timestamp, server_name, service_name, version,
+    additional_data, actor_envelope, payload_envelope, actor_salt, payload_salt)
+  select gen_random_uuid(), coalesce(t[1 + i % 7], 'T'), 'system', coalesce(t[1 + i % 5], 'X'),
+         case when i % 3 = 0 then gen_random_uuid() end, t[1 + i % 8], r[1 + i % 5]::text[], case when i % 4 = 0 then gen_random_uuid() end,
+         a[1 + i % 6]::inet, t[1 + (i / 3) % 8], case when i % 2 = 0 then gen_random_uuid() end, case when i % 5 = 0 then gen_random_uuid() end,
+         t[1 + (i / 7) % 8], t[1 + (i / 2) % 8], t[1 + (i / 5) % 8], j[1 + i % 9]::jsonb, j[1 + (i / 9) % 9]::jsonb,
+         t[1 + (i / 11) % 8], 'normal', case when i % 6 > 0 then 'success' end, t[1 + (i / 4) % 8], d[1 + i % 8]::timestamptz
+           + case when i % 8 > 1 then (random() * 1e12)::bigint * interval '1 microsecond' else interval '0' end,
+         t[1 + (i / 6) % 8], t[1 + (i / 13) % 8], t[1 + (i / 17) % 8], j[1 + (i / 3) % 9]::jsonb,
+         t[1 + (i / 19) % 8], t[1 + (i / 23) % 8],
+         case when i % 10 > 0 then public.gen_random_bytes(16) end, case when i % 11 > 0 then public.gen_random_bytes(16) end
+    from generate_series(0, $1::int - 1) i,
+         (select array['plain', '', 'Zürich ☃ 漢字', E'tab\\tnl\\n\\\\', '𝒳 e\u0301', 'a"b''c', '{x,y}', null] as t,
+                 array['{}', null, '{admin}', '{"a b",NULL,"ü"}', '{{1,2},{3,4}}'] as r,
+                 array['10.0.0.1', '10.0.0.0/8', '::1', '2001:db8::/32', null, '192.168.1.5/24'] as a,
+                 array['{"n": 1.0}', '{"n": 1.00}', '1e2', '[]', '{}', 'null', '"\\u00e9"', null, '{"b": 1, "a": [1, -0.0, 12345678901234567890.123]}'] as j,
+                 array['0001-01-01 00:00:00+00', '9999-12-31 23:59:59.999999+00', '1969-12-31 23:59:59.999999+00',
+                       '1999-12-31 23:59:59.999999+00', '2000-01-01 00:00:00+00', '2026-03-15 12:00:00.123456+00',
+                       '1582-10-10 00:00:00.5+00', '9000-06-01 00:00:00.000001+00'] as d) v`;

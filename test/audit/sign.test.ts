@@ -1,0 +1,119 @@
+/** The signer and its own store: what it signs, what it refuses, and what lies where with which mode. */
+import { createPublicKey } from 'node:crypto';
+import { chmod, cp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, it } from 'vitest';
+import { openCheckpoint, parseVerifierKey } from '../../src/audit/checkpoint.ts';
+import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
+import { openLogKey } from '../../src/audit/signer-store.ts';
+import { readChainStatus } from '../../src/audit/status.ts';
+import { verifyChain } from '../../src/audit/verify.ts';
+import { configSchema } from '../../src/config.ts';
+import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { addEvents, column } from './event-fixtures.ts';
+
+const db = useDatabase();
+let ctx: TestContext;
+let home: string;
+const signerFile = (name: string) => join(home, 'signer', name);
+
+beforeAll(async () => {
+  ctx = await testContext(db);
+  home = ctx.config.home;
+});
+
+it('signs nothing while the chain is empty', async () => {
+  expect(await signCheckpoint(ctx)).toEqual({ note: null, size: 0n, fresh: false });
+});
+
+it('signs the head once, into its store, the table and the directory', async () => {
+  await addEvents(db.engine, 5);
+  await sealChain(ctx);
+  const signed = await signCheckpoint(ctx);
+  expect(signed).toMatchObject({ size: 5n, fresh: true });
+  expect(await signCheckpoint(ctx)).toEqual({ ...signed, fresh: false });
+  const { verifierKey, signedSize, unsealed } = await readChainStatus(ctx);
+  expect({ signedSize, unsealed }).toEqual({ signedSize: 5, unsealed: 0 });
+  expect(openCheckpoint(signed.note ?? '', parseVerifierKey(verifierKey ?? ''))).toMatchObject({
+    origin: 'auditkeep.local/audit',
+    size: 5n,
+  });
+  expect(await column(db.admin, 'select note from audit.checkpoint')).toEqual([signed.note]);
+  const files = await readdir(join(home, 'checkpoints'));
+  expect(files).toEqual(['00000000000000000005.checkpoint']);
+  expect(await readFile(join(home, 'checkpoints', files[0] ?? ''), 'utf8')).toBe(signed.note);
+});
+
+it('keeps key and state from others', async () => {
+  const modes = await Promise.all(
+    [join(home, 'signer'), signerFile('log.key'), signerFile('state.json')].map(
+      async (path) => (await stat(path)).mode & 0o777,
+    ),
+  );
+  expect(modes).toEqual([0o700, 0o600, 0o600]);
+  await chmod(signerFile('log.key'), 0o644);
+  await expect(signCheckpoint(ctx)).resolves.toMatchObject({ fresh: false });
+  await addEvents(db.engine, 2, 100);
+  await sealChain(ctx);
+  await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
+  await chmod(signerFile('log.key'), 0o600);
+  await expect(signCheckpoint(ctx)).resolves.toMatchObject({ fresh: true, size: 7n });
+});
+
+it('counts what waits to be sealed', async () => {
+  await addEvents(db.engine, 3, 200);
+  expect((await readChainStatus(ctx)).unsealed).toBe(3);
+  await sealChain(ctx, { batchSize: 2, maxBatches: 1 });
+  expect(await readChainStatus(ctx)).toMatchObject({ unsealed: 1, roundOpen: true, size: 9 });
+  await sealChain(ctx);
+  expect(await readChainStatus(ctx)).toMatchObject({ unsealed: 0, roundOpen: false, size: 10 });
+});
+
+it('refuses a head that leaves the signed tree, even of a greater size', async () => {
+  const state = await readFile(signerFile('state.json'), 'utf8');
+  const broken = JSON.parse(state) as { frontier: string };
+  const frontier = Buffer.from(broken.frontier, 'base64');
+  frontier[0] = (frontier[0] ?? 0) ^ 1;
+  await writeFile(signerFile('state.json'), JSON.stringify({ ...broken, frontier: frontier.toString('base64') }));
+  await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_REWRITTEN' });
+  await writeFile(signerFile('state.json'), '{');
+  await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
+  await writeFile(signerFile('state.json'), state);
+  await expect(signCheckpoint(ctx)).resolves.toMatchObject({ fresh: true, size: 10n });
+});
+
+it('refuses to begin anew where another home has signed', async () => {
+  const elsewhere = { ...ctx, config: configSchema.parse({ home: await temporaryHome() }) };
+  await expect(signCheckpoint(elsewhere)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
+});
+
+it('goes on after a crash between its own store and the database', async () => {
+  await db.admin.withClient((client) =>
+    client.query(`alter table audit.checkpoint disable trigger ak_child_immutable;
+                  delete from audit.checkpoint where size = 10;
+                  alter table audit.checkpoint enable always trigger ak_child_immutable`),
+  );
+  await rm(join(home, 'checkpoints', '00000000000000000010.checkpoint'));
+  expect(await signCheckpoint(ctx)).toMatchObject({ fresh: false, size: 10n });
+  expect(await column(db.admin, 'select size from audit.checkpoint order by 1')).toEqual([5n, 7n, 10n]);
+  expect((await readdir(join(home, 'checkpoints'))).length).toBe(3);
+  expect(await verifyChain(ctx)).toMatchObject({ intact: true, anchored: true });
+});
+
+it('uses one key however many sign first at the same time', async () => {
+  const fresh = await temporaryHome();
+  const keys = await Promise.all([openLogKey(fresh), openLogKey(fresh), openLogKey(fresh)]);
+  const raw = keys.map((key) => createPublicKey(key).export({ format: 'der', type: 'spki' }).toString('hex'));
+  expect(new Set(raw).size).toBe(1);
+});
+
+it('is not anchored without a signer of its own', async () => {
+  const blind = { ...ctx, config: configSchema.parse({ home: await temporaryHome() }) };
+  expect(await verifyChain(blind)).toMatchObject({ intact: true, anchored: false });
+  const copy = await temporaryHome();
+  await cp(home, copy, { recursive: true });
+  const sighted = { ...ctx, config: configSchema.parse({ home: copy }) };
+  expect(await verifyChain(sighted)).toMatchObject({ intact: true, anchored: true });
+});

@@ -1,0 +1,360 @@
+/**
+ * The tamper matrix: every way to change recorded history that the simple form tells apart, at the first, a middle and
+ * the last event, and on archived and late rows, done by a superuser with the triggers off. Each must be found with the
+ * exact event and class, and nothing else must be reported.
+ */
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Finding } from '../../src/audit/finding.ts';
+import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
+import { verifyChain } from '../../src/audit/verify.ts';
+import { addEvents, column } from '../audit/event-fixtures.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { tamper } from './tampering.ts';
+
+const EVENTS = 12;
+const HOT = 'audit.audit_log';
+/** Late rows of 2001, where only tombstones are; the archived unit is made of 2002. */
+const PLACES = [
+  { place: 'the first hot event', seq: 0, table: HOT },
+  { place: 'a middle hot event', seq: 5, table: HOT },
+  { place: 'an archived event', seq: EVENTS + 1, table: 'audit.audit_log_archive' },
+  { place: 'a late event', seq: EVENTS + 5, table: 'audit.audit_log_late' },
+  { place: 'the last event', seq: EVENTS + 8, table: HOT },
+] as const;
+
+const db = useDatabase();
+let ctx: TestContext;
+let ids: string[];
+
+beforeAll(async () => {
+  ctx = await testContext(db);
+  await addEvents(db.engine, EVENTS);
+  await sealChain(ctx);
+  await makeArchived();
+  await sealChain(ctx);
+  await addEvents(db.engine, 3, 200, "timestamptz '2001-05-01 00:00:00+00'");
+  await sealChain(ctx);
+  await addEvents(db.engine, 2, 300);
+  await sealChain(ctx);
+  await signCheckpoint(ctx);
+  ids = (await column(db.admin, 'select event_id::text from audit.chain_link order by seq')) as string[];
+  await save();
+});
+
+/** Four events of a leaf of 2002 that is attached to the archive, as a moved unit is. */
+async function makeArchived(): Promise<void> {
+  await db.engine.withClient((client) =>
+    client.query("select retention.create_partition('audit_log', '2002-01-01 00:00:00+00', '2002-02-01 00:00:00+00')"),
+  );
+  await addEvents(db.engine, 4, 100, "timestamptz '2002-01-05 00:00:00+00'");
+  await sealChain(ctx);
+  await db.admin.withClient((client) =>
+    client.query(`alter table audit.audit_log detach partition audit.audit_log_y2002m01;
+                  alter table audit.audit_log_archive attach partition audit.audit_log_y2002m01
+                    for values from ('2002-01-01 00:00:00+00') to ('2002-02-01 00:00:00+00')`),
+  );
+}
+
+async function save(): Promise<void> {
+  await db.admin.withClient((client) =>
+    client.query(`create schema saved;
+      create table saved.event as select e.tableoid::regclass::text as leaf, e.* from audit.audit_log e
+        union all select e.tableoid::regclass::text, e.* from audit.audit_log_archive e
+        union all select e.tableoid::regclass::text, e.* from audit.audit_log_late e;
+      create table saved.link as table audit.chain_link;
+      create table saved.head as table audit.chain_head;
+      create table saved.checkpoint as table audit.checkpoint`),
+  );
+}
+
+/** Puts the database back as it was signed. */
+afterEach(async () => {
+  const leaves = (await column(db.admin, 'select distinct leaf from saved.event')) as string[];
+  const columns = (await column(
+    db.admin,
+    `select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+      where attrelid = 'audit.audit_log'::regclass and attnum > 0 and not attisdropped`,
+  )) as string[];
+  await tamper(
+    db.admin,
+    ...leaves.flatMap((leaf) => [
+      `delete from ${leaf}`,
+      `insert into ${leaf} (${columns[0]}) select ${columns[0]} from saved.event where leaf = '${leaf}'`,
+    ]),
+    'truncate audit.chain_link, audit.chain_head, audit.checkpoint, audit.erasure',
+    'insert into audit.chain_link table saved.link',
+    'insert into audit.chain_head table saved.head',
+    'insert into audit.checkpoint table saved.checkpoint',
+  );
+});
+
+async function findings(): Promise<readonly Finding[]> {
+  return (await verifyChain(ctx)).findings;
+}
+
+/** Class, seq and event of each finding. */
+async function named(): Promise<string[]> {
+  return (await findings()).map((found) => `${found.class} ${found.seq} ${found.eventId}`);
+}
+
+const at = (seq: number) => `where id = '${ids[seq]}'`;
+
+it('finds nothing in an untouched chain, and says that it is anchored', async () => {
+  const result = await verifyChain(ctx);
+  expect(result).toEqual({
+    level: 'full',
+    checked: EVENTS + 9,
+    from: 0,
+    to: EVENTS + 9,
+    intact: true,
+    anchored: true,
+    findings: [],
+    sealed: 0,
+    erased: 0,
+    purged: 0,
+    pending: 0,
+  });
+});
+
+describe.each(PLACES)('$place', ({ seq, table }) => {
+  const only = (kind: string) => [`${kind} ${seq} ${ids[seq]}`];
+
+  it('changed in a bare column is modified', async () => {
+    await tamper(db.admin, `update ${table} set event_action = 'HARMLESS' ${at(seq)}`);
+    expect(await named()).toEqual(only('modified'));
+  });
+
+  it('moved by a microsecond is modified', async () => {
+    await tamper(
+      db.admin,
+      `update ${table} set event_timestamp = event_timestamp + interval '1 microsecond' ${at(seq)}`,
+    );
+    expect(await named()).toEqual(only('modified'));
+  });
+
+  it('changed in who acted is commitment-broken', async () => {
+    await tamper(db.admin, `update ${table} set user_email = 'another@example.org' ${at(seq)}`);
+    expect(await named()).toEqual(only('commitment-broken'));
+  });
+
+  it('changed in its payload, if only from 1 to 1.0, is commitment-broken', async () => {
+    await tamper(
+      db.admin,
+      `update ${table} set new_values = jsonb_set(new_values, '{n}', ((new_values ->> 'n') || '.0')::jsonb) ${at(seq)}`,
+    );
+    expect(await named()).toEqual(only('commitment-broken'));
+  });
+
+  it('with a new salt is commitment-broken', async () => {
+    await tamper(db.admin, `update ${table} set payload_salt = decode(repeat('ab', 16), 'hex') ${at(seq)}`);
+    expect(await named()).toEqual(only('commitment-broken'));
+  });
+
+  it('with a group gone and no record of it is erased-without-record', async () => {
+    await tamper(db.admin, `update ${table} set user_email = null, actor_salt = null ${at(seq)}`);
+    expect(await named()).toEqual(only('erased-without-record'));
+  });
+
+  it('with a group gone and its commitment recorded is erased, no finding', async () => {
+    await tamper(
+      db.admin,
+      `insert into audit.erasure (event_id, event_group, commitment, request_id)
+       select event_id, 'actor', actor_commitment, gen_random_uuid() from audit.chain_link where seq = ${seq}`,
+      `update ${table} set user_email = null, actor_salt = null ${at(seq)}`,
+    );
+    expect(await verifyChain(ctx)).toMatchObject({ intact: true, erased: 1, findings: [] });
+  });
+
+  it('with hash columns filled in to fit is rehashed', async () => {
+    await tamper(
+      db.admin,
+      `update ${table} set event_action = 'X', event_hash = repeat('a', 64), previous_event_hash = repeat('b', 64) ${at(seq)}`,
+    );
+    expect(await named()).toEqual(only('rehashed'));
+  });
+
+  it('deleted is deleted, head-cut at the beginning, truncated at the end', async () => {
+    await tamper(db.admin, `delete from ${table} ${at(seq)}`);
+    expect(await named()).toEqual(only(seq === 0 ? 'head-cut' : seq === ids.length - 1 ? 'truncated' : 'deleted'));
+  });
+
+  it('with a chain hash overwritten is rehashed', async () => {
+    await tamper(db.admin, `update audit.chain_link set chain_hash = sha256('x') where seq = ${seq}`);
+    expect(await named()).toEqual(only('rehashed'));
+  });
+
+  it('with its leaf overwritten is modified', async () => {
+    await tamper(db.admin, `update audit.chain_link set leaf = sha256('x') where seq = ${seq}`);
+    expect(await named()).toEqual(only('modified'));
+  });
+
+  it('with its link taken out is found at that place', async () => {
+    await tamper(db.admin, `delete from audit.chain_link where seq = ${seq}`);
+    const kind = seq === 0 ? 'head-cut' : seq === ids.length - 1 ? 'truncated' : 'deleted';
+    expect(await findings()).toMatchObject([{ class: kind, seq }]);
+  });
+});
+
+it('finds several changes in one run, each by its own class', async () => {
+  await tamper(
+    db.admin,
+    `update ${HOT} set result = 'failure' ${at(1)}`,
+    `update ${HOT} set user_agent = 'curl' ${at(3)}`,
+    `delete from audit.audit_log_archive ${at(EVENTS)}`,
+  );
+  expect(await named()).toEqual([
+    `modified 1 ${ids[1]}`,
+    `commitment-broken 3 ${ids[3]}`,
+    `deleted ${EVENTS} ${ids[EVENTS]}`,
+  ]);
+});
+
+it('names a row that was put in under an old transaction inserted', async () => {
+  const id = '11111111-2222-4333-8444-555555555555';
+  await tamper(
+    db.admin,
+    `insert into ${HOT} (id, event_type, event_category, event_action, txid) values ('${id}', 'x', 'system', 'X', 3)`,
+  );
+  expect(await findings()).toMatchObject([{ class: 'inserted', eventId: id }]);
+});
+
+it('names an event id that occurs twice doubled', async () => {
+  await tamper(db.admin, `insert into audit.audit_log_late select * from ${HOT} ${at(4)}`);
+  expect(await findings()).toMatchObject([{ class: 'doubled', eventId: ids[4] }]);
+});
+
+it('names an event that is linked twice doubled, though every hash fits', async () => {
+  await tamper(
+    db.admin,
+    `with h as (select * from audit.chain_head), l as (select * from audit.chain_link where seq = 4)
+     insert into audit.chain_link select h.size, l.event_timestamp, l.event_id, l.txid, l.leaf,
+       sha256('\\x02'::bytea || h.chain_hash || int8send(h.size) || l.leaf), l.actor_commitment, l.payload_commitment
+       from h, l`,
+  );
+  expect((await findings()).map((found) => found.class)).toContain('doubled');
+});
+
+it('names two links that changed places reordered', async () => {
+  await tamper(
+    db.admin,
+    `update audit.chain_link a set event_id = b.event_id, event_timestamp = b.event_timestamp, leaf = b.leaf,
+        actor_commitment = b.actor_commitment, payload_commitment = b.payload_commitment
+       from saved.link b where (a.seq, b.seq) in ((2, 7), (7, 2))`,
+  );
+  expect((await findings()).map((found) => `${found.class} ${found.seq}`)).toEqual(['reordered 2', 'reordered 7']);
+});
+
+it('says rolled-back when links, events and head are those of yesterday', async () => {
+  await tamper(
+    db.admin,
+    `delete from audit.chain_link where seq >= ${EVENTS}`,
+    `delete from ${HOT} where id = any ('{${ids.slice(EVENTS)}}')`,
+    `delete from audit.audit_log_archive`,
+    `delete from audit.audit_log_late`,
+    'truncate audit.chain_head, audit.checkpoint',
+    `insert into audit.chain_head (size, chain_hash, frontier, snapshot)
+       select ${EVENTS}, l.chain_hash, h.frontier, h.snapshot from saved.link l, saved.head h where l.seq = ${EVENTS - 1}`,
+  );
+  // Twelve leaves are an 8 and a 4: the frontier is made of the links themselves.
+  await tamper(db.admin, `update audit.chain_head set frontier = ${await frontierOf(EVENTS)}`);
+  expect((await findings()).map((found) => found.class)).toEqual(['rolled-back']);
+  await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
+});
+
+it('says rewritten when event, links and head were all made to fit: only the checkpoint knows', async () => {
+  await tamper(db.admin, `update ${HOT} set event_action = 'HARMLESS' ${at(6)}`, ...relink());
+  await tamper(db.admin, `update audit.chain_head set frontier = ${await frontierOf(ids.length)}`);
+  const result = await verifyChain(ctx);
+  expect(result).toMatchObject({ intact: false, anchored: false });
+  expect(result.findings).toMatchObject([{ class: 'rewritten', checkpointTo: ids.length }]);
+  await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_REWRITTEN' });
+});
+
+it('says checkpoint-invalid when a stored checkpoint is not what was signed', async () => {
+  await tamper(db.admin, `update audit.checkpoint set note = replace(note, E'\\n${ids.length}\\n', E'\\n5\\n')`);
+  expect(await findings()).toMatchObject([{ class: 'checkpoint-invalid', actual: 'CHECKPOINT_SIGNATURE' }]);
+});
+
+it.each(['audit_log_late', 'audit_log_y2002m01', 'chain_link_p000000'])(
+  'says unprotected when a trigger of %s is off or only enabled for the origin',
+  async (table) => {
+    for (const [action, trigger] of [
+      ['disable', 'ak_child_immutable'],
+      ['enable', 'ak_child_truncate'],
+    ]) {
+      await db.admin.withClient((client) => client.query(`alter table audit.${table} ${action} trigger ${trigger}`));
+      expect(await findings()).toMatchObject([{ class: 'unprotected', partition: `audit.${table}` }]);
+      await db.admin.withClient((client) =>
+        client.query(`alter table audit.${table} enable always trigger ${trigger}`),
+      );
+    }
+  },
+);
+
+it('says unsealed only when the sealer has left committed events alone for too long', async () => {
+  const before = new Set(await column(db.admin, 'select id::text from audit.audit_log'));
+  await addEvents(db.engine, 1, 500);
+  const [id] = (await column(
+    db.admin,
+    "select id::text from audit.audit_log where event_action = 'ACTION-500'",
+  )) as string[];
+  const lax = await verifyChain(ctx, { unsealedAfterSeconds: 3600 });
+  expect(lax).toMatchObject({ intact: true, findings: [] });
+  expect(lax.pending).toBeGreaterThan(0);
+  const strict = await verifyChain(ctx, { unsealedAfterSeconds: -1 });
+  expect(before.has(String(id))).toBe(false);
+  expect(strict.findings.map((found) => found.class)).toContain('unsealed');
+  expect(strict.findings.map((found) => found.eventId)).toContain(id);
+});
+
+it('does not call an emptied chain intact', async () => {
+  await tamper(
+    db.admin,
+    'truncate audit.chain_link',
+    'delete from audit.audit_log',
+    'delete from audit.audit_log_archive',
+    'delete from audit.audit_log_late',
+  );
+  await expect(verifyChain(ctx)).rejects.toMatchObject({ code: 'CHAIN_NOTHING_CHECKED' });
+});
+
+it('writes each finding to the security log and the outcome into the chain', async () => {
+  await tamper(db.admin, `update ${HOT} set event_action = 'HARMLESS' ${at(2)}`);
+  await verifyChain(ctx);
+  const logged = await column(
+    db.admin,
+    `select s.additional_context ->> 'eventId' from audit.security_events_log_all s
+       join audit.audit_log_all e on e.id = s.correlation_id and e.event_type = 'chain.findings' and e.result = 'failure'
+      where s.event_type = 'chain.finding' and s.additional_context ->> 'seq' = '2'
+        and s.additional_context ->> 'class' = 'modified'`,
+  );
+  expect(logged).toContain(ids[2]);
+});
+
+/** Rewrites leaves and chain hashes from seq 6 on so that they fit the events. */
+function relink(): string[] {
+  return [
+    `update audit.chain_link l set leaf = audit.event_leaf(e), actor_commitment = audit.event_commitment(e, 'actor'),
+        payload_commitment = audit.event_commitment(e, 'payload')
+       from audit.audit_log e where e.id = l.event_id and l.seq >= 6`,
+    `do $$ declare l record; h bytea := (select chain_hash from audit.chain_link where seq = 5); begin
+       for l in select seq, leaf from audit.chain_link where seq >= 6 order by seq loop
+         h := sha256('\\x02'::bytea || h || int8send(l.seq) || l.leaf);
+         update audit.chain_link set chain_hash = h where seq = l.seq;
+       end loop;
+       update audit.chain_head set chain_hash = h;
+     end $$`,
+  ];
+}
+
+/** The frontier of the first n links, as a bytea literal. */
+async function frontierOf(n: number): Promise<string> {
+  const { appendLeaves, EMPTY_FRONTIER, encodeFrontier } = await import('../../src/audit/merkle.ts');
+  const leaves = (await column(
+    db.admin,
+    `select leaf from audit.chain_link where seq < ${n} order by seq`,
+  )) as Buffer[];
+  return `'\\x${encodeFrontier(appendLeaves(EMPTY_FRONTIER, leaves)).toString('hex')}'::bytea`;
+}
