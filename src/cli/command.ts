@@ -1,7 +1,7 @@
 /** What a command of the command line is: data about it and one function. parser.ts turns them into yargs commands. */
 import type { Argv } from 'yargs';
 import type { Config } from '../config.ts';
-import type { Context } from '../context.ts';
+import type { Context, Progress } from '../context.ts';
 import type { Database } from '../db/database.ts';
 import type { ExitCode } from '../errors.ts';
 import type { Queue } from '../jobs/queue.ts';
@@ -19,6 +19,8 @@ export interface Session {
   openWorkerQueue(): Promise<Queue>;
   /** The login of DATABASE_URL itself (the embedded superuser), for `migrate` and `db`. */
   adminDatabase(): Promise<Database>;
+  /** A bar on a terminal's stderr. */
+  readonly progress: Progress;
   /** A line of words to stderr, unless `--quiet`. */
   say(line: string): void;
 }

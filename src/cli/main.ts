@@ -9,6 +9,7 @@ import { chainCommands } from './chain.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
 import { decisionCommands } from './decision.ts';
+import { demoCommands } from './demo.ts';
 import { importCommands } from './import.ts';
 import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
@@ -30,6 +31,7 @@ import { workerCommands } from './worker.ts';
 export const COMMANDS: readonly AnyCommand[] = [
   ...dbCommands,
   ...migrateCommands,
+  ...demoCommands,
   ...importCommands,
   ...keyCommands,
   ...anonymizeCommands,

@@ -26,6 +26,7 @@ export function openSession(
   const session: Session = {
     config,
     json: options.json,
+    progress,
     context: async () => (await theApp()).context,
     queue: async () => (await theApp()).queue(),
     openWorkerQueue: async () => (await theApp()).openWorkerQueue(),

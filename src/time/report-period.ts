@@ -52,6 +52,16 @@ export function parseReportPeriod(
   };
 }
 
+/** The quarter that holds an instant, or the last one that has ended by now where that one still runs: `2026-Q2`. */
+export function lastEndedQuarter(at: UtcInstant, now: UtcInstant): string {
+  const index = (ms: UtcInstant) => {
+    const [year, month] = [Number(isoOf(ms).slice(0, 4)), Number(isoOf(ms).slice(5, 7))];
+    return year * 4 + Math.floor((month - 1) / 3);
+  };
+  const quarter = Math.min(index(at), index(now) - 1);
+  return `${Math.floor(quarter / 4)}-Q${(quarter % 4) + 1}`;
+}
+
 function spanOf(text: string, now: UtcInstant): readonly [number, number] | null {
   if (text === 'last-full-month') return lastFullMonth(now);
   const quarter = /^(\d{4})-Q([1-4])$/.exec(text);

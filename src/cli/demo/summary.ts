@@ -1,0 +1,65 @@
+/** What a newcomer just saw, where it lies and what to try next. */
+import type { Config } from '../../config.ts';
+import type { ImportReport } from '../../import/report.ts';
+import type { Exposure } from '../../privacy/exposure.ts';
+import { percent, type RiskReport } from '../../privacy/risk.ts';
+import type { Approved, DemoReport } from './report.ts';
+import type { JobLine } from './stage.ts';
+import type { Tampered } from './tamper.ts';
+
+export interface DemoResult {
+  readonly imports: readonly ImportReport[];
+  readonly archive: JobLine;
+  readonly anonymize: JobLine;
+  readonly risk: { readonly before: Exposure; readonly after: RiskReport };
+  readonly verify: JobLine;
+  readonly period: string;
+  readonly reports: readonly DemoReport[];
+  readonly approved: Approved | null;
+  readonly tampered: Tampered | null;
+  readonly out: string;
+}
+
+/** One line: what an attack with the public chain links before and after. */
+export function riskText(before: Exposure, after: RiskReport): string {
+  const exposed =
+    before.rows === 0 ? 'nothing was due' : `${percent(before.uniquelyLinkedShare)} of ${before.rows} rows`;
+  return `  linked with certainty to the public chain: before ${exposed}, after ${percent(after.uniquelyLinkedShare)} of ${after.rows} rows`;
+}
+
+/** The last words of the demo. */
+export function summaryText(result: DemoResult, config: Config): string {
+  const { approved, tampered } = result;
+  const imported = result.imports.map(({ kind, imported: count }) => `${count} ${kind} records`).join(', ');
+  const show = 'npx auditkeep';
+  return [
+    'What you just saw',
+    `  ${imported} went in; personal columns are committed or encrypted, nothing came in twice.`,
+    `  Archive: ${result.archive.summary}. No row was copied to do it.`,
+    `  Transactions: ${result.anonymize.summary}.`,
+    `  Chain: ${result.verify.summary}.`,
+    ...result.reports.map(({ framework, pdf }) => `  ${framework.toUpperCase()} report for ${result.period}: ${pdf}`),
+    ...(approved === null
+      ? []
+      : [
+          `  Approved by three persons, encrypted for a recipient: ${approved.bundle}`,
+          `  Opened again: ${approved.opened}`,
+        ]),
+    tampered === null
+      ? '  Tampering was left out (see above).'
+      : `  Tampering: event ${tampered.eventId} in ${tampered.partition} of a copy was changed; verification calls it ${tampered.found.class} at seq ${tampered.found.seq ?? '?'}.`,
+    '',
+    'Try next',
+    `  ${show} status`,
+    `  ${show} chain verify --json`,
+    `  ${show} archive list`,
+    `  ${show} anonymize risk`,
+    `  ${show} report list`,
+    ...(config.databaseUrl === null
+      ? [
+          `  psql "$(${show} db url)"`,
+          `  ${show} db down        stops the embedded server; its data stays in ${config.home}`,
+        ]
+      : []),
+  ].join('\n');
+}
