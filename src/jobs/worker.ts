@@ -32,21 +32,30 @@ export interface WorkerOptions {
   readonly graceMs?: number;
 }
 
-/** Starts a worker on a supervising queue. It ends with stop(), which also closes the queue. */
+/**
+ * Starts a worker on a supervising queue. It ends with stop(), which also closes the queue; so does a failed start.
+ * @throws SCHEMA_MISSING when a job of this release has no queue yet
+ */
 export async function startWorker(ctx: Context, queue: Queue, options: WorkerOptions): Promise<Worker> {
   const stopping = new AbortController();
   const unsafe = new AbortController();
   const settled: { job: string; outcome: RunOutcome }[] = [];
-  for (const job of options.jobs) {
-    await queue.boss.work<unknown, unknown, { pollingIntervalSeconds: number; perJobResults: true }>(
-      job.name,
-      { pollingIntervalSeconds: POLL_SECONDS, perJobResults: true },
-      async (deliveries) => {
-        const results = await runDeliveries(ctx, job, deliveries, unsafe.signal);
-        settled.push(...results.map(({ output }) => ({ job: job.name, outcome: output.outcome })));
-        return results;
-      },
-    );
+  try {
+    await requireQueues(queue, options.jobs);
+    for (const job of options.jobs) {
+      await queue.boss.work<unknown, unknown, { pollingIntervalSeconds: number; perJobResults: true }>(
+        job.name,
+        { pollingIntervalSeconds: POLL_SECONDS, perJobResults: true },
+        async (deliveries) => {
+          const results = await runDeliveries(ctx, job, deliveries, unsafe.signal);
+          settled.push(...results.map(({ output }) => ({ job: job.name, outcome: output.outcome })));
+          return results;
+        },
+      );
+    }
+  } catch (error) {
+    await queue.close();
+    throw error;
   }
   const looking = options.schedules ? lookForDue(ctx, queue, options.jobs, stopping.signal) : Promise.resolve();
   return {
@@ -60,6 +69,18 @@ export async function startWorker(ctx: Context, queue: Queue, options: WorkerOpt
       clearTimeout(graceEnds);
     },
   };
+}
+
+/** A release may bring a job and no migration: its queue is still made by `migrate`. */
+async function requireQueues(queue: Queue, jobs: readonly AnyJob[]): Promise<void> {
+  const made = new Set((await queue.boss.getQueues()).map(({ name }) => name));
+  const missing = jobs.filter((job) => !made.has(job.name)).map((job) => job.name);
+  if (missing.length === 0) return;
+  throw new AuditkeepError('SCHEMA_MISSING', {
+    message: `these jobs have no queue yet: ${missing.join(', ')}`,
+    hint: 'run: auditkeep migrate',
+    details: { missing },
+  });
 }
 
 async function runDeliveries(

@@ -7,6 +7,7 @@ import { queryRows } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { DEAD_QUEUE, redriveJob } from '../../src/jobs/dead.ts';
 import { drainQueues } from '../../src/jobs/drain.ts';
+import { installQueues } from '../../src/jobs/install.ts';
 import { enqueueJob, openQueue, type Queue } from '../../src/jobs/queue.ts';
 import { listQueued } from '../../src/jobs/queue-store.ts';
 import { runJob } from '../../src/jobs/run-job.ts';
@@ -144,6 +145,13 @@ describe('a worker', () => {
       listQueued(client, { names: ['test-patient'], states: ['retry'], limit: 10 }),
     );
     expect(left?.id).toBe(id);
+  });
+
+  it('does not start for a job that has no queue yet', async () => {
+    await db.admin.withClient((client) => client.query(`delete from pgboss.queue where name = 'test-refuse'`));
+    await expect(work()).rejects.toMatchObject({ code: 'SCHEMA_MISSING', details: { missing: ['test-refuse'] } });
+    await db.as('auditkeep_owner').withClient((client) => installQueues(client, TEST_JOBS));
+    await work();
   });
 
   it('forgets a job whose transaction rolled back', async () => {
