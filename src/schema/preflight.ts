@@ -112,7 +112,7 @@ export async function checkRights(client: SqlClient): Promise<void> {
 }
 
 /** What the login may do and what is there already. */
-export function readRights(client: SqlClient): Promise<LoginRights> {
+function readRights(client: SqlClient): Promise<LoginRights> {
   const schemas = Object.keys(SCHEMAS);
   return queryOne(
     client,

@@ -64,7 +64,7 @@ test('a login without any right is told every statement that gives them, and not
   await expect(migrate(db)).rejects.toMatchObject({
     code: 'DB_PRIVILEGE',
     details: { missing: ['ALTER ROLE "no rights" CREATEROLE', 'GRANT CREATE ON DATABASE "bare" TO "no rights"'] },
-    hint: expect.stringContaining('GRANT CREATE ON DATABASE "bare" TO "no rights"'),
+    message: 'the login no rights may not migrate database bare',
   });
   expect(await traces(open('bare'))).toEqual({ roles: 0n, schemas: 0n });
 });
