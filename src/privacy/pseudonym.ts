@@ -1,5 +1,5 @@
 /** Keyed pseudonyms of addresses: `p1.<key id>.<43 base64url>`, 63 characters. */
-import { createHmac } from 'node:crypto';
+import { createHmac, createSecretKey } from 'node:crypto';
 import { frame } from '../keys/frame.ts';
 import type { NamedSecret } from '../keys/keyring.ts';
 
@@ -14,7 +14,7 @@ const PSEUDONYM = /^p1\.[0-9a-f]{16}\.[A-Za-z0-9_-]{43}$/;
  */
 export function pseudonymOf(secret: NamedSecret, address: string): string {
   if (isPseudonym(address)) throw new RangeError('a pseudonym of a pseudonym');
-  const mac = createHmac('sha256', secret.key)
+  const mac = createHmac('sha256', createSecretKey(secret.key))
     .update(frame(LABEL, canonicalAddress(address)))
     .digest('base64url');
   return `p1.${secret.keyId}.${mac}`;

@@ -1,5 +1,5 @@
 /** The id that an imported blockchain transaction gets: the same at every import, and unlinkable without the secret. */
-import { createHmac } from 'node:crypto';
+import { createHmac, createSecretKey } from 'node:crypto';
 import { frame } from '../keys/frame.ts';
 import type { NamedSecret } from '../keys/keyring.ts';
 
@@ -12,7 +12,7 @@ const LABEL = 'auditkeep/transaction-id/v1';
  * @param hash the transaction's hash as the chain writes it; hex letters in either case give the same id
  */
 export function transactionId(secret: NamedSecret, network: string, hash: string): string {
-  const bytes = createHmac('sha256', secret.key)
+  const bytes = createHmac('sha256', createSecretKey(secret.key))
     .update(frame(LABEL, network.toLowerCase(), hash.toLowerCase()))
     .digest()
     .subarray(0, 16);
