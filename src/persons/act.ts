@@ -20,7 +20,7 @@ export const emailSchema = z
 const instantSchema = z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/);
 const hashSchema = z.string().regex(/^[0-9a-f]{64}$/);
 
-export const changeSchema = z.discriminatedUnion('kind', [
+const changeSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('person'),
     email: emailSchema,

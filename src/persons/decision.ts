@@ -8,7 +8,7 @@ import { canonicalJson } from '../canonical-json.ts';
 
 const hashSchema = z.string().regex(/^[0-9a-f]{64}$/);
 
-export const MEANINGS = [
+const MEANINGS = [
   'submit',
   'review',
   'reject',
@@ -41,7 +41,7 @@ export const decisionRequestSchema = z.strictObject({
 });
 export type DecisionRequest = z.infer<typeof decisionRequestSchema>;
 
-export const decisionPayloadSchema = decisionRequestSchema.extend({
+const decisionPayloadSchema = decisionRequestSchema.extend({
   key_fingerprint: z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/),
   comment_sha256: hashSchema.nullable(),
 });

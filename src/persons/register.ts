@@ -14,11 +14,11 @@ export interface Interval {
   readonly from: string;
   readonly until: string | null;
 }
-export interface RegisteredRole extends Interval {
+interface RegisteredRole extends Interval {
   readonly email: string;
   readonly role: Role;
 }
-export interface RegisteredKey extends Interval {
+interface RegisteredKey extends Interval {
   readonly email: string;
   readonly fingerprint: string;
   readonly publicKey: string;
@@ -43,7 +43,7 @@ export interface StoredAct {
   readonly signatures: readonly { readonly email: string; readonly fingerprint: string; readonly signature: string }[];
 }
 
-export const EMPTY_REGISTER: Register = { persons: new Map(), roles: [], keys: new Map() };
+const EMPTY_REGISTER: Register = { persons: new Map(), roles: [], keys: new Map() };
 
 export function isWithin(interval: Interval, at: string): boolean {
   return interval.from <= at && (interval.until === null || at < interval.until);

@@ -7,9 +7,9 @@ import { unzipSync, zipSync } from 'fflate';
 import { canonicalJson } from '../canonical-json.ts';
 import { AuditkeepError } from '../errors.ts';
 
-export const BUNDLE_FORMAT = 'auditkeep-bundle/v1';
-export const MANIFEST = 'manifest.json';
-export const DIGEST = 'digest.txt';
+const BUNDLE_FORMAT = 'auditkeep-bundle/v1';
+const MANIFEST = 'manifest.json';
+const DIGEST = 'digest.txt';
 /** A model is at most 16 MB; both PDFs and all signatures are far below the rest. */
 const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
 const MAX_PARTS = 10_000;

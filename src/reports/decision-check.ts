@@ -57,7 +57,7 @@ export interface ReportDecision {
   readonly payloadSha256: string;
 }
 
-export interface DecisionFinding {
+interface DecisionFinding {
   readonly kind: 'signature' | 'text' | 'chain' | 'signer' | 'transition' | 'separation' | 'status' | 'register';
   /** The decision that does not hold; null where it is about the report or the register. */
   readonly decisionId: string | null;

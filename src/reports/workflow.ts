@@ -195,7 +195,7 @@ export async function readDecision(ctx: Pick<Context, 'db'>, id: string): Promis
 }
 
 /** The signed register as the book that decisions are checked with. */
-export function signersOf(register: Register): SignerBook {
+function signersOf(register: Register): SignerBook {
   return {
     signerOf(fingerprint, at) {
       const key = register.keys.get(fingerprint);

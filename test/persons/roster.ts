@@ -1,6 +1,5 @@
 /** A register for tests: two officers and one person a role, each with an ed25519 key in a temporary folder. */
 
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Context } from '../../src/context.ts';
 import { writeSshKeyPair } from '../../src/keys/ssh-key.ts';
@@ -66,6 +65,3 @@ export async function foundRegister(ctx: Pick<Context, 'db' | 'clock' | 'actor'>
   });
   return roster;
 }
-
-/** The text of a public key file, for allowed_signers. */
-export const publicKeyText = (roster: Roster, name: PersonName) => readFile(`${roster.keyFile(name)}.pub`, 'utf8');
