@@ -7,6 +7,7 @@ import { queryOne, queryRows } from '../../src/db/query.ts';
 import { checkTemplates } from '../../src/reports/check-templates.ts';
 import { type Evaluation, evaluateControls } from '../../src/reports/evaluate.ts';
 import { type ControlTemplate, loadTemplates } from '../../src/reports/template.ts';
+import { runArchive } from '../../src/retention/archive.ts';
 import { parseInstant, toInstant, type UtcInstant } from '../../src/time/clock.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
 import { TestClock, testContext } from '../support/context.ts';
@@ -131,6 +132,35 @@ describe('row-level security', () => {
   });
 });
 
+describe('archived and late rows', () => {
+  const db = useDatabase();
+  it('are seen like hot ones, and an archived partition satisfies lg-03', async () => {
+    const insert = `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp)
+                    values ('old', 'system', 'X', '2019-05-10 12:00+00')`;
+    await runAll(db.admin, [...(FAILING['lg-03'] ?? []), insert]);
+    const ctx = await testContext(db, { clock: new TestClock(await serverNow(db)) });
+    await sealChain(ctx);
+    const some = [template('lg-01'), template('lg-03')];
+    expect(statusesOf(await evaluate(db, some))).toEqual({ 'lg-01': 'fail', 'lg-03': 'fail' }); // no checkpoint yet
+    const { units } = await runArchive(ctx, { table: 'audit_log', reason: 'test' });
+    expect(units.map((unit) => unit.outcome.kind)).toContain('archived');
+    await runAll(db.admin, [insert]); // diverted to late: its range is archived
+    await sealChain(ctx);
+    await runAll(db.admin, [
+      `select audit.publish_checkpoint('test', (select size from audit.chain_head), decode(repeat('00', 32), 'hex'), 'x')`,
+    ]);
+    const origins = await db.report.withClient((client) =>
+      queryRows(
+        client,
+        z.object({ origin: z.string() }),
+        `select origin from facts.event where event_type = 'old' order by 1`,
+      ),
+    );
+    expect(origins.map((row) => row.origin)).toEqual(['archive', 'late']);
+    expect(statusesOf(await evaluate(db, some))).toEqual({ 'lg-01': 'pass', 'lg-03': 'pass' });
+  });
+});
+
 describe('evaluateControls', () => {
   const db = useDatabase();
   beforeAll(() => arrange(db));
@@ -148,6 +178,22 @@ describe('evaluateControls', () => {
     expect(row?.[0]).toMatch(/^P\([0-9a-f-]{36}\)$/);
     expect(row?.[4]).toMatch(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/);
     expect(first.result.exceptions.sha256).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it('keeps the first hundred exceptions, in one order, and counts and hashes all', async () => {
+    await runAll(db.admin, [
+      `insert into security_internal.jwt_tokens (user_id, token_hash, issued_at, expires_at)
+       select user_id, 'many', '2025-01-01', '2025-01-02' from security_internal.user_sessions, generate_series(1, 1200)`,
+    ]);
+    const exceptionsOf = async () => {
+      const [first] = (await evaluate(db, [template('ac-07')])).results;
+      if (first?.result.kind !== 'evaluated') throw new Error('ac-07 was not evaluated');
+      return first.result.exceptions;
+    };
+    const found = await exceptionsOf();
+    expect([found.count, found.rows.length]).toEqual([1201, 100]);
+    expect(await exceptionsOf()).toEqual(found);
+    await runAll(db.admin, [`delete from security_internal.jwt_tokens where token_hash = 'many'`]);
   });
 
   it('makes a control whose SQL fails an error and goes on with the others', async () => {
@@ -230,16 +276,16 @@ describe('evaluateControls', () => {
     const evaluations: Promise<unknown>[] = [];
     await db.engine.withClient((client) =>
       withSessionLock(client, 'structure', 'exclusive', async () => {
-        evaluations.push(evaluate(db, [template('ac-06')]).then(() => expect(moved).toBe(true)));
-        // Until the report's session waits for the lock.
-        for (;;) {
-          const waiting = await queryRows(
-            client,
-            z.object({}),
-            "select from pg_locks where locktype = 'advisory' and not granted",
-          );
-          if (waiting.length > 0) break;
-        }
+        let ended = false;
+        const check = () => expect(moved).toBe(true);
+        evaluations.push(
+          evaluate(db, [template('ac-06')])
+            .then(check)
+            .finally(() => (ended = true)),
+        );
+        // Until the report's session waits for the lock; one that does not wait ends.
+        const waits = `select from pg_locks where locktype = 'advisory' and not granted`;
+        while (!ended && (await queryRows(client, z.object({}), waits)).length === 0);
         moved = true;
       }),
     );
