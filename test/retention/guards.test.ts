@@ -175,6 +175,14 @@ test('functions pin their search_path and belong to the owner; PUBLIC runs none'
   }
 });
 
+test('the engine runs the guarded functions and no other', async () => {
+  const allowed = `select string_agg(p.proname, ',' order by p.proname) as value from pg_proc p
+    where p.pronamespace = 'retention'::regnamespace and has_function_privilege('auditkeep_engine', p.oid, 'execute')`;
+  expect(await scalar(db.admin, z.string(), allowed)).toBe(
+    'adopt_partition,create_partition,leaves,move_unit,prove_bounds,seal_partition',
+  );
+});
+
 test('a hijacked search_path and temporary tables change nothing', async () => {
   const failure = await failureOf(
     db.engine,
