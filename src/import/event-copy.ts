@@ -4,16 +4,20 @@ import { copyLine } from './copy-text.ts';
 import { type EventSealers, sealingClass, storedGroups } from './event-envelope.ts';
 import type { EventRow } from './event-row.ts';
 
-/** The lines of a batch. Sealers are asked for only where a row needs one: asking makes the day's key. */
-export async function encodeEvents(keys: Keyring, rows: readonly EventRow[]): Promise<Buffer> {
-  const sealers = rows.some((row) => sealingClass(row) !== null) ? await openSealers(keys) : null;
+/**
+ * The sealers that rows need, or null where none does: asking makes the day's key, on a connection of its own, so ask
+ * before taking one.
+ */
+export async function openSealers(keys: Keyring, rows: readonly EventRow[]): Promise<EventSealers | null> {
+  if (rows.every((row) => sealingClass(row) === null)) return null;
+  return { confidential: await keys.sealer('confidential'), secret: await keys.sealer('secret') };
+}
+
+/** The lines of a batch. */
+export function encodeEvents(rows: readonly EventRow[], sealers: EventSealers | null): Buffer {
   let lines = '';
   for (const row of rows) lines += encodeEvent(row, sealers);
   return Buffer.from(lines, 'utf8');
-}
-
-async function openSealers(keys: Keyring): Promise<EventSealers> {
-  return { confidential: await keys.sealer('confidential'), secret: await keys.sealer('secret') };
 }
 
 /** In the order of COPY_EVENTS. */

@@ -10,7 +10,8 @@ import { transact } from '../db/transaction.ts';
 import { ensurePartitions } from '../retention/partition.ts';
 import type { UtcInstant } from '../time/clock.ts';
 import type { BatchOutcome, Located, WriteBatch } from './batch.ts';
-import { encodeEvents } from './event-copy.ts';
+import { encodeEvents, openSealers } from './event-copy.ts';
+import type { EventSealers } from './event-envelope.ts';
 import type { EventRow } from './event-row.ts';
 import type { Rejection } from './rejection.ts';
 import type { SourceKind } from './report.ts';
@@ -53,18 +54,22 @@ async function makePartitions(
   for (const month of needed.keys()) partitioned.add(month);
 }
 
-function writeEvents(
+async function writeEvents(
   ctx: EventImportContext,
   kind: SourceKind,
   rows: readonly Located<EventRow>[],
 ): Promise<BatchOutcome> {
+  const sealers = await openSealers(
+    ctx.keys,
+    rows.map((item) => item.row),
+  );
   // Hot, archive and late are read together: the structure lock comes before the transaction.
   return ctx.db.withClient((client) =>
     withSessionLock(client, 'structure', 'shared', () =>
       transact(client, async () => {
         await lockTransaction(client, 'import');
         const { fresh, duplicates, rejections } = await sortOut(client, rows);
-        const stored = await storeEvents(ctx, client, fresh);
+        const stored = await storeEvents(client, fresh, sealers);
         const outcome = { imported: stored, duplicates, late: fresh.length - stored, rejections };
         if (fresh.length > 0) await recordBatch(ctx, client, kind, rows, outcome);
         return outcome;
@@ -106,9 +111,13 @@ async function sortOut(client: SqlClient, located: readonly Located<EventRow>[])
 }
 
 /** The number of rows stored where they belong; a tombstone's trigger sends the others to late, uncounted. */
-async function storeEvents(ctx: EventImportContext, client: SqlClient, rows: readonly EventRow[]): Promise<number> {
+async function storeEvents(
+  client: SqlClient,
+  rows: readonly EventRow[],
+  sealers: EventSealers | null,
+): Promise<number> {
   if (rows.length === 0) return 0;
-  return copyIn(client, COPY_EVENTS, [await encodeEvents(ctx.keys, rows)]);
+  return copyIn(client, COPY_EVENTS, [encodeEvents(rows, sealers)]);
 }
 
 /** Counts and a digest of the files' names: names can tell of accounts and persons. */
