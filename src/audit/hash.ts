@@ -1,10 +1,15 @@
 /** SHA-256 and the domain separation bytes of the audit chain (docs/spec/audit-event-v1.md, section 5). */
-import { createHmac, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** A 32-byte SHA-256 value. */
 export type Digest = Buffer;
 
 export const DIGEST_BYTES = 32;
+
+/** SHA-256's block, and the pads of HMAC. */
+const BLOCK_BYTES = 64;
+const INNER_PAD = 0x36;
+const OUTER_PAD = 0x5c;
 
 const LEAF = Buffer.from([0x00]);
 const NODE = Buffer.from([0x01]);
@@ -15,11 +20,19 @@ export function sha256(...parts: readonly Uint8Array[]): Digest {
   return hash('sha256', parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts), 'buffer');
 }
 
-/** HMAC-SHA-256 (RFC 2104). */
+/**
+ * HMAC-SHA-256 (RFC 2104) for keys of at most one block, which salts are. Two one-shot hashes: createHmac makes a stream
+ * object per call, twice an event.
+ */
 export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Digest {
-  const mac = createHmac('sha256', key);
-  for (const part of parts) mac.update(part);
-  return mac.digest();
+  if (key.length > BLOCK_BYTES) throw new RangeError(`an HMAC key of ${key.length} bytes`);
+  const inner = Buffer.alloc(BLOCK_BYTES, INNER_PAD);
+  const outer = Buffer.alloc(BLOCK_BYTES, OUTER_PAD);
+  for (const [at, byte] of key.entries()) {
+    inner[at] = byte ^ INNER_PAD;
+    outer[at] = byte ^ OUTER_PAD;
+  }
+  return sha256(outer, sha256(inner, ...parts));
 }
 
 /** The hash of a leaf: SHA-256(0x00 || entry), RFC 6962 section 2.1. */
