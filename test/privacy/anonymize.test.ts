@@ -57,6 +57,16 @@ test('rows that would be too rare lose more, and alone they are never called ano
   expect(await measureRisk(ctx)).toMatchObject({ rows: 6, k: 6, uniquelyLinked: 0, thresholdsMet: true });
 });
 
+test('while more than 1 % are linked no row of the set is called anonymous, and it is taken back where it was', async () => {
+  const ctx = await testContext(db);
+  await db.admin.withClient((client) => insertTransactions(ctx, client, makeChain(20)));
+  expect(await anonymizeTransactions(ctx)).toMatchObject({ anonymized: 20 });
+  await db.admin.withClient((client) => insertTransactions(ctx, client, makeChain(1, '2020-05-05', 'e')));
+  const result = await anonymizeTransactions(ctx);
+  expect(result).toMatchObject({ pseudonymized: 1, anonymized: 0, risk: { uniquelyLinked: 1, thresholdsMet: false } });
+  expect(await count('anonymized')).toBe(0);
+});
+
 test('the structure around a pseudonym counts: an address with a number of rows of its own gives itself away', async () => {
   const ctx = await testContext(db);
   const even = makeChain(30).map((row, index) => ({
