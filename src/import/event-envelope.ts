@@ -11,7 +11,7 @@ type Sealer = (context: CellContext, plaintext: Uint8Array) => string;
 export type EventSealers = { readonly [K in Extract<DataClass, 'confidential' | 'secret'>]: Sealer };
 
 /** The logical table of the envelopes' context: the same in hot, archive and late. */
-export const EVENT_TABLE = 'audit.audit_log';
+const EVENT_TABLE = 'audit.audit_log';
 
 /** The group columns of a row as they are stored. */
 export interface StoredGroups {

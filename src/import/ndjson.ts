@@ -36,7 +36,7 @@ const category = z.enum([
 ]);
 
 /** One event. Unknown fields are refused, so that nothing is dropped in silence. */
-export const ndjsonEventSchema = z.strictObject({
+const ndjsonEventSchema = z.strictObject({
   /** The event's UUID; or external_id, from which a UUIDv5 is made together with source. */
   id: uuid,
   external_id: z

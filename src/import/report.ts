@@ -4,7 +4,7 @@ import type { Rejection } from './rejection.ts';
 
 export type SourceKind = 'cloudtrail' | 'ethereum' | 'ndjson';
 
-export interface ImportCounts {
+interface ImportCounts {
   /** Records that were looked at: imported + duplicates + late + rejected (fewer when only parsed). */
   readonly read: number;
   readonly imported: number;
@@ -28,7 +28,7 @@ export interface ImportReport extends ImportCounts {
 }
 
 /** More rejections than this are counted, not listed: memory stays flat. */
-export const MAX_REJECTIONS = 1000;
+const MAX_REJECTIONS = 1000;
 
 /** Counts of one run while it goes on. */
 export class Tally {

@@ -10,7 +10,7 @@ import { ensureNetwork, findKnownTransactions, insertTransactions, type StoredTr
 import type { TransactionRow } from './transaction-row.ts';
 
 /** The one network that ethereum-etl exports are taken to be of. */
-export const ETHEREUM_MAINNET = { name: 'ethereum-mainnet', chainId: 1 } as const;
+const ETHEREUM_MAINNET = { name: 'ethereum-mainnet', chainId: 1 } as const;
 
 const TABLE = 'security_confidential.transactions';
 
