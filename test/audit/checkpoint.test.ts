@@ -72,6 +72,14 @@ describe('a note that is not exactly ours', () => {
     },
   );
 
+  it('with a root in base64 that is not canonical is refused though signed', () => {
+    const root = head.root.toString('base64');
+    const loose = root.replace(/(.)=$/, (_, last: string) => `${String.fromCharCode(last.charCodeAt(0) + 1)}=`);
+    expect(Buffer.from(loose, 'base64')).toEqual(head.root);
+    const signed = resign(`${vectors.origin}\n5\n${loose}\n`);
+    expect(() => openCheckpoint(signed, key)).toThrow(expect.objectContaining({ code: 'CHECKPOINT_FORMAT' }));
+  });
+
   it('with extension lines and a further signature still opens', () => {
     const extended = resign(`${vectors.origin}\n5\n${head.root.toString('base64')}\nextension line\n`);
     const witnessed = `${extended}\u2014 witness.example ${Buffer.alloc(76, 7).toString('base64')}\n`;

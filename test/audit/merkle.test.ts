@@ -105,6 +105,14 @@ describe('the tree', () => {
     }
   });
 
+  it('refuses a true proof under smaller sizes that share its low bits', () => {
+    const leaves = leavesOf(8);
+    const [root1, root2] = [treeHash(leaves.slice(0, 7)), treeHash(leaves)];
+    const claim = { root1, root2, proof: consistencyProof(leaves, 7) };
+    expect(verifyConsistency({ ...claim, size1: 7n, size2: 8n })).toBe(true);
+    expect(verifyConsistency({ ...claim, size1: 3n, size2: 4n })).toBe(false);
+  });
+
   it('refuses proofs from nothing, and frontiers that do not fit their size', () => {
     expect(() => consistencyProof(leavesOf(3), 0)).toThrow(RangeError);
     expect(() => inclusionProof(leavesOf(3), 3)).toThrow(RangeError);

@@ -29,7 +29,7 @@ it.each(['chain_link', 'chain_link_p000000', 'checkpoint', 'erasure', 'tile', 'c
   async (table) => {
     const owner = db.as('auditkeep_owner');
     await expect(owner.withClient((client) => client.query(`truncate audit.${table}`))).rejects.toMatchObject({
-      code: 'AK001',
+      code: 'AK100',
     });
   },
 );
