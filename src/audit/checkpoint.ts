@@ -29,7 +29,7 @@ export interface VerifierKey {
 }
 
 /** The text of a checkpoint without its signatures: what is signed. */
-export function checkpointText(head: TreeHead): string {
+function checkpointText(head: TreeHead): string {
   return `${head.origin}\n${head.size}\n${head.root.toString('base64')}\n`;
 }
 

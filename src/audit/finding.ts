@@ -1,7 +1,7 @@
 /** What a verification reports. The names and the shape are a contract with scripts (chain verify --json). */
 
 /** Every class of finding; which one a row gets is decided in judge.ts and link-walk.ts, first match wins. */
-export const FINDING_CLASSES = [
+const FINDING_CLASSES = [
   'modified',
   'rehashed',
   'deleted',

@@ -77,7 +77,7 @@ begin
     end if;
   end if;
   raise exception '% on %.% is refused: the chain only grows', tg_op, tg_table_schema, tg_table_name
-    using errcode = 'AK001', hint = 'a restored database goes on as a new incarnation';
+    using errcode = 'AK100', hint = 'a restored database goes on as a new incarnation';
 end
 $$;
 
