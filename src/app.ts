@@ -11,6 +11,7 @@ import { openQueue, type Queue } from './jobs/queue.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { migrationStatus } from './schema/migrate.ts';
 import { ROLES } from './schema/roles.ts';
+import { checkVisibility } from './schema/visibility.ts';
 import { type Clock, systemClock } from './time/clock.ts';
 
 export interface App {
@@ -35,7 +36,7 @@ const SILENT: Progress = { start: () => undefined, update: () => undefined, stop
 
 /**
  * Builds the Context on a migrated database, starting the embedded server where no other is configured.
- * @throws SCHEMA_MISSING, SCHEMA_NEWER, DB_*, EMBEDDED_*
+ * @throws SCHEMA_MISSING, SCHEMA_NEWER, DB_ROWS_HIDDEN, DB_*, EMBEDDED_*
  */
 export async function openApp(config: Config, options: AppOptions = {}): Promise<App> {
   const url = await resolveDatabaseUrl(config);
@@ -46,6 +47,7 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
   const reportDb = openDatabase({ url: reportUrl, role: ROLES.report, applicationName, maxConnections: 4 });
   try {
     await db.withClient(refuseOtherSchema);
+    await db.withClient(checkVisibility);
   } catch (error) {
     await Promise.all([db.end(), reportDb.end()]);
     throw error;

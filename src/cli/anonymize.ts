@@ -103,7 +103,7 @@ function resultText(result: AnonymizeResult): string {
 function riskText(risk: RiskReport): string {
   if (risk.rows === 0) return 'No transaction has been processed yet.';
   return [
-    `Linked with certainty by an attacker with the public chain: ${risk.uniquelyLinked} of ${risk.rows} (${percent(risk.uniquelyLinkedShare)}); before: ${percent(risk.before.uniquelyLinkedShare)}.`,
+    `Linked with certainty by an attacker with the public chain: ${risk.uniquelyLinked} of ${risk.rows} (${percent(risk.uniquelyLinkedShare)}).`,
     `Smallest class k = ${risk.k}; ${risk.belowK} rows are in classes below ${risk.thresholds.k} and stay pseudonymized.`,
     risk.thresholdsMet ? 'The thresholds are met.' : `The thresholds are not met: ${risk.reasons.join('; ')}.`,
   ].join('\n');

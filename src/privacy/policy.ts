@@ -3,7 +3,7 @@ import { AuditkeepError } from '../errors.ts';
 import { isoOf, parseInstant, toInstant, type UtcInstant } from '../time/clock.ts';
 
 /** Transactions are kept as they are for this long. */
-export const POLICY_YEARS = 2;
+const POLICY_YEARS = 2;
 
 export interface RiskThresholds {
   /** A row is called anonymous only when it shares what is left with at least k - 1 others. */

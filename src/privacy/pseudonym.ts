@@ -26,6 +26,6 @@ export function isPseudonym(text: string): boolean {
 }
 
 /** Hex addresses in lower case with 0x; other networks' addresses as they are, since their case carries meaning. */
-export function canonicalAddress(address: string): string {
+function canonicalAddress(address: string): string {
   return /^0x[0-9a-f]+$/i.test(address) ? address.toLowerCase() : address;
 }

@@ -24,8 +24,6 @@ export interface RiskReport {
   readonly reasons: readonly string[];
   /** Rows by what was taken away: pseudonyms kept, suppressed, bucket suppressed, month, year. */
   readonly levels: readonly number[];
-  /** Before: every row carried its public transaction hash. */
-  readonly before: { readonly uniquelyLinkedShare: 1; readonly by: 'transaction_hash' };
 }
 
 /** Measures the processed transactions. Reads only. */
@@ -58,7 +56,6 @@ export function reportOf(measured: ClassSummary, thresholds: RiskThresholds): Ri
           `${percent(share)} of rows are linked with certainty, at most ${percent(thresholds.uniquelyLinkedShare)} may be`,
         ],
     levels: measured.levels,
-    before: { uniquelyLinkedShare: 1, by: 'transaction_hash' },
   };
 }
 

@@ -1,7 +1,7 @@
 /** Amounts generalised to their order of magnitude. */
 
 /** The bucket of an amount of zero, which has no logarithm. */
-export const ZERO_BUCKET = -1;
+const ZERO_BUCKET = -1;
 
 /**
  * floor(log10) of an amount in the smallest unit, -1 for zero; null when the text is no amount. Counts digits, since an

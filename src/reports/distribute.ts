@@ -104,7 +104,7 @@ async function encryptFor(ageRecipient: string, zip: Buffer): Promise<Buffer> {
  * @param identityFile an age identity file (`AGE-SECRET-KEY-1...`), or null for a plain zip
  * @throws INPUT_FILE, BUNDLE_IDENTITY when no identity opens it, BUNDLE_INVALID when the encrypted file is damaged
  */
-export async function readBundleFile(file: string, identityFile: string | null): Promise<Buffer> {
+async function readBundleFile(file: string, identityFile: string | null): Promise<Buffer> {
   const bytes = await readInput(file, 'the bundle');
   if (bytes.subarray(0, AGE_ARMOR.length).toString('latin1') === AGE_ARMOR) {
     throw new AuditkeepError('BUNDLE_INVALID', {

@@ -72,7 +72,7 @@ export type SourceFacts = {
   readonly unsealedEvents: number;
 };
 
-export type RequirementModel = {
+type RequirementModel = {
   readonly id: string;
   readonly citation: string;
   readonly title: string;
@@ -103,7 +103,7 @@ export type ControlModel = {
   readonly ipe: IpeModel;
 };
 
-export type ExceptionsModel = {
+type ExceptionsModel = {
   readonly meaning: string;
   /** Null when the control could not be evaluated. */
   readonly count: number | null;
@@ -114,7 +114,7 @@ export type ExceptionsModel = {
 };
 
 /** Information produced by the entity: how a figure came about, so that an auditor can make it again. */
-export type IpeModel = {
+type IpeModel = {
   readonly templateSha256: string;
   readonly parameters: readonly {
     readonly name: string;

@@ -167,7 +167,7 @@ async function parseFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value
 }
 
 /** Parameters that every control has without declaring them. */
-export const PERIOD_PARAMETERS = ['period_start', 'period_end', 'as_of'] as const;
+const PERIOD_PARAMETERS = ['period_start', 'period_end', 'as_of'] as const;
 
 function checkControl(control: ControlTemplate): void {
   const known = new Set<string>([...PERIOD_PARAMETERS, ...Object.keys(control.parameters)]);

@@ -155,6 +155,18 @@ describe.skipIf(!hasData)('Ethereum', () => {
       expect(row?.all).not.toContain(text('from_address'));
     }
   });
+
+  test('a transaction that was anonymized since is known by its former id', async () => {
+    await db.admin.withClient(async (client) => {
+      await client.query(
+        'insert into privacy.anonymized_transaction select id from security_confidential.transactions limit 3',
+      );
+      await client.query(`delete from security_confidential.transactions t
+                            using privacy.anonymized_transaction a where a.import_id = t.id`);
+    });
+    const report = await importEthereum(ctx, { paths: [TRANSACTIONS] });
+    expect(report).toMatchObject({ read: 298, imported: 0, duplicates: 298 });
+  });
 });
 
 /** Every ARN, account id, user name, principal and address that the files' records name. */

@@ -156,7 +156,7 @@ describe.skipIf(!hasSshKeygen)('against ssh-keygen (OpenSSH must be installed)',
     await expect(readSshKeyFile(`${path}.pub`)).rejects.toMatchObject({ code: 'KEY_FORMAT' });
   });
 
-  test('a signature over SHA-256 is refused', async () => {
+  test('a signature over SHA-256 is refused', () => {
     const path = join(folder, 'sha256');
     sshKeygen(['-q', '-t', 'ed25519', '-N', '', '-f', path]);
     const weaker = sshKeygen(['-Y', 'sign', '-q', '-O', 'hashalg=sha256', '-f', path, '-n', NS], message).stdout;

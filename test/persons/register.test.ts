@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
+import { AuditkeepError } from '../../src/errors.ts';
 import { writeSshKeyPair } from '../../src/keys/ssh-key.ts';
 import type { PersonChange } from '../../src/persons/act.ts';
 import { changeRegister, initPersons, proveKey } from '../../src/persons/change.ts';
@@ -176,7 +177,7 @@ describe('changing', () => {
         changeRegister(ctx, { changes: changes(role), officerKeyFiles: officers('officer1', 'officer2') }),
       ),
     );
-    const told = results.flatMap((result) => (result.status === 'rejected' ? [result.reason.code] : []));
+    const told = results.flatMap((result) => (result.status === 'rejected' ? [codeOf(result.reason)] : []));
     expect(told).toEqual(['DECISION_CONFLICT']);
   });
 });
@@ -236,3 +237,7 @@ describe('the roster file', () => {
     await expect(readRosterFile(join(folder, 'absent.yaml'))).rejects.toMatchObject({ code: 'INPUT_FILE' });
   });
 });
+
+function codeOf(error: unknown): string | null {
+  return error instanceof AuditkeepError ? error.code : null;
+}

@@ -7,7 +7,7 @@ import { TRANSACTIONS_TABLE } from '../../src/privacy/replacement.ts';
 import { transactionId } from '../../src/privacy/transaction-id.ts';
 import type { TestContext } from '../support/context.ts';
 
-export const ETHEREUM_FOLDER = '../shared/data/ethereum';
+const ETHEREUM_FOLDER = '../shared/data/ethereum';
 export const hasEthereumData = existsSync(ETHEREUM_FOLDER);
 
 /** What the public chain says of a transaction. Amounts are decimal text: wei is beyond 2^53. */
@@ -75,7 +75,7 @@ export function makeChain(count: number, day = '2022-05-10', prefix = 'a'): Publ
 }
 
 /** The id of the test's network, made when it is not there. */
-export async function networkId(client: SqlClient): Promise<string> {
+async function networkId(client: SqlClient): Promise<string> {
   const row = await queryOne(
     client,
     z.object({ id: z.string() }),

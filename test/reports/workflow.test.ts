@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { execute, queryOne, queryRows } from '../../src/db/query.ts';
+import { AuditkeepError } from '../../src/errors.ts';
 import type { Meaning } from '../../src/persons/decision.ts';
 import { TRANSITIONS } from '../../src/reports/transition.ts';
 import {
@@ -312,7 +313,7 @@ describe('two at once', () => {
     const id = await reportThat('pending_review');
     const who = Array.from({ length: 10 }, (_, index) => (index % 2 === 0 ? 'reviewer' : 'everything'));
     const results = await Promise.allSettled(who.map((name) => act('review', name, id)));
-    const told = results.flatMap((result) => (result.status === 'rejected' ? [result.reason.code] : []));
+    const told = results.flatMap((result) => (result.status === 'rejected' ? [codeOf(result.reason)] : []));
     expect(told).toHaveLength(9);
     for (const code of told) expect(['DECISION_CONFLICT', 'REPORT_TRANSITION']).toContain(code);
     expect(await readDecisions(ctx, id)).toMatchObject({ valid: true, decisions: { length: 2 } });
@@ -344,3 +345,7 @@ describe('two at once', () => {
     await expect(late).rejects.toMatchObject({ code: 'AK008' });
   });
 });
+
+function codeOf(error: unknown): string | null {
+  return error instanceof AuditkeepError ? error.code : null;
+}

@@ -310,7 +310,7 @@ describe('security events with an open incident', () => {
     expect((await resolve).rowCount).toBe(1);
     expect((await run()).units.map((unit) => unit.outcome.kind)).toEqual(['archived']);
     expect(await failureOf(db.admin, 'update audit.security_events_log_archive set resolved_at = null')).toMatchObject({
-      code: 'AK001',
+      code: 'AK100',
     });
   });
 });

@@ -6,7 +6,7 @@ import { useDatabase } from '../support/database.ts';
 import { ensureMonths, failureOf, insertEvents, instant, linkAll, retentionContext, scalar } from './rows.ts';
 
 const db = useDatabase();
-const REFUSED = { code: 'AK001' };
+const REFUSED = { code: 'AK100' };
 
 beforeAll(async () => {
   await ensureMonths(db.engine, ['2023-01', '2023-02']);

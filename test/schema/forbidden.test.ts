@@ -90,10 +90,10 @@ describe('recorded events', () => {
         await refused(db.as(role), `truncate ${leaf}`);
       }
       for (const database of [db.as(ROLES.owner), db.as(ROLES.maint), db.admin]) {
-        await expect(run(database, `truncate ${leaf}`)).rejects.toMatchObject({ code: 'AK001' });
+        await expect(run(database, `truncate ${leaf}`)).rejects.toMatchObject({ code: 'AK100' });
         await expect(run(database, `delete from ${leaf} where true`, `truncate audit.audit_log`)).rejects.toMatchObject(
           {
-            code: 'AK001',
+            code: 'AK100',
           },
         );
       }

@@ -11,7 +11,7 @@ import { type Clock, parseInstant, toInstant, type UtcInstant } from '../../src/
 import type { TestDatabase } from './database.ts';
 
 /** Where a test's clock stands unless the test says otherwise. */
-export const TEST_NOW = '2026-03-15T12:00:00.000Z';
+const TEST_NOW = '2026-03-15T12:00:00.000Z';
 
 /** A clock that stands still until the test moves it. */
 export class TestClock implements Clock {

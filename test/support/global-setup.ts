@@ -5,7 +5,7 @@
 import type { TestProject } from 'vitest/node';
 import { openDatabase } from '../../src/db/database.ts';
 import { migrate } from '../../src/schema/migrate.ts';
-import { startTestServer } from './server.ts';
+import { startTestServer, type TestServer } from './server.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -13,16 +13,29 @@ declare module 'vitest' {
   }
 }
 
-export const TEMPLATE = 'auditkeep_template';
+const TEMPLATE = 'auditkeep_template';
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const server = await startTestServer();
-  const postgres = openDatabase({ url: server.url('postgres'), applicationName: 'test-setup' });
-  await postgres.withClient((client) => client.query(`create database ${TEMPLATE} encoding 'UTF8' template template0`));
-  await postgres.end();
-  const template = openDatabase({ url: server.url(TEMPLATE), applicationName: 'test-setup' });
-  await migrate(template);
-  await template.end();
+  try {
+    await makeTemplate(server);
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
   project.provide('adminUrl', server.url('postgres'));
   return () => server.stop();
+}
+
+async function makeTemplate(server: TestServer): Promise<void> {
+  const postgres = openDatabase({ url: server.url('postgres'), applicationName: 'test-setup' });
+  const template = openDatabase({ url: server.url(TEMPLATE), applicationName: 'test-setup' });
+  try {
+    await postgres.withClient((client) =>
+      client.query(`create database ${TEMPLATE} encoding 'UTF8' template template0`),
+    );
+    await migrate(template);
+  } finally {
+    await Promise.all([postgres.end(), template.end()]);
+  }
 }

@@ -9,7 +9,7 @@ export interface KekName {
 }
 
 /** Why a KEK can be used, or not, without showing anything of it. */
-export type KekHealth =
+type KekHealth =
   | { readonly kind: 'ready' }
   | { readonly kind: 'unusable'; readonly code: string; readonly message: string };
 

@@ -62,7 +62,7 @@ begin
     end if;
   end if;
   raise exception '% on %.% is refused: recorded history does not change', tg_op, tg_table_schema, tg_table_name
-    using errcode = 'AK001', hint = 'erasure goes through the engine; corrections are new events';
+    using errcode = 'AK100', hint = 'erasure goes through the engine; corrections are new events';
 end
 $$;
 
