@@ -200,6 +200,23 @@ test('two imports of one file at the same time store each event once', async () 
   expect(await stored()).toBe(300);
 });
 
+test('a batch waits for another one under way: two of late rows, which no key protects, would store each twice', async () => {
+  const path = await file('late.ndjson', lines(event(1, { event_timestamp: '1812-06-24T00:00:00Z' })));
+  const waiting = `select count(*) as n from pg_locks
+                    where locktype = 'advisory' and classid = 24939 and objid = 7 and not granted
+                      and database = (select oid from pg_database where datname = current_database())`;
+  const run = await db.admin.withClient(async (client) => {
+    await execute(client, 'select pg_advisory_lock(24939, 7)');
+    const started = importNdjson(ctx, { paths: [path] });
+    await expect.poll(() => countOf(waiting), { timeout: 20_000 }).toBe(1);
+    expect(await stored()).toBe(0);
+    await execute(client, 'select pg_advisory_unlock(24939, 7)');
+    // In an object, so that awaiting withClient does not await the import as well.
+    return { started };
+  });
+  expect(await run.started).toMatchObject({ late: 1 });
+});
+
 test('a backend killed at the commit of the second batch loses that batch only; running again adds what is missing', async () => {
   const events = [...generateEvents({ seed: serial, count: 6000, years: 1, now: ctx.clock.now() })];
   const path = await file('generated.ndjson', events.join('\n'));
