@@ -210,12 +210,42 @@ test('a batch waits for another one under way: two of late rows, which no key pr
     const started = importNdjson(ctx, { paths: [path] });
     await expect.poll(() => countOf(waiting), { timeout: 20_000 }).toBe(1);
     expect(await stored()).toBe(0);
+    // It reads hot, archive and late together, so nothing may move meanwhile.
+    expect(
+      await countOf(waiting.replace('objid = 7 and not granted', "objid = 1 and granted and mode = 'ShareLock'")),
+    ).toBe(1);
     await execute(client, 'select pg_advisory_unlock(24939, 7)');
     // In an object, so that awaiting withClient does not await the import as well.
     return { started };
   });
   expect(await run.started).toMatchObject({ late: 1 });
 });
+
+test('an event that an application stores at the same moment is a duplicate, and the batch goes on', async () => {
+  const path = await file('race.ndjson', lines(event(1), event(2)));
+  await importNdjson(ctx, { paths: [await file('first.ndjson', lines(event(3)))] });
+  const run = await db.admin.withClient(async (client) => {
+    await client.query('begin');
+    await execute(
+      client,
+      `insert into audit.audit_log (id, event_timestamp, event_type, event_category, event_action)
+       values ('${uuid(1)}', '2025-07-10T11:42:36.000001Z', 'record.read', 'data_access', 'READ')`,
+    );
+    const started = importNdjson(ctx, { paths: [path] });
+    const blocked = `select count(*) as n from pg_locks
+                      where locktype = 'transactionid' and not granted and transactionid = '${await xidOf(client)}'`;
+    await expect.poll(() => countOf(blocked), { timeout: 20_000 }).toBe(1);
+    await client.query('commit');
+    return { started };
+  });
+  expect(await run.started).toMatchObject({ imported: 1, duplicates: 1, rejected: 0 });
+  expect(await stored()).toBe(3);
+});
+
+async function xidOf(client: SqlClient): Promise<string> {
+  const text = 'select pg_current_xact_id()::xid::text as xid';
+  return (await queryOne(client, z.object({ xid: z.string() }), text)).xid;
+}
 
 test('a backend killed at the commit of the second batch loses that batch only; running again adds what is missing', async () => {
   const events = [...generateEvents({ seed: serial, count: 6000, years: 1, now: ctx.clock.now() })];
