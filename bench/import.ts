@@ -56,7 +56,7 @@ async function benchImport({ scale, say }: BenchOptions): Promise<readonly Bench
         value: Math.round(rate),
         bar: BAR_EVENTS_PER_SECOND,
         ok: rate >= BAR_EVENTS_PER_SECOND,
-        detail: `${count} events in ${first.seconds.toFixed(2)} s, fsync and synchronous_commit on, peak RSS ${peak} MB`,
+        detail: `${count} events in ${first.seconds.toFixed(2)} s (${first.cpuSeconds.toFixed(2)} s of it CPU of this process), fsync and synchronous_commit on, peak RSS ${peak} MB`,
       },
       info('events known again a second', count / again.seconds, 'the same file a second time: nothing stored'),
       info(
@@ -109,10 +109,19 @@ async function writeLines(path: string, lines: Iterable<string>): Promise<void> 
   await once(file, 'close');
 }
 
-async function timed<T>(fn: () => Promise<T>): Promise<{ readonly seconds: number; readonly result: T }> {
+interface Timed<T> {
+  readonly seconds: number;
+  /** Of this process; the server's is its own. */
+  readonly cpuSeconds: number;
+  readonly result: T;
+}
+
+async function timed<T>(fn: () => Promise<T>): Promise<Timed<T>> {
   const start = performance.now();
+  const used = process.cpuUsage();
   const result = await fn();
-  return { seconds: (performance.now() - start) / 1000, result };
+  const { user, system } = process.cpuUsage(used);
+  return { seconds: (performance.now() - start) / 1000, cpuSeconds: (user + system) / 1e6, result };
 }
 
 function peakMb(): number {

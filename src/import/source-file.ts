@@ -8,7 +8,8 @@ import { RecordRejected } from './rejection.ts';
 
 /** Most bytes that one file may hold after decompression: a gzip bomb ends here. */
 const MAX_FILE_BYTES = 16 * 2 ** 30;
-const CHUNK_BYTES = 256 * 1024;
+/** Small: a chunk is parsed in one turn of the event loop, and the batch being written waits for its turns. */
+const CHUNK_BYTES = 64 * 1024;
 
 export interface SourceFiles {
   /** Paths in the order given; within a folder sorted by path. */
