@@ -115,6 +115,9 @@ export const ERROR_CODES = {
   },
   TEMPLATE_SQL: { exit: EXIT.usage, meaning: 'the SQL of a control is not one plain select over the fact views' },
   USAGE: { exit: EXIT.usage, meaning: 'the command line is wrong' },
+  WITNESS_KEY: { exit: EXIT.usage, meaning: 'the key of a witness is missing, malformed or readable by others' },
+  WITNESS_LISTEN: { exit: EXIT.unavailable, meaning: 'a witness cannot listen on the given host and port' },
+  WITNESS_STORE: { exit: EXIT.usage, meaning: "a witness's store is damaged or served by another process" },
 } as const satisfies Readonly<Record<string, CodeEntry>>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -6,8 +6,10 @@ import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { AuditkeepError } from '../errors.ts';
 import { DIGEST_BYTES, type Digest, sha256 } from './hash.ts';
 
-/** The signature type of Ed25519 in a signed note. */
+/** Signature types of a signed note: plain Ed25519, and the timestamped cosignature of a witness (tlog-cosignature). */
 const ED25519_TYPE = 0x01;
+export const COSIGNATURE_TYPE = 0x04;
+type SignatureType = typeof ED25519_TYPE | typeof COSIGNATURE_TYPE;
 const KEY_ID_BYTES = 4;
 const RAW_KEY_BYTES = 32;
 /** What a DER SubjectPublicKeyInfo of Ed25519 begins with (RFC 8410); the raw key follows. */
@@ -33,32 +35,31 @@ function checkpointText(head: TreeHead): string {
   return `${head.origin}\n${head.size}\n${head.root.toString('base64')}\n`;
 }
 
-/** The 4 bytes that name a key: SHA-256(name || 0x0A || 0x01 || raw public key), cut. */
-export function keyId(key: VerifierKey): Buffer {
-  return sha256(Buffer.from(`${key.name}\n`, 'utf8'), Buffer.from([ED25519_TYPE]), rawKey(key.publicKey)).subarray(
-    0,
-    KEY_ID_BYTES,
-  );
+/** The 4 bytes that name a key: SHA-256(name || 0x0A || signature type || raw public key), cut. */
+export function keyId(key: VerifierKey, type: SignatureType = ED25519_TYPE): Buffer {
+  const digest = sha256(Buffer.from(`${key.name}\n`, 'utf8'), Buffer.from([type]), rawKey(key.publicKey));
+  return digest.subarray(0, KEY_ID_BYTES);
 }
 
-/** The key as one line that other tools read: `name+hex id+base64(0x01 || raw key)` (signed-note "vkey"). */
-export function formatVerifierKey(key: VerifierKey): string {
-  const encoded = Buffer.concat([Buffer.from([ED25519_TYPE]), rawKey(key.publicKey)]).toString('base64');
-  return `${key.name}+${keyId(key).toString('hex')}+${encoded}`;
+/** The key as one line that other tools read: `name+hex id+base64(type || raw key)` (signed-note "vkey"). */
+export function formatVerifierKey(key: VerifierKey, type: SignatureType = ED25519_TYPE): string {
+  const encoded = Buffer.concat([Buffer.from([type]), rawKey(key.publicKey)]).toString('base64');
+  return `${key.name}+${keyId(key, type).toString('hex')}+${encoded}`;
 }
 
-/** Reads a vkey line. @throws CHECKPOINT_KEY when it is malformed or its id is not that of its key. */
-export function parseVerifierKey(line: string): VerifierKey {
+/** Reads a vkey line of a type. @throws CHECKPOINT_KEY when it is malformed or its id is not that of its key. */
+export function parseVerifierKey(line: string, type: SignatureType = ED25519_TYPE): VerifierKey {
   const match = /^([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})$/.exec(line);
   const [, name, id, encoded] = match ?? [];
   if (name === undefined || encoded === undefined) throw invalid('CHECKPOINT_KEY', 'the verifier key is malformed');
   const bytes = decodeBase64(encoded);
-  if (bytes === null || bytes.length !== RAW_KEY_BYTES + 1 || bytes[0] !== ED25519_TYPE) {
-    throw invalid('CHECKPOINT_KEY', 'the verifier key is not an Ed25519 key');
+  if (bytes === null || bytes.length !== RAW_KEY_BYTES + 1 || bytes[0] !== type) {
+    throw invalid('CHECKPOINT_KEY', `the verifier key is not an Ed25519 key of type ${type}`);
   }
   const spki = Buffer.concat([SPKI_PREFIX, bytes.subarray(1)]);
   const key = { name, publicKey: createPublicKey({ key: spki, format: 'der', type: 'spki' }) };
-  if (keyId(key).toString('hex') !== id) throw invalid('CHECKPOINT_KEY', 'the id in the verifier key is not its own');
+  if (keyId(key, type).toString('hex') !== id)
+    throw invalid('CHECKPOINT_KEY', 'the id in the verifier key is not its own');
   return key;
 }
 
@@ -89,14 +90,17 @@ export function openCheckpoint(note: string, key: VerifierKey): TreeHead {
   return { origin, size: parseSize(size), root: parseRoot(root) };
 }
 
-interface NoteSignature {
+export interface NoteSignature {
   readonly name: string;
   readonly id: Buffer;
   readonly signature: Buffer;
 }
 
-/** Text and signatures are parted by the last empty line; every line ends in a newline, and nothing follows. */
-function splitNote(note: string): { text: string; signatures: NoteSignature[] } {
+/**
+ * Text and signatures are parted by the last empty line; every line ends in a newline, and nothing follows.
+ * @throws CHECKPOINT_FORMAT
+ */
+export function splitNote(note: string): { text: string; signatures: NoteSignature[] } {
   if (note.length > MAX_NOTE_BYTES) throw malformed('is too long');
   if (!note.isWellFormed() || hasControlCharacter(note)) throw malformed('holds characters that a note may not');
   const split = note.lastIndexOf('\n\n');
@@ -128,7 +132,7 @@ function parseRoot(text: string | undefined): Digest {
 }
 
 /** Strict base64: padded, canonical, nothing else; null otherwise. */
-function decodeBase64(text: string): Buffer | null {
+export function decodeBase64(text: string): Buffer | null {
   const bytes = Buffer.from(text, 'base64');
   return bytes.toString('base64') === text ? bytes : null;
 }

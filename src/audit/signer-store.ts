@@ -7,10 +7,11 @@
  *   <home>/checkpoints/          <size, 20 digits>.checkpoint, one file a checkpoint, never rewritten
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
+import { createFile, replaceFile } from './durable-file.ts';
 import { decodeFrontier, EMPTY_FRONTIER, encodeFrontier, type Frontier } from './merkle.ts';
 
 /** What the signer knows about the log without asking the database. */
@@ -108,28 +109,18 @@ async function readPrivate(file: string): Promise<string | null> {
 
 /** Writes a file and its folder entry to disk; 'keep' leaves an existing file alone. */
 async function writeDurably(file: string, text: string, existing: 'keep' | 'replace'): Promise<void> {
+  try {
+    await chmod(await makeFolder(file), 0o700);
+    await (existing === 'keep' ? createFile(file, text) : replaceFile(file, text));
+  } catch (cause) {
+    throw damaged(`${file} cannot be written`, cause);
+  }
+}
+
+async function makeFolder(file: string): Promise<string> {
   const folder = dirname(file);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await chmod(folder, 0o700);
-  const target = existing === 'replace' ? `${file}.new` : file;
-  const handle = await open(target, existing === 'replace' ? 'w' : 'wx', 0o600).catch((error: unknown) => {
-    if (existing === 'keep' && error instanceof Error && 'code' in error && error.code === 'EEXIST') return null;
-    throw damaged(`${file} cannot be written`, error);
-  });
-  if (handle === null) return;
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  if (existing === 'replace') await rename(target, file);
-  const entry = await open(folder, 'r');
-  try {
-    await entry.sync();
-  } finally {
-    await entry.close();
-  }
+  return folder;
 }
 
 function damaged(message: string, cause?: unknown): AuditkeepError {

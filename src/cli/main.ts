@@ -25,6 +25,7 @@ import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
 import { statusCommands } from './status.ts';
 import { templateCommands } from './template.ts';
+import { witnessCommands } from './witness.ts';
 import { workerCommands } from './worker.ts';
 
 /** Every command, in the order of the help. Each area exports its own list. */
@@ -42,6 +43,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...partitionCommands,
   ...archiveCommands,
   ...chainCommands,
+  ...witnessCommands,
   ...reportCommands,
   ...reportWorkflowCommands,
   ...reportBundleCommands,

@@ -19,6 +19,7 @@ const AREAS: Readonly<Record<string, string>> = {
   decision: 'signed decisions of persons',
   policy: 'retention policies',
   chain: 'the sealed audit chain',
+  witness: "a witness of other installations' chains",
   key: 'encryption keys',
   anonymize: 'old transactions',
   subject: 'requests of natural persons',

@@ -5,6 +5,7 @@ import type { AnyJob } from '../jobs/job.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
 import { startWorker } from '../jobs/worker.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { stopOnSignal } from './stop-signal.ts';
 
 /** The worker command over a list of jobs. */
 export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
@@ -50,20 +51,4 @@ function chooseJobs(known: readonly AnyJob[], queues: string | undefined): reado
     throw new AuditkeepError('USAGE', { message: '--queues has an empty name', hint: 'use --queues a,b' });
   }
   return names.map((name) => findJob(name, known));
-}
-
-/** The first SIGTERM or SIGINT asks to stop; the second finds no handler any more and ends the process at once. */
-function stopOnSignal(): { readonly signal: AbortSignal; readonly requested: Promise<void> } {
-  const controller = new AbortController();
-  const requested = new Promise<void>((resolve) => {
-    const onSignal = () => {
-      process.off('SIGTERM', onSignal);
-      process.off('SIGINT', onSignal);
-      controller.abort();
-      resolve();
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
-  });
-  return { signal: controller.signal, requested };
 }
