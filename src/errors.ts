@@ -23,6 +23,10 @@ export const ERROR_CODES = {
   BUNDLE_IDENTITY: { exit: EXIT.usage, meaning: 'none of the given identities opens the encrypted bundle' },
   BUNDLE_INVALID: { exit: EXIT.findings, meaning: 'a part of a bundle is damaged, missing, forged or unexpected' },
   CHAIN_CANARY: { exit: EXIT.bug, meaning: 'the verifier did not see a change that it made itself to a copy' },
+  CHAIN_ENTRY_DIFFERS: { exit: EXIT.findings, meaning: 'a stored event is not the one that was sealed' },
+  CHAIN_EVENT_AMBIGUOUS: { exit: EXIT.usage, meaning: 'several sealed events have this id; name one with its time' },
+  CHAIN_EVENT_UNKNOWN: { exit: EXIT.usage, meaning: 'no event has this id' },
+  CHAIN_EVENT_UNSEALED: { exit: EXIT.unavailable, meaning: 'the event is not sealed into the chain yet' },
   CHAIN_HEAD_MOVED: { exit: EXIT.unavailable, meaning: 'another sealer advanced the chain in between' },
   CHAIN_NOTHING_CHECKED: {
     exit: EXIT.findings,
@@ -31,6 +35,7 @@ export const ERROR_CODES = {
   CHAIN_REWRITTEN: { exit: EXIT.findings, meaning: 'the chain does not begin with what was signed before' },
   CHAIN_ROLLED_BACK: { exit: EXIT.findings, meaning: 'the chain is behind the last checkpoint that was signed' },
   CHAIN_SIGNER_STORE: { exit: EXIT.usage, meaning: "the signer's own store is missing, damaged or readable by others" },
+  CHAIN_UNSIGNED: { exit: EXIT.unavailable, meaning: 'no signed checkpoint covers this yet' },
   CHECKPOINT_FORMAT: { exit: EXIT.findings, meaning: 'a checkpoint is not a well-formed signed note' },
   CHECKPOINT_KEY: {
     exit: EXIT.findings,

@@ -19,6 +19,7 @@ import {
   writeCheckpointFile,
   writeSignerState,
 } from './signer-store.ts';
+import { storeTiles } from './tile-store.ts';
 import { readTuples } from './tuples.ts';
 
 export interface SignResult {
@@ -66,6 +67,7 @@ async function signHead(ctx: Pick<Context, 'config'>, client: SqlClient): Promis
   if (fresh) await writeSignerState(home, { origin, frontier: grown, note });
   await writeCheckpointFile(home, head.size, note);
   await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note }));
+  await transact(client, () => storeTiles(client));
   return { note, size: head.size, fresh };
 }
 

@@ -6,6 +6,7 @@ import { EXIT, type ExitCode, exitCodeOf } from '../errors.ts';
 import { anonymizeCommands } from './anonymize.ts';
 import { archiveCommands } from './archive.ts';
 import { chainCommands } from './chain.ts';
+import { chainExportCommands } from './chain-export.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
 import { decisionCommands } from './decision.ts';
@@ -43,6 +44,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...partitionCommands,
   ...archiveCommands,
   ...chainCommands,
+  ...chainExportCommands,
   ...witnessCommands,
   ...reportCommands,
   ...reportWorkflowCommands,

@@ -1,0 +1,49 @@
+/** The signed checkpoints of one log, as proofs and bundles lead to them. */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { queryMaybe } from '../db/query.ts';
+import { streamRows } from '../db/stream.ts';
+import { AuditkeepError } from '../errors.ts';
+
+export interface SignedHead {
+  readonly size: bigint;
+  readonly root: Buffer;
+  readonly note: string;
+}
+
+const headShape = z.object({ size: z.bigint(), root: z.instanceof(Buffer), note: z.string() });
+
+/**
+ * The largest kept checkpoint of an origin, or null. Its signature is for the receiver to check, who has the key by
+ * another way; here the note and its row must agree.
+ * @throws CHECKPOINT_FORMAT when they do not
+ */
+export async function readSignedHead(client: SqlClient, origin: string): Promise<SignedHead | null> {
+  const stored = await queryMaybe(
+    client,
+    headShape,
+    'select size, root, note from audit.checkpoint where origin = $1::text order by size desc limit 1',
+    [origin],
+  );
+  if (stored === null) return null;
+  const text = `${origin}\n${stored.size}\n${stored.root.toString('base64')}\n`;
+  if (stored.note.startsWith(text)) return stored;
+  throw new AuditkeepError('CHECKPOINT_FORMAT', {
+    message: `the kept checkpoint of ${stored.size} links is not what its note says`,
+    hint: 'run auditkeep chain verify: somebody changed audit.checkpoint',
+  });
+}
+
+/** The notes of an origin that were signed before the head, by size, in batches. */
+export async function* readEarlierNotes(
+  client: SqlClient,
+  origin: string,
+  head: SignedHead,
+): AsyncGenerator<string[], void, undefined> {
+  const batches = streamRows(client, {
+    shape: z.object({ note: z.string() }),
+    text: 'select note from audit.checkpoint where origin = $1::text and size < $2::bigint order by size',
+    values: [origin, head.size],
+  });
+  for await (const batch of batches) yield batch.map(({ note }) => note);
+}
