@@ -3,6 +3,7 @@
  * import. This is the only file that reads process.env.
  */
 import { readFile } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
@@ -133,19 +134,44 @@ function readEnvironment(environment: Environment): Layer {
   return url === null ? values : { ...values, databaseUrl: url };
 }
 
-/** A connection string of libpq's variables; null unless one of them names a server or a database. */
+/** Variables by which libpq would reach another server than the one we would. */
+const UNSUPPORTED_VARIABLES = ['PGSERVICE', 'PGHOSTADDR'] as const;
+
+/**
+ * A connection string of libpq's variables; null unless one of them names a server or a database. What cannot be taken
+ * over is refused: URL setters keep the old value in silence, and localhost is then somebody else's server.
+ * @throws CONFIG_INVALID
+ */
 function libpqUrl(environment: Environment): string | null {
+  const unsupported = UNSUPPORTED_VARIABLES.find((name) => environment[name]);
+  if (unsupported !== undefined) throw unusableVariable(unsupported);
   const host = environment['PGHOST'] ?? '';
   if (host === '' && !environment['PGDATABASE']) return null;
-  const url = new URL('postgres://localhost');
+  const url = new URL(`postgres://${authorityOf(host)}`);
   if (host.startsWith('/')) url.searchParams.set('host', host);
-  else if (host !== '') url.hostname = host;
-  url.port = environment['PGPORT'] ?? '';
+  const port = environment['PGPORT'] ?? '';
+  if (port !== '' && !(/^[1-9]\d{0,4}$/.test(port) && Number(port) <= 65_535)) throw unusableVariable('PGPORT');
+  url.port = port;
   url.username = encodeURIComponent(environment['PGUSER'] ?? '');
   url.password = encodeURIComponent(environment['PGPASSWORD'] ?? '');
   url.pathname = `/${encodeURIComponent(environment['PGDATABASE'] ?? environment['PGUSER'] ?? '')}`;
   if (environment['PGSSLMODE']) url.searchParams.set('sslmode', environment['PGSSLMODE']);
   return url.href;
+}
+
+/** PGHOST as the host of a URL: one name, one address, or a socket's folder, which stands in a parameter instead. */
+function authorityOf(host: string): string {
+  if (host === '' || host.startsWith('/')) return 'localhost';
+  if (isIPv6(host) && !host.includes('%')) return `[${host}]`;
+  if (/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(host)) return host;
+  throw unusableVariable('PGHOST');
+}
+
+function unusableVariable(name: string): AuditkeepError {
+  return invalid(
+    `${name} cannot be taken over as it is set`,
+    'unset it and give the connection string in DATABASE_URL',
+  );
 }
 
 function withAbsolutePaths(values: Layer, folder: string): Layer {

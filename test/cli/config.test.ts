@@ -55,6 +55,9 @@ describe('configuration', () => {
     [{ PGHOST: '/run/postgresql', PGDATABASE: 'audit' }, 'postgres://localhost/audit?host=%2Frun%2Fpostgresql'],
     [{ PGDATABASE: 'audit', PGSSLMODE: 'require' }, 'postgres://localhost/audit?sslmode=require'],
     [{ DATABASE_URL: 'postgres://mine/x', PGHOST: 'other' }, 'postgres://mine/x'],
+    [{ PGHOST: '::1', PGDATABASE: 'audit' }, 'postgres://[::1]/audit'],
+    [{ PGHOST: '192.0.2.7', PGPORT: '5433', PGDATABASE: 'audit' }, 'postgres://192.0.2.7:5433/audit'],
+    [{ DATABASE_URL: 'postgres://mine/x', PGSERVICE: 'other', PGHOST: 'a,b' }, 'postgres://mine/x'],
     [{ PGUSER: 'me' }, null],
   ])('reads libpq variables %j', async (environment, url) => {
     expect((await load(environment)).databaseUrl).toBe(url);
@@ -67,6 +70,15 @@ describe('configuration', () => {
     [{}, { file: 'list.yaml' }, 'does not hold keys', 'key: value'],
     [{ AUDITKEEP_LOG_LEVEL: 'loud' }, {}, 'logLevel: ', 'correct'],
     [{ AUDITKEEP_ORIGIN: 'Not An Origin' }, {}, 'origin: must look like', 'correct'],
+    [{ PGHOST: 'one.example,two.example' }, {}, 'PGHOST', 'DATABASE_URL'],
+    [{ PGHOST: 'db.example:5433' }, {}, 'PGHOST', 'DATABASE_URL'],
+    [{ PGHOST: 'fe80::1%eth0' }, {}, 'PGHOST', 'DATABASE_URL'],
+    [{ PGHOST: 'db.example/other' }, {}, 'PGHOST', 'DATABASE_URL'],
+    [{ PGHOST: 'db.example', PGPORT: '70000' }, {}, 'PGPORT', 'DATABASE_URL'],
+    [{ PGHOST: 'db.example', PGPORT: '5433x' }, {}, 'PGPORT', 'DATABASE_URL'],
+    [{ PGSERVICE: 'audit' }, {}, 'PGSERVICE', 'DATABASE_URL'],
+    [{ PGSERVICE: 'audit', PGHOST: 'db.example' }, {}, 'PGSERVICE', 'DATABASE_URL'],
+    [{ PGHOSTADDR: '192.0.2.7' }, {}, 'PGHOSTADDR', 'DATABASE_URL'],
   ])('refuses %j %j', async (environment, more, message, hint) => {
     await expect(load(environment, more)).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
