@@ -10,6 +10,7 @@ import { measureExposure } from '../privacy/exposure.ts';
 import { measureRisk } from '../privacy/risk.ts';
 import { migrate } from '../schema/migrate.ts';
 import { type AnyCommand, defineCommand, type Session } from './command.ts';
+import { claimDatabase, requireConsent } from './demo/guard.ts';
 import { chooseQuarter, loadRecords } from './demo/load.ts';
 import { approveAndDistribute, makeReports } from './demo/report.ts';
 import { runStep, type Stage } from './demo/stage.ts';
@@ -28,8 +29,10 @@ const demo = defineCommand({
     yargs.options({
       data: { type: 'string', requiresArg: true, describe: 'folder with the folders cloudtrail and ethereum' },
       out: { type: 'string', requiresArg: true, default: 'out', describe: 'folder for PDFs, bundle and findings' },
+      apply: { type: 'boolean', default: false, describe: 'allow it on a server of your own' },
     }),
   async run(session, args) {
+    requireConsent(session.config.databaseUrl !== null, args.apply);
     const data = args.data === undefined ? null : resolve(args.data);
     if (data !== null) await requireFolder(data);
     const out = resolve(args.out);
@@ -82,6 +85,7 @@ async function onStage(app: App, session: Session, { data, out }: { data: string
 }
 
 async function playSteps(stage: Stage, data: string | null) {
+  await claimDatabase(stage.ctx);
   stage.say('2/8 import');
   const imports = await loadRecords(stage, data);
   stage.say('3/8 partitions, audit chain and checkpoint');

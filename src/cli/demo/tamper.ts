@@ -2,6 +2,7 @@
  * The proof of the pudding: a copy of the database, one archived event changed in it behind every guard's back, and a
  * full verification that has to name the row.
  */
+import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { verifyChain } from '../../audit/verify.ts';
 import type { Context } from '../../context.ts';
@@ -12,8 +13,8 @@ import { execute, queryMaybe } from '../../db/query.ts';
 import { inTransaction } from '../../db/transaction.ts';
 import { ROLES } from '../../schema/roles.ts';
 
-const COPY = 'auditkeep_demo_copy';
 const OBJECT_IN_USE = '55006';
+const NOT_ALLOWED: ReadonlySet<string | null> = new Set(['42501', 'DB_PRIVILEGE']);
 
 export interface Tampered {
   readonly eventId: string;
@@ -39,34 +40,40 @@ export async function tamperWithCopy(
     applicationName: 'auditkeep-demo',
     maxConnections: 1,
   });
+  const copy = `auditkeep_demo_${randomBytes(6).toString('hex')}`;
   try {
-    if (!(await copyDatabase(maintenance, database, say))) return null;
+    if (!(await copyDatabase(maintenance, { database, copy }, say))) return null;
     try {
-      return await verifyTampered(ctx, urlOf(adminUrl, COPY));
+      return await verifyTampered(ctx, urlOf(adminUrl, copy));
     } finally {
-      await dropCopy(maintenance);
+      await dropCopy(maintenance, copy);
     }
   } finally {
     await maintenance.end();
   }
 }
 
-async function copyDatabase(maintenance: Database, database: string, say: (line: string) => void): Promise<boolean> {
-  await dropCopy(maintenance);
+async function copyDatabase(
+  maintenance: Database,
+  { database, copy }: { readonly database: string; readonly copy: string },
+  say: (line: string) => void,
+): Promise<boolean> {
+  const statement = `create database ${quoteIdentifier(copy)} template ${quoteIdentifier(database)}`;
   try {
-    const statement = `create database ${quoteIdentifier(COPY)} template ${quoteIdentifier(database)}`;
     await maintenance.withClient((client) => execute(client, statement));
     return true;
   } catch (error) {
-    if (sqlStateOf(error) !== OBJECT_IN_USE) throw error;
-    say('  left out: other sessions are connected to the database, so it cannot be copied now');
+    const state = sqlStateOf(error);
+    if (state !== OBJECT_IN_USE && !NOT_ALLOWED.has(state)) throw error;
+    const why = state === OBJECT_IN_USE ? 'other sessions are connected to the database' : 'this login may not copy it';
+    say(`  left out: ${why}`);
     return false;
   }
 }
 
-function dropCopy(maintenance: Database): Promise<number> {
+function dropCopy(maintenance: Database, copy: string): Promise<number> {
   return maintenance.withClient((client) =>
-    execute(client, `drop database if exists ${quoteIdentifier(COPY)} with (force)`),
+    execute(client, `drop database if exists ${quoteIdentifier(copy)} with (force)`),
   );
 }
 
