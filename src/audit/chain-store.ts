@@ -85,16 +85,15 @@ export interface CandidateQuery {
   readonly target: Snapshot;
   /** The last row of the round that is sealed already. */
   readonly after: SealCursor | null;
-  readonly limit: number;
 }
 
 /**
- * Committed events not visible in `sealed` and visible in `target`, in the order (txid, event_timestamp, id). Two
- * branches, since every transaction that was still running lies below xmax: each is an ordered scan of the txid index,
- * so the work is O(new) whatever writer stays open. COPY takes no parameters: numbers are ours, the row of the cursor
- * goes through settings of the transaction (setCursor).
+ * Committed events not visible in `sealed` and visible in `target`, in the order (txid, event_timestamp, id), sorted
+ * once a round. Two branches, since every transaction that was still running lies below xmax: each is a scan of the
+ * txid index, so the work is O(new) whatever writer stays open. COPY takes no parameters: numbers are ours, the row of
+ * the cursor goes through settings of the transaction (setCursor).
  */
-export function candidateSource({ sealed, target, after, limit }: CandidateQuery): TupleSource<EventRow> {
+export function candidateSource({ sealed, target, after }: CandidateQuery): TupleSource<EventRow> {
   const tables = UNSEALED_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e`).join(' union all ');
   const until = `txid < ${target.xmax}::bigint${target.running.length === 0 ? '' : ` and txid <> all ('{${target.running}}'::bigint[])`}`;
   const from =
@@ -102,13 +101,10 @@ export function candidateSource({ sealed, target, after, limit }: CandidateQuery
       ? ''
       : ` and txid >= ${after.txid}::bigint and (txid, event_timestamp, id) > (${after.txid}::bigint,
           current_setting('auditkeep.cursor_timestamp')::timestamptz, current_setting('auditkeep.cursor_id')::uuid)`;
-  const branch = (condition: string) =>
-    `(select * from (${tables}) u where ${condition} and ${until}${from} order by txid, event_timestamp, id limit ${limit})`;
+  const branch = (condition: string) => `(select * from (${tables}) u where ${condition} and ${until}${from})`;
   const branches = [branch(`txid >= ${sealed.xmax}::bigint`)];
   if (sealed.running.length > 0) branches.unshift(branch(`txid = any ('{${sealed.running}}'::bigint[])`));
-  return eventSource(
-    `select * from (${branches.join(' union all ')}) b order by txid, event_timestamp, id limit ${limit}`,
-  );
+  return eventSource(`select * from (${branches.join(' union all ')}) b order by txid, event_timestamp, id`);
 }
 
 /** Gives a row of a cursor to candidateSource for the rest of the transaction. */
@@ -190,6 +186,20 @@ export async function publishCheckpoint(
   ]);
 }
 
+/** Keeps a cosignature of a kept checkpoint; a second one of the same witness changes nothing. */
+export async function publishCosignature(
+  client: SqlClient,
+  cosignature: { origin: string; size: bigint; witness: string; keyId: Buffer; line: string; time: bigint },
+): Promise<void> {
+  const { origin, size, witness, keyId, line, time } = cosignature;
+  await execute(
+    client,
+    `select audit.publish_cosignature($1::text, $2::bigint, $3::text, $4::bytea, $5::text,
+                                      pg_catalog.to_timestamp($6::bigint))`,
+    [origin, size, witness, keyId, line, time],
+  );
+}
+
 export interface StoredCheckpoint {
   readonly origin: string;
   readonly size: bigint;
@@ -223,7 +233,7 @@ export function readLastCheckpoint(client: SqlClient): Promise<StoredCheckpoint 
 }
 
 /** How many committed events a sealer would link now. */
-export async function countCandidates(client: SqlClient, query: Omit<CandidateQuery, 'limit'>): Promise<number> {
+export async function countCandidates(client: SqlClient, query: CandidateQuery): Promise<number> {
   const { sealed, target, after } = query;
   const counts = UNSEALED_TABLES.map(
     (table) => `select count(*) as n from ${table} e

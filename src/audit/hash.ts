@@ -15,9 +15,27 @@ const LEAF = Buffer.from([0x00]);
 const NODE = Buffer.from([0x01]);
 const LINK = Buffer.from([0x02]);
 
+/** Where the parts of a message are put together: an allocation a hash would cost more than the copy. */
+let scratch = Buffer.allocUnsafeSlow(1 << 16);
+
+/** Puts parts together from an offset on; gives the end. */
+function gather(parts: readonly Uint8Array[], offset: number): number {
+  let end = offset;
+  for (const part of parts) end += part.length;
+  if (end > scratch.length) scratch = Buffer.concat([scratch.subarray(0, offset)], 2 * end);
+  let at = offset;
+  for (const part of parts) {
+    scratch.set(part, at);
+    at += part.length;
+  }
+  return end;
+}
+
 /** SHA-256 in one shot: crypto.hash makes no stream object per call, which bulk hashing feels. */
 export function sha256(...parts: readonly Uint8Array[]): Digest {
-  return hash('sha256', parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts), 'buffer');
+  const [first] = parts;
+  if (parts.length === 1 && first !== undefined) return hash('sha256', first, 'buffer');
+  return hash('sha256', scratch.subarray(0, gather(parts, 0)), 'buffer');
 }
 
 /**
@@ -26,13 +44,17 @@ export function sha256(...parts: readonly Uint8Array[]): Digest {
  */
 export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Digest {
   if (key.length > BLOCK_BYTES) throw new RangeError(`an HMAC key of ${key.length} bytes`);
-  const inner = Buffer.alloc(BLOCK_BYTES, INNER_PAD);
-  const outer = Buffer.alloc(BLOCK_BYTES, OUTER_PAD);
-  for (const [at, byte] of key.entries()) {
-    inner[at] = byte ^ INNER_PAD;
-    outer[at] = byte ^ OUTER_PAD;
-  }
-  return sha256(outer, sha256(inner, ...parts));
+  const end = gather(parts, BLOCK_BYTES);
+  pad(key, INNER_PAD);
+  const inner = hash('sha256', scratch.subarray(0, end), 'buffer');
+  pad(key, OUTER_PAD);
+  scratch.set(inner, BLOCK_BYTES);
+  return hash('sha256', scratch.subarray(0, BLOCK_BYTES + DIGEST_BYTES), 'buffer');
+}
+
+function pad(key: Uint8Array, byte: number): void {
+  scratch.fill(byte, 0, BLOCK_BYTES);
+  for (let at = 0; at < key.length; at += 1) scratch[at] = (key[at] ?? 0) ^ byte;
 }
 
 /** The hash of a leaf: SHA-256(0x00 || entry), RFC 6962 section 2.1. */

@@ -6,39 +6,37 @@
  *   cut short -- further batches of T, also after a crash --> cut short -- the last batch --> idle (snapshot T)
  *
  * Candidates are the rows visible in T whose transaction was not visible in S, so that no row is missed or linked
- * twice however long a writer stays open. Each batch is one transaction; a kill loses at most that batch, which the
- * next run makes again.
+ * twice however long a writer stays open. One connection streams the candidates of a round, sorted once; the other
+ * appends them batch by batch, each in a transaction of its own, while the next batch is hashed. A kill loses at most
+ * that batch, which the next run makes again from the cursor.
  */
 import type { Context } from '../context.ts';
 import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
-import type { SqlClient } from '../db/database.ts';
+import type { Database, SqlClient } from '../db/database.ts';
 import { sqlStateOf } from '../db/errors.ts';
 import { transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
-import { commitEvent, eventLeaf } from './canonical.ts';
-import { chainLeaves } from './chain.ts';
 import {
   appendLinks,
-  type ChainHead,
   candidateSource,
   currentSnapshot,
   extendChainLinks,
-  type NewLinks,
+  type HeadMove,
   readHead,
   type SealCursor,
   setCursor,
 } from './chain-store.ts';
 import type { EventRow } from './event-source.ts';
-import { DIGEST_BYTES } from './hash.ts';
-import { appendLeaves, encodeFrontier } from './merkle.ts';
+import { encodeFrontier } from './merkle.ts';
 import { timestampText, uuidText } from './pg-time.ts';
-import { NOTHING_SEEN } from './snapshot.ts';
+import { linkRows, type TreeEnd } from './seal-batch.ts';
+import { cancelQuery, readBackendPid, requireDurableCommit } from './seal-store.ts';
+import { NOTHING_SEEN, type Snapshot } from './snapshot.ts';
 import { readTuples } from './tuples.ts';
 
 /** Links in one transaction; audit.append_links refuses more. */
 const BATCH_SIZE = 10_000;
 const HEAD_MOVED = 'AK020';
-const NO_COMMITMENT = Buffer.alloc(DIGEST_BYTES);
 
 export interface SealInput {
   /** Stops after this many batches; undefined goes on until everything visible at the start of a round is sealed. */
@@ -61,91 +59,145 @@ export interface SealResult {
 
 /**
  * Links everything that was committed when it began. Durable when it resolves. A second sealer at the same time does
- * nothing and says complete: false.
+ * nothing and says complete: false. Takes two connections.
  * @throws CHAIN_HEAD_MOVED when something else moved the head; nothing of that batch is kept
  */
 export function sealChain(ctx: Pick<Context, 'db' | 'log'>, input: SealInput = {}): Promise<SealResult> {
-  return ctx.db.withClient(async (client) => {
-    if (!(await tryLockSession(client, 'sealer', 'exclusive'))) {
-      return { sealed: 0, size: (await readHead(client)).size, batches: 0, complete: false };
+  return ctx.db.withClient(async (writer) => {
+    if (!(await tryLockSession(writer, 'sealer', 'exclusive'))) {
+      return { sealed: 0, size: (await readHead(writer)).size, batches: 0, complete: false };
     }
     // When a batch fails the pool ends this connection, which gives the lock back.
-    const result = await sealBatches(client, input);
-    await unlockSession(client, 'sealer', 'exclusive');
+    const result = await sealRounds(ctx.db, writer, input);
+    await unlockSession(writer, 'sealer', 'exclusive');
     if (result.sealed > 0) ctx.log.info({ sealed: result.sealed, size: String(result.size) }, 'chain.sealed');
     return result;
   });
 }
 
-async function sealBatches(client: SqlClient, input: SealInput): Promise<SealResult> {
-  const limit = Math.min(input.batchSize ?? BATCH_SIZE, BATCH_SIZE);
-  let [sealed, batches, ownRound] = [0, 0, false];
+async function sealRounds(db: Database, writer: SqlClient, input: SealInput): Promise<SealResult> {
+  let [sealed, batches] = [0, 0];
+  const mayGoOn = () => batches < (input.maxBatches ?? Number.POSITIVE_INFINITY) && input.signal?.aborted !== true;
+  const batchSize = Math.min(input.batchSize ?? BATCH_SIZE, BATCH_SIZE);
   for (;;) {
-    await extendChainLinks(client);
-    const batch = await transact(client, () => sealBatch(client, limit), 'repeatable read').catch(headMoved);
-    sealed += batch.sealed;
-    batches += 1;
+    const round: Round = {
+      batchSize,
+      batchDone: (links) => {
+        sealed += links;
+        batches += 1;
+        return mayGoOn();
+      },
+    };
+    const { size, drained, resumed } = await sealRound(db, writer, round);
     // The end of a round that an earlier run began says nothing about what was committed since.
-    ownRound ||= !batch.resumed;
-    if (batch.drained && ownRound) return { sealed, size: batch.size, batches, complete: true };
-    const stop = batches >= (input.maxBatches ?? Number.POSITIVE_INFINITY) || input.signal?.aborted === true;
-    if (stop) return { sealed, size: batch.size, batches, complete: false };
+    if (drained && !resumed) return { sealed, size, batches, complete: true };
+    if (!drained || !mayGoOn()) return { sealed, size, batches, complete: false };
   }
 }
 
-interface Batch {
-  readonly sealed: number;
+interface Round {
+  readonly batchSize: number;
+  /** Counts a batch; false stops the round after it. */
+  batchDone(links: number): boolean;
+}
+
+interface RoundEnd {
   readonly size: bigint;
-  /** The batch went on with a round that was cut short. */
-  readonly resumed: boolean;
   /** Everything of the round is sealed. */
   readonly drained: boolean;
+  /** The round was begun by an earlier run and cut short. */
+  readonly resumed: boolean;
 }
 
-async function sealBatch(client: SqlClient, limit: number): Promise<Batch> {
-  const head = await readHead(client);
-  const target = head.cursor?.target ?? (await currentSnapshot(client));
-  if (head.cursor !== null) await setCursor(client, head.cursor);
-  const source = candidateSource({ sealed: head.snapshot ?? NOTHING_SEEN, target, after: head.cursor, limit });
-  const rows: EventRow[] = [];
-  for await (const slab of readTuples(client, source)) rows.push(...slab);
-  const drained = rows.length < limit;
-  const { links, frontier } = linkRows(head, rows);
-  const size = await appendLinks(client, {
-    from: head,
-    links,
-    frontier,
-    snapshot: drained ? target : head.snapshot,
-    cursor: drained ? null : cursorAt(target, rows.at(-1)),
-  });
-  return { sealed: rows.length, size, resumed: head.cursor !== null, drained };
+/** Leaves a round before its end; the reader's transaction and connection end with it. */
+class RoundCut extends Error {
+  readonly end: RoundEnd;
+
+  constructor(end: RoundEnd) {
+    super('the round was cut short');
+    this.end = end;
+  }
 }
 
-function linkRows(head: ChainHead, rows: readonly EventRow[]): { links: NewLinks; frontier: Buffer } {
-  const commitments = rows.map(commitEvent);
-  const leaves = rows.map((row, at) => eventLeaf(row.bare, commitments[at] ?? commitEvent(row)));
-  return {
-    links: {
-      timestamps: rows.map((row) => timestampText(row.timestamp)),
-      ids: rows.map((row) => uuidText(row.id)),
-      txids: rows.map((row) => row.txid),
-      leaves: Buffer.concat(leaves),
-      commitments: Buffer.concat(commitments.flatMap((c) => [c.actor ?? NO_COMMITMENT, c.payload ?? NO_COMMITMENT])),
-      chainHashes: Buffer.concat(chainLeaves(head, leaves)),
-    },
-    frontier: encodeFrontier(appendLeaves(head.frontier, leaves)),
-  };
+async function sealRound(db: Database, writer: SqlClient, round: Round): Promise<RoundEnd> {
+  try {
+    return await db.withClient((reader) =>
+      transact(reader, () => sealCandidates(db, { reader, writer }, round), 'repeatable read, read only'),
+    );
+  } catch (error) {
+    if (error instanceof RoundCut) return error.end;
+    throw error;
+  }
 }
 
-function cursorAt(target: SealCursor['target'], last: EventRow | undefined): SealCursor | null {
+async function sealCandidates(
+  db: Database,
+  { reader, writer }: { readonly reader: SqlClient; readonly writer: SqlClient },
+  round: Round,
+): Promise<RoundEnd> {
+  const head = await readHead(reader);
+  const resumed = head.cursor !== null;
+  const target = head.cursor?.target ?? (await currentSnapshot(reader));
+  if (head.cursor !== null) await setCursor(reader, head.cursor);
+  const pid = await readBackendPid(reader);
+  const source = candidateSource({ sealed: head.snapshot ?? NOTHING_SEEN, target, after: head.cursor });
+  let end: TreeEnd = head;
+  let appended = Promise.resolve(true);
+  for await (const rows of inBatches(readTuples(reader, source), round.batchSize)) {
+    const drained = rows.length < round.batchSize;
+    const { links, end: next } = linkRows(end, rows);
+    // One batch is on its way while the next one is hashed. Without the cancellation the rest would be read.
+    const goesOn = await appended.catch((error: unknown) => cancelled(db, pid, error));
+    if (!goesOn) await cancelled(db, pid, new RoundCut({ size: end.size, drained: false, resumed }));
+    const place = drained
+      ? { snapshot: target, cursor: null }
+      : { snapshot: head.snapshot, cursor: cursorAt(target, rows) };
+    appended = appendBatch(writer, { from: end, links, frontier: encodeFrontier(next.frontier), ...place }).then(() =>
+      round.batchDone(rows.length),
+    );
+    // Awaited with the next batch or at the end; until then a failure is not unheard.
+    appended.catch(() => undefined);
+    end = next;
+  }
+  await appended;
+  return { size: end.size, drained: true, resumed };
+}
+
+async function cancelled(db: Database, pid: number, reason: unknown): Promise<never> {
+  await db.withClient((client) => cancelQuery(client, pid)).catch(() => undefined);
+  throw reason;
+}
+
+/** Batches of exactly this size, and at the end a shorter one, which may be empty. */
+async function* inBatches(slabs: AsyncIterable<EventRow[]>, size: number): AsyncGenerator<EventRow[]> {
+  let batch: EventRow[] = [];
+  for await (const slab of slabs) {
+    for (const row of slab) {
+      batch.push(row);
+      if (batch.length < size) continue;
+      yield batch;
+      batch = [];
+    }
+  }
+  yield batch;
+}
+
+async function appendBatch(writer: SqlClient, move: HeadMove): Promise<void> {
+  await extendChainLinks(writer);
+  await transact(writer, async () => {
+    await requireDurableCommit(writer);
+    await appendLinks(writer, move);
+  }).catch(headMoved);
+}
+
+function cursorAt(target: Snapshot, rows: readonly EventRow[]): SealCursor | null {
+  const last = rows.at(-1);
   if (last === undefined) return null;
   return { target, txid: last.txid, timestamp: timestampText(last.timestamp), id: uuidText(last.id) };
 }
 
 function headMoved(error: unknown): never {
-  const state = sqlStateOf(error);
-  // 40001: our snapshot is older than the other sealer's update of the head.
-  if (state !== HEAD_MOVED && state !== '40001') throw error;
+  if (sqlStateOf(error) !== HEAD_MOVED) throw error;
   throw new AuditkeepError('CHAIN_HEAD_MOVED', {
     message: 'the head of the chain moved while a batch was being sealed',
     hint: 'run it again; only one sealer can hold the lock, so find out who else writes to the chain',
