@@ -1,0 +1,1208 @@
+#!/usr/bin/env node
+/**
+ * Checks audit bundles and proofs offline: Node.js 20 or newer, this one file, nothing else. Written from
+ * docs/spec/audit-event-v1.md, checkpoint-v1.md and tlog-bundle-v1.md and from the C2SP and RFC documents they name; it
+ * shares no line with the program that makes bundles.
+ *
+ *   node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
+ *   node verify.mjs proof FILE --key 'NAME+ID+KEY' [--entry FILE] [--witness ...]... [--json]
+ *   node verify.mjs consistency OLD NEW PROOF --key 'NAME+ID+KEY' [--json]
+ *
+ * Exit codes: 0 intact, 1 tampered, 2 cannot decide.
+ */
+import * as crypto from 'node:crypto';
+import {
+  closeSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
+import * as zlib from 'node:zlib';
+
+const HASH_BYTES = 32;
+const TILE_WIDTH = 256;
+const MAX_NOTE_CHARACTERS = 16_384;
+const MAX_SMALL_FILE = 1 << 20;
+const MAX_LIST_FILE = 1 << 30;
+const MAX_ENTRIES_FILE = TILE_WIDTH * (2 + 0xffff);
+const MAX_OPENINGS_FILE = 0x7fff_ffff;
+const MAX_SHOWN = 50;
+
+/** Something that is not as it must be: exit code 1. */
+class Tampered extends Error {
+  constructor(kind, where, what, place = {}) {
+    super(`${kind}: ${where}: ${what}`);
+    this.finding = { class: kind, where, what, ...place };
+  }
+}
+
+/** Something that this program cannot judge: exit code 2. */
+class Undecided extends Error {}
+
+// ---- hashes and the tree (RFC 6962, RFC 9162) ----------------------------------------------------------------------
+
+export function sha256(...parts) {
+  const bytes = parts.length === 1 ? parts[0] : Buffer.concat(parts);
+  return crypto.hash ? crypto.hash('sha256', bytes, 'buffer') : crypto.createHash('sha256').update(bytes).digest();
+}
+
+const ZERO = Buffer.from([0]);
+const ONE = Buffer.from([1]);
+const TWO = Buffer.from([2]);
+
+export const leafHash = (entry) => sha256(ZERO, entry);
+export const nodeHash = (left, right) => sha256(ONE, left, right);
+
+/** chain_hash of a leaf: SHA-256(0x02 || previous || int64 seq || leaf). */
+function linkHash(previous, seq, leaf) {
+  const position = Buffer.alloc(8);
+  position.writeBigInt64BE(BigInt(seq));
+  return sha256(TWO, previous, position, leaf);
+}
+
+/** The growing tree: the roots of its full subtrees, largest first. */
+export class Tree {
+  #nodes = [];
+  size = 0;
+
+  push(leaf) {
+    let node = leaf;
+    for (let rest = this.size; rest % 2 === 1; rest = (rest - 1) / 2) node = nodeHash(this.#nodes.pop(), node);
+    this.#nodes.push(node);
+    this.size += 1;
+  }
+
+  root() {
+    if (this.size === 0) return sha256(Buffer.alloc(0));
+    return this.#nodes.reduceRight((right, left) => nodeHash(left, right));
+  }
+}
+
+function treeOf(leaves) {
+  const tree = new Tree();
+  for (const leaf of leaves) tree.push(leaf);
+  return tree.root();
+}
+
+const isHash = (bytes) => bytes.length === HASH_BYTES;
+
+/** RFC 9162 section 2.1.3.2. Sizes are bigint. */
+export function verifyInclusion({ index, size, leaf, root, proof }) {
+  if (index < 0n || index >= size || ![leaf, root, ...proof].every(isHash)) return false;
+  let at = index;
+  let last = size - 1n;
+  let hash = leaf;
+  for (const sibling of proof) {
+    if (last === 0n) return false;
+    if (at % 2n === 1n || at === last) {
+      hash = nodeHash(sibling, hash);
+      while (at % 2n === 0n && at !== 0n) {
+        at /= 2n;
+        last /= 2n;
+      }
+    } else {
+      hash = nodeHash(hash, sibling);
+    }
+    at /= 2n;
+    last /= 2n;
+  }
+  return last === 0n && hash.equals(root);
+}
+
+/** RFC 9162 section 2.1.4.2. An empty first tree proves nothing and is refused. Sizes are bigint. */
+export function verifyConsistency({ size1, size2, root1, root2, proof }) {
+  if (size1 <= 0n || size1 > size2 || ![root1, root2, ...proof].every(isHash)) return false;
+  if (size1 === size2) return proof.length === 0 && root1.equals(root2);
+  const isPower = (size1 & (size1 - 1n)) === 0n;
+  const path = isPower ? [root1, ...proof] : [...proof];
+  if (path.length === 0) return false;
+  let at = size1 - 1n;
+  let last = size2 - 1n;
+  while (at % 2n === 1n) {
+    at /= 2n;
+    last /= 2n;
+  }
+  let first = path[0];
+  let second = path[0];
+  for (const node of path.slice(1)) {
+    if (last === 0n) return false;
+    if (at % 2n === 1n || at === last) {
+      first = nodeHash(node, first);
+      second = nodeHash(node, second);
+      while (at % 2n === 0n && at !== 0n) {
+        at /= 2n;
+        last /= 2n;
+      }
+    } else {
+      second = nodeHash(second, node);
+    }
+    at /= 2n;
+    last /= 2n;
+  }
+  return last === 0n && first.equals(root1) && second.equals(root2);
+}
+
+// ---- signed notes and checkpoints (C2SP signed-note, tlog-checkpoint, tlog-cosignature) ------------------------------
+
+/** Padded, canonical base64 or null. */
+function fromBase64(text) {
+  const bytes = Buffer.from(text, 'base64');
+  return bytes.toString('base64') === text ? bytes : null;
+}
+
+/**
+ * Reads a verifier key line, `name+id+base64(type || key)`. Type 0x01 is a log's, 0x04 a witness's.
+ * @throws Undecided when it is malformed
+ */
+export function parseVerifierKey(line) {
+  const [, name, id, encoded] = /^([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})$/u.exec(line.trim()) ?? [];
+  const bytes = encoded === undefined ? null : fromBase64(encoded);
+  if (bytes === null || bytes.length !== 33 || (bytes[0] !== 1 && bytes[0] !== 4)) {
+    throw new Undecided('the verifier key is not NAME+ID+KEY of an Ed25519 key');
+  }
+  if (
+    sha256(Buffer.from(`${name}\n`), bytes)
+      .subarray(0, 4)
+      .toString('hex') !== id
+  ) {
+    throw new Undecided('the id in the verifier key is not that of its key');
+  }
+  const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), bytes.subarray(1)]);
+  const publicKey = crypto.createPublicKey({ key: spki, format: 'der', type: 'spki' });
+  return { name, id: Buffer.from(id, 'hex'), type: bytes[0], publicKey };
+}
+
+/** Parts a note into its text and its signature lines; every byte is accounted for. */
+export function splitNote(note, where = 'note') {
+  const bad = (what) => new Tampered('checkpoint-invalid', where, what);
+  if (note.length > MAX_NOTE_CHARACTERS) throw bad('is longer than a note may be');
+  for (const character of note) {
+    const code = character.codePointAt(0);
+    if ((code < 0x20 && code !== 0x0a) || code === 0xfffd || (code >= 0xd800 && code <= 0xdfff)) {
+      throw bad('holds characters that a note may not hold');
+    }
+  }
+  const split = note.lastIndexOf('\n\n');
+  if (split < 0 || !note.endsWith('\n')) throw bad('has no signatures');
+  const signatures = note
+    .slice(split + 2, -1)
+    .split('\n')
+    .map((line) => {
+      const [, name, encoded] = /^\u2014 ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/u.exec(line) ?? [];
+      const bytes = encoded === undefined ? null : fromBase64(encoded);
+      if (bytes === null || bytes.length <= 4) throw bad('has a malformed signature line');
+      return { name, id: bytes.subarray(0, 4), signature: bytes.subarray(4) };
+    });
+  return { text: note.slice(0, split + 1), signatures };
+}
+
+/** The text of a note that a key has signed. @throws Tampered */
+export function openNote(note, key, where = 'note') {
+  const { text, signatures } = splitNote(note, where);
+  const ours = signatures.filter((line) => line.name === key.name && line.id.equals(key.id));
+  if (ours.length === 0) throw new Tampered('checkpoint-invalid', where, `bears no signature by ${key.name}`);
+  for (const { signature } of ours) {
+    if (!verifySignature(key, text, signature)) {
+      throw new Tampered('checkpoint-invalid', where, `the signature of ${key.name} does not verify`);
+    }
+  }
+  return text;
+}
+
+function verifySignature(key, text, signature) {
+  if (key.type === 1)
+    return signature.length === 64 && crypto.verify(null, Buffer.from(text), key.publicKey, signature);
+  if (signature.length !== 72) return false;
+  const message = `cosignature/v1\ntime ${signature.readBigUInt64BE(0)}\n${text}`;
+  return crypto.verify(null, Buffer.from(message), key.publicKey, signature.subarray(8));
+}
+
+/** Origin, size and root of a checkpoint's text. */
+export function parseTreeHead(text, where = 'checkpoint') {
+  const bad = (what) => new Tampered('checkpoint-invalid', where, what);
+  const lines = text.split('\n').slice(0, -1);
+  if (lines.length < 3 || lines.includes('')) throw bad('is not a checkpoint: fewer than three lines, or an empty one');
+  if (!/^(0|[1-9][0-9]{0,18})$/.test(lines[1])) throw bad('has a malformed size');
+  const root = fromBase64(lines[2]);
+  if (root === null || !isHash(root)) throw bad('has a malformed root');
+  return { origin: lines[0], size: BigInt(lines[1]), root };
+}
+
+/** The tree head of a checkpoint of the log that the key names; without a key it is only read. */
+function openCheckpoint(note, key, where) {
+  const text = key === null ? splitNote(note, where).text : openNote(note, key, where);
+  const head = parseTreeHead(text, where);
+  if (key !== null && head.origin !== key.name) {
+    throw new Tampered('checkpoint-invalid', where, `is of the log ${head.origin}, not ${key.name}`);
+  }
+  return head;
+}
+
+/** Which of the given witnesses have not cosigned. @throws Tampered when a cosignature does not verify */
+function missingWitnesses(note, witnesses, where) {
+  const { text, signatures } = splitNote(note, where);
+  return witnesses.filter((key) => {
+    const theirs = signatures.filter((line) => line.name === key.name && line.id.equals(key.id));
+    if (theirs.some(({ signature }) => !verifySignature(key, text, signature))) {
+      throw new Tampered('checkpoint-invalid', where, `the cosignature of ${key.name} does not verify`);
+    }
+    return theirs.length === 0;
+  });
+}
+
+// ---- entries (audit-event/v1) --------------------------------------------------------------------------------------
+
+const ENTRY_PREFIX = Buffer.from('auditkeep-event/v1\n');
+const BARE_COLUMNS = [
+  'id',
+  'event_timestamp',
+  'event_type',
+  'event_category',
+  'event_action',
+  'request_id',
+  'correlation_id',
+  'resource_type',
+  'security_classification',
+  'data_sensitivity',
+  'result',
+  'server_name',
+  'service_name',
+  'version',
+];
+const GROUPS = {
+  actor: ['user_id', 'user_email', 'user_roles', 'session_id', 'ip_address', 'user_agent', 'actor_envelope'],
+  payload: [
+    'resource_id',
+    'resource_path',
+    'old_values',
+    'new_values',
+    'additional_data',
+    'error_message',
+    'payload_envelope',
+  ],
+};
+const UUID_COLUMNS = new Set(['id', 'request_id', 'correlation_id', 'user_id', 'session_id']);
+
+/** Frames from an offset: int32 length, -1 for NULL. Gives null when they do not fit; a length is checked before use. */
+function readFrames(bytes, start, count) {
+  const values = [];
+  let at = start;
+  for (let n = 0; n < count; n += 1) {
+    if (at + 4 > bytes.length) return null;
+    const length = bytes.readInt32BE(at);
+    at += 4;
+    if (length < -1 || length > bytes.length - at) return null;
+    values.push(length === -1 ? null : bytes.subarray(at, at + length));
+    at += Math.max(length, 0);
+  }
+  return { values, end: at };
+}
+
+/** The fields of an entry, or null when the bytes are no audit-event/v1 entry. */
+export function parseEntry(entry) {
+  if (!entry.subarray(0, ENTRY_PREFIX.length).equals(ENTRY_PREFIX)) return null;
+  const frames = readFrames(entry, ENTRY_PREFIX.length, BARE_COLUMNS.length + 2);
+  if (frames === null || frames.end !== entry.length) return null;
+  const [id, time] = frames.values;
+  const actor = frames.values[BARE_COLUMNS.length];
+  const payload = frames.values[BARE_COLUMNS.length + 1];
+  if (id?.length !== 16 || time?.length !== 8) return null;
+  if ([actor, payload].some((digest) => digest !== null && !isHash(digest))) return null;
+  return { id, columns: frames.values.slice(0, BARE_COLUMNS.length), commitments: { actor, payload } };
+}
+
+function uuidText(bytes) {
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+function timeText(bytes) {
+  const micros = bytes.readBigInt64BE() + 946_684_800_000_000n;
+  const rest = ((micros % 1000n) + 1000n) % 1000n;
+  const date = new Date(Number((micros - rest) / 1000n));
+  return Number.isNaN(date.getTime())
+    ? `${micros} us`
+    : `${date.toISOString().slice(0, -1)}${String(rest).padStart(3, '0')}Z`;
+}
+
+/** Columns as text, by name, without those that are NULL. */
+function describe(names, values) {
+  const shown = {};
+  for (const [at, name] of names.entries()) {
+    const value = values[at];
+    if (value === null) continue;
+    if (UUID_COLUMNS.has(name) && value.length === 16) shown[name] = uuidText(value);
+    else shown[name] = name === 'event_timestamp' ? timeText(value) : value.toString('utf8');
+  }
+  return shown;
+}
+
+/**
+ * What a group's opening says against its commitment: `opened`, `empty` (never had any), `gone` (columns and salt are
+ * NULL, the commitment is not), or `broken`.
+ */
+function judgeOpening(group, salt, framed, commitment) {
+  const columns = framed === null ? null : readFrames(framed, 0, GROUPS[group].length);
+  if (columns === null || columns.end !== framed.length) return 'broken';
+  if (salt === null) {
+    if (columns.values.some((value) => value !== null)) return 'broken';
+    return commitment === null ? 'empty' : 'gone';
+  }
+  if (commitment === null || salt.length !== 16) return 'broken';
+  const mac = crypto.createHmac('sha256', salt).update(`auditkeep-event/v1/${group}\n`).update(framed).digest();
+  return mac.equals(commitment) ? 'opened' : 'broken';
+}
+
+// ---- where a bundle lies: a folder or a zip ------------------------------------------------------------------------
+
+const PART_NAME = new RegExp(
+  '^(README\\.txt|bundle\\.json|log\\.vkey|checkpoint|checkpoints\\.ndjson|erasures\\.ndjson|' +
+    '(tile/([0-9]|[1-5][0-9]|6[0-3]|entries)|chain|openings)/(x[0-9]{3}/)*[0-9]{3}(\\.p/[1-9][0-9]{0,2})?)$',
+);
+
+function openFolder(folder) {
+  const names = [];
+  const walk = (below) => {
+    for (const entry of readdirSync(below === '' ? folder : `${folder}/${below}`, { withFileTypes: true })) {
+      const name = below === '' ? entry.name : `${below}/${entry.name}`;
+      if (entry.isDirectory()) walk(name);
+      else if (entry.isFile()) names.push(name);
+      else throw new Tampered('unexpected-part', name, 'is neither a file nor a folder');
+    }
+  };
+  walk('');
+  return {
+    names,
+    read(name, limit) {
+      const path = `${folder}/${name}`;
+      const size = lstatSync(path).size;
+      if (size > limit) throw new Tampered('part-invalid', name, `has ${size} bytes, more than it may have`);
+      return readFileSync(path);
+    },
+    close() {},
+  };
+}
+
+function crc32(bytes) {
+  if (zlib.crc32) return zlib.crc32(bytes);
+  let crc = 0xffff_ffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb8_8320 : 0);
+  }
+  return (crc ^ 0xffff_ffff) >>> 0;
+}
+
+/** A zip of the one form that tlog-bundle-v1 allows: parts stored, sorted, side by side, every byte determined. */
+function openZip(path) {
+  const fd = openSync(path, 'r');
+  const bad = (what) => new Tampered('zip-invalid', path.split('/').pop(), what);
+  const length = fstatSync(fd).size;
+  const slice = (at, size) => {
+    if (at < 0 || size < 0 || at + size > length) throw bad('names bytes that it does not have');
+    const bytes = Buffer.alloc(size);
+    let done = 0;
+    while (done < size) {
+      const read = readSync(fd, bytes, done, size - done, at + done);
+      if (read === 0) throw bad('ends early');
+      done += read;
+    }
+    return bytes;
+  };
+  if (length < 22) throw bad('is no zip');
+  const end = slice(length - 22, 22);
+  if (end.readUInt32LE(0) !== 0x06054b50 || end.readUInt32LE(4) !== 0 || end.readUInt16LE(20) !== 0) {
+    throw bad('does not end as a zip without comment ends');
+  }
+  const count = end.readUInt16LE(8);
+  const directoryAt = end.readUInt32LE(16);
+  const directorySize = end.readUInt32LE(12);
+  if (end.readUInt16LE(10) !== count || directoryAt + directorySize !== length - 22)
+    throw bad('has bytes that no part accounts for');
+  if (directorySize < count * 46 || directorySize > count * (46 + 1024))
+    throw bad('has a directory that does not fit its count');
+  const directory = slice(directoryAt, directorySize);
+  const parts = new Map();
+  let at = 0;
+  let offset = 0;
+  let previous = '';
+  for (let n = 0; n < count; n += 1) {
+    if (at + 46 > directory.length) throw bad('has a directory that ends early');
+    const nameLength = directory.readUInt16LE(at + 28);
+    const name = directory.subarray(at + 46, at + 46 + nameLength).toString('latin1');
+    const size = directory.readUInt32LE(at + 20);
+    if (!PART_NAME.test(name))
+      throw bad(`has a part with a name that is not allowed: ${JSON.stringify(name.slice(0, 80))}`);
+    if (parts.has(name)) throw bad(`has the part ${name} twice`);
+    if (name <= previous) throw bad(`has the part ${name} out of order`);
+    const fixed = Buffer.from('504b01020a000a000000000000002100', 'hex');
+    const tail = Buffer.alloc(14);
+    tail.writeUInt32LE(offset, 10);
+    const same =
+      directory.subarray(at, at + 16).equals(fixed) &&
+      directory.readUInt32LE(at + 24) === size &&
+      directory.subarray(at + 32, at + 46).equals(Buffer.concat([Buffer.alloc(10), tail.subarray(10)])) &&
+      directory.readUInt16LE(at + 30) === 0;
+    if (!same) throw bad(`has the part ${name} in another form than stored, without extras`);
+    const header = slice(offset, 30 + nameLength);
+    const expected = Buffer.concat([
+      Buffer.from('504b0304', 'hex'),
+      directory.subarray(at + 6, at + 32),
+      Buffer.from(name, 'latin1'),
+    ]);
+    if (!header.equals(expected)) throw bad(`has a header of ${name} that differs from its directory`);
+    parts.set(name, { at: offset + 30 + nameLength, size, crc: directory.readUInt32LE(at + 16) });
+    offset += 30 + nameLength + size;
+    at += 46 + nameLength;
+    previous = name;
+  }
+  if (at !== directory.length || offset !== directoryAt) throw bad('has bytes that no part accounts for');
+  return {
+    names: [...parts.keys()],
+    read(name, limit) {
+      const part = parts.get(name);
+      if (part.size > limit) throw new Tampered('part-invalid', name, `has ${part.size} bytes, more than it may have`);
+      const bytes = slice(part.at, part.size);
+      if (crc32(bytes) !== part.crc) throw new Tampered('part-invalid', name, 'does not have the checksum of the zip');
+      return bytes;
+    },
+    close: () => closeSync(fd),
+  };
+}
+
+function openSource(path) {
+  let found;
+  try {
+    found = statSync(path);
+  } catch {
+    throw new Undecided(`there is nothing at ${path}`);
+  }
+  return found.isDirectory() ? openFolder(path.replace(/\/+$/, '')) : openZip(path);
+}
+
+// ---- bundles (tlog-bundle/v1) --------------------------------------------------------------------------------------
+
+const LISTED = ['README.txt', 'checkpoint', 'checkpoints.ndjson', 'erasures.ndjson'];
+
+/** RFC 8785 for what a bundle holds: strings, booleans, null and objects of them. */
+function canonicalJson(value) {
+  if (value === null || typeof value !== 'object') return JSON.stringify(value);
+  const fields = Object.keys(value)
+    .sort()
+    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name])}`);
+  return `{${fields.join(',')}}`;
+}
+
+/** An object of exactly these fields, written canonically. */
+function parseCanonical(text, fields, where) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Tampered('part-invalid', where, 'is not JSON');
+  }
+  const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
+  if (!isObject || canonicalJson(value) !== text) throw new Tampered('part-invalid', where, 'is not canonical JSON');
+  if (Object.keys(value).sort().join() !== [...fields].sort().join()) {
+    throw new Tampered('part-invalid', where, 'has other fields than it must have');
+  }
+  return value;
+}
+
+function parseCount(text, where) {
+  const isCount = typeof text === 'string' && /^(0|[1-9][0-9]{0,15})$/.test(text);
+  if (!isCount || !Number.isSafeInteger(Number(text)))
+    throw new Tampered('part-invalid', where, 'has a malformed number');
+  return Number(text);
+}
+
+function readManifest(source) {
+  const where = 'bundle.json';
+  if (!source.names.includes(where)) throw new Tampered('part-missing', where, 'is missing');
+  const text = source.read(where, MAX_SMALL_FILE).toString('utf8');
+  const value = parseCanonical(text, ['format', 'origin', 'size', 'from', 'to', 'open', 'files'], where);
+  const bad = (what) => new Tampered('part-invalid', where, what);
+  if (value.format !== 'auditkeep-bundle/v1') throw bad('is not auditkeep-bundle/v1');
+  const [size, from, to] = [value.size, value.from, value.to].map((count) => parseCount(count, where));
+  if (typeof value.origin !== 'string' || typeof value.open !== 'boolean') throw bad('has a malformed field');
+  if (from > to || to > size || from % TILE_WIDTH !== 0 || (to % TILE_WIDTH !== 0 && to !== size)) {
+    throw bad('names a range that is not one of whole tiles');
+  }
+  const files = value.files;
+  const names = files !== null && typeof files === 'object' ? Object.keys(files).sort().join() : '';
+  if (names !== LISTED.join() && names !== [...LISTED, 'log.vkey'].sort().join())
+    throw bad('lists other files than it must');
+  if (Object.values(files).some((digest) => !/^[0-9a-f]{64}$/.test(digest))) throw bad('has a malformed sha256');
+  return { origin: value.origin, size, from, to, open: value.open, files };
+}
+
+/** `x001/x234/067`, and `.p/<width>` when it is partial. */
+export function tilePath(index, width) {
+  let path = String(index % 1000).padStart(3, '0');
+  for (let rest = Math.floor(index / 1000); rest > 0; rest = Math.floor(rest / 1000)) {
+    path = `x${String(rest % 1000).padStart(3, '0')}/${path}`;
+  }
+  return width === TILE_WIDTH ? path : `${path}.p/${width}`;
+}
+
+function* tilesOf(first, end) {
+  for (let at = first; at < end; at += TILE_WIDTH) {
+    const width = Math.min(TILE_WIDTH, end - at);
+    yield { at, width, path: tilePath(at / TILE_WIDTH, width) };
+  }
+}
+
+/** Every part that a bundle of this manifest must have, and no other. */
+function* expectedParts(manifest) {
+  yield 'bundle.json';
+  yield* Object.keys(manifest.files);
+  for (let level = 0, width = manifest.size; width > 0; level += 1, width = Math.floor(width / TILE_WIDTH)) {
+    for (const { path } of tilesOf(0, width)) yield `tile/${level}/${path}`;
+  }
+  for (const { path } of tilesOf(manifest.from, manifest.to)) {
+    yield `tile/entries/${path}`;
+    yield `chain/${path}`;
+    if (manifest.open) yield `openings/${path}`;
+  }
+}
+
+/** One run over one bundle: what was checked and what was found. */
+class BundleCheck {
+  findings = [];
+  doubts = [];
+  counts = { leaves: 0, tiles: 0, checkpoints: 0, entries: 0, openings: 0, erased: 0 };
+  #present = new Set();
+  #ids = new BigUint64Array(1024);
+  #wanted = new Map();
+  #rewritten = false;
+  #upper = [];
+
+  constructor(source) {
+    this.source = source;
+  }
+
+  add(kind, where, what, place = {}) {
+    this.findings.push({ class: kind, where, what, ...place });
+  }
+
+  /** Runs a step; what it finds does not keep the next ones from running. */
+  guard(step) {
+    try {
+      return step();
+    } catch (error) {
+      if (!(error instanceof Tampered)) throw error;
+      this.findings.push(error.finding);
+      return undefined;
+    }
+  }
+
+  run(options) {
+    const manifest = this.guard(() => readManifest(this.source));
+    if (manifest === undefined) return;
+    this.manifest = manifest;
+    this.#checkParts();
+    const listed = this.#readListed();
+    this.key = this.#chooseKey(options.key, listed.get('log.vkey'));
+    const head = this.guard(() => this.#openHead(listed.get('checkpoint'), options.witnesses));
+    this.#openEarlier(listed.get('checkpoints.ndjson'));
+    for (const { text, where } of options.checkpoints) this.#openKept(text, where);
+    if (head !== undefined) this.#want(head, 'checkpoint');
+    this.#readErasures(listed.get('erasures.ndjson'));
+    this.#walk();
+    this.#findDoubled();
+  }
+
+  #checkParts() {
+    const present = new Set(this.source.names);
+    this.#present = new Set(present);
+    for (const name of expectedParts(this.manifest)) {
+      if (!present.delete(name)) this.add('part-missing', name, 'is missing');
+    }
+    for (const name of present) this.add('unexpected-part', name, 'is not a part of this bundle');
+  }
+
+  #readListed() {
+    const listed = new Map();
+    for (const [name, digest] of Object.entries(this.manifest.files)) {
+      if (!this.#present.has(name)) continue;
+      this.guard(() => {
+        const bytes = this.source.read(name, name.endsWith('.ndjson') ? MAX_LIST_FILE : MAX_SMALL_FILE);
+        if (sha256(bytes).toString('hex') !== digest)
+          this.add('part-invalid', name, 'does not have the sha256 of bundle.json');
+        listed.set(name, bytes.toString('utf8'));
+      });
+    }
+    return listed;
+  }
+
+  /** The key that was given; else the one inside, which shows only that the bundle agrees with itself. */
+  #chooseKey(given, inside) {
+    if (inside !== undefined) {
+      this.guard(() => {
+        const key = readInsideKey(inside);
+        if (given !== null && !(key.name === given.name && key.publicKey.equals(given.publicKey))) {
+          this.add('key-differs', 'log.vkey', 'is not the key that you gave');
+        }
+      });
+    }
+    if (given !== null) return given;
+    this.doubts.push('no key was given: the bundle can at most be internally consistent');
+    return inside === undefined ? null : (this.guard(() => readInsideKey(inside)) ?? null);
+  }
+
+  #openHead(note, witnesses) {
+    if (note === undefined) return undefined;
+    const head = openCheckpoint(note, this.key, 'checkpoint');
+    if (head.origin !== this.manifest.origin || head.size !== BigInt(this.manifest.size)) {
+      throw new Tampered('part-invalid', 'bundle.json', 'names another log or size than the checkpoint');
+    }
+    for (const key of missingWitnesses(note, witnesses, 'checkpoint')) {
+      this.doubts.push(`the witness ${key.name} has not cosigned`);
+    }
+    this.counts.checkpoints += 1;
+    return head;
+  }
+
+  #openEarlier(text) {
+    if (text === undefined) return;
+    let last = 0n;
+    for (const [at, line] of linesOf(text, 'checkpoints.ndjson', this).entries()) {
+      const where = `checkpoints.ndjson line ${at + 1}`;
+      this.guard(() => {
+        const { note } = parseCanonical(line, ['note'], where);
+        if (typeof note !== 'string') throw new Tampered('part-invalid', where, 'holds no note');
+        const head = openCheckpoint(note, this.key, where);
+        if (head.origin !== this.manifest.origin) throw new Tampered('checkpoint-invalid', where, 'is of another log');
+        if (head.size <= last || head.size >= BigInt(this.manifest.size)) {
+          throw new Tampered('checkpoint-invalid', where, 'is out of order');
+        }
+        last = head.size;
+        this.#want(head, where);
+        this.counts.checkpoints += 1;
+      });
+    }
+  }
+
+  #openKept(text, where) {
+    this.guard(() => {
+      const head = openCheckpoint(text, this.key, where);
+      if (head.size > BigInt(this.manifest.size)) {
+        this.doubts.push(`${where} is of ${head.size} events, this bundle ends at ${this.manifest.size}`);
+        return;
+      }
+      this.#want(head, where);
+      this.counts.checkpoints += 1;
+    });
+  }
+
+  #want(head, where) {
+    if (head.size === 0n) return;
+    const size = Number(head.size);
+    this.#wanted.set(size, [...(this.#wanted.get(size) ?? []), { root: head.root, where }]);
+  }
+
+  #readErasures(text = '') {
+    this.erasures = new Map();
+    let last = '';
+    for (const [at, line] of linesOf(text, 'erasures.ndjson', this).entries()) {
+      const where = `erasures.ndjson line ${at + 1}`;
+      this.guard(() => {
+        const fields = ['seq', 'eventId', 'group', 'commitment', 'requestId', 'recordEventId'];
+        const record = parseCanonical(line, fields, where);
+        const seq = parseCount(record.seq, where);
+        const order = `${String(seq).padStart(16, '0')}/${record.group}`;
+        if (seq < this.manifest.from || seq >= this.manifest.to || order <= last) {
+          throw new Tampered('part-invalid', where, 'is out of order or of no entry here');
+        }
+        last = order;
+        if (!Object.hasOwn(GROUPS, record.group)) throw new Tampered('part-invalid', where, 'names no group');
+        this.erasures.set(seq, { ...this.erasures.get(seq), [record.group]: { ...record, where } });
+      });
+    }
+  }
+
+  /** The whole tree once, leaf by leaf; the entries of the range beside it. */
+  #walk() {
+    const tree = new Tree();
+    let chainHash = Buffer.alloc(HASH_BYTES);
+    let agreed = 0;
+    for (const { at, width, path } of tilesOf(0, this.manifest.size)) {
+      const leaves = this.#hashes(`tile/0/${path}`, width);
+      if (leaves === null) {
+        this.doubts.push(`nothing from seq ${at} on could be checked against the signed roots`);
+        return;
+      }
+      const chain = at >= this.manifest.from && at < this.manifest.to ? this.#hashes(`chain/${path}`, width) : null;
+      for (const [k, leaf] of leaves.entries()) {
+        chainHash = linkHash(chainHash, at + k, leaf);
+        if (chain !== null && !chain[k].equals(chainHash)) {
+          this.add('rehashed', `chain/${path}`, 'does not follow from the leaves', { seq: at + k });
+        }
+        tree.push(leaf);
+        if (this.#wanted.has(tree.size)) agreed = this.#compareRoot(tree, agreed);
+      }
+      this.counts.leaves += width;
+      this.#cut(0, at / TILE_WIDTH, leaves);
+      if (at >= this.manifest.from && at < this.manifest.to) this.#checkEntries(at, width, path, leaves);
+    }
+    this.#finishTiles();
+  }
+
+  #compareRoot(tree, agreed) {
+    for (const { root, where } of this.#wanted.get(tree.size)) {
+      if (root.equals(tree.root())) continue;
+      if (!this.#rewritten) {
+        this.add('rewritten', where, `the tree of ${tree.size} leaves has another root; it last agreed at ${agreed}`, {
+          checkpointFrom: agreed,
+          checkpointTo: tree.size,
+        });
+      }
+      this.#rewritten = true;
+      return agreed;
+    }
+    return tree.size;
+  }
+
+  #hashes(name, width) {
+    if (!this.#present.has(name)) return null;
+    return (
+      this.guard(() => {
+        const bytes = this.source.read(name, TILE_WIDTH * HASH_BYTES);
+        if (bytes.length !== width * HASH_BYTES) {
+          throw new Tampered('part-invalid', name, `has ${bytes.length} bytes, not ${width * HASH_BYTES}`);
+        }
+        return Array.from({ length: width }, (_, at) => bytes.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES));
+      }) ?? null
+    );
+  }
+
+  /** Takes a tile whose hashes were recomputed, or are leaves; full ones go one level up. */
+  #cut(level, index, hashes) {
+    this.counts.tiles += 1;
+    if (level > 0) this.#compareTile(level, index, hashes);
+    if (hashes.length < TILE_WIDTH) return;
+    this.#upper[level] ??= { index: 0, hashes: [] };
+    const open = this.#upper[level];
+    open.hashes.push(treeOf(hashes));
+    if (open.hashes.length < TILE_WIDTH) return;
+    this.#upper[level] = { index: open.index + 1, hashes: [] };
+    this.#cut(level + 1, open.index, open.hashes);
+  }
+
+  #finishTiles() {
+    for (const [level, { index, hashes }] of this.#upper.entries()) {
+      if (hashes.length > 0) this.#cut(level + 1, index, hashes);
+    }
+  }
+
+  #compareTile(level, index, hashes) {
+    const name = `tile/${level}/${tilePath(index, hashes.length)}`;
+    const stored = this.#hashes(name, hashes.length);
+    if (stored === null) return;
+    for (const [at, hash] of hashes.entries()) {
+      if (hash.equals(stored[at])) continue;
+      const below = tilePath(index * TILE_WIDTH + at, TILE_WIDTH);
+      this.add('tile-differs', name, `hash ${at} is not the root of tile/${level - 1}/${below}`);
+    }
+  }
+
+  #checkEntries(at, width, path, leaves) {
+    const name = `tile/entries/${path}`;
+    const entries = this.#present.has(name)
+      ? this.guard(() => splitEntries(this.source.read(name, MAX_ENTRIES_FILE), width, name))
+      : undefined;
+    if (entries === undefined) return;
+    const opened = this.manifest.open ? this.#openings(`openings/${path}`, width) : null;
+    for (const [k, entry] of entries.entries()) {
+      const place = { seq: at + k };
+      if (entry === null) {
+        this.add('deleted', name, 'the entry is not there', place);
+        continue;
+      }
+      const event = parseEntry(entry);
+      if (event !== null) place.eventId = uuidText(event.id);
+      const leaf = leafHash(entry);
+      if (!leaf.equals(leaves[k])) {
+        const moved = leaves.some((other) => other.equals(leaf));
+        this.add(
+          moved ? 'reordered' : 'modified',
+          name,
+          moved ? 'the entry is of another place' : 'the entry is not what the leaf is of',
+          place,
+        );
+      } else if (event === null) {
+        this.add('part-invalid', name, 'the entry is not audit-event/v1', place);
+      }
+      this.counts.entries += 1;
+      if (event === null) continue;
+      this.#remember(at + k - this.manifest.from, event.id);
+      this.#checkErasure(event, place);
+      if (opened !== null) this.#checkOpening(event, opened[k], `openings/${path}`, place);
+    }
+  }
+
+  #openings(name, width) {
+    if (!this.#present.has(name)) return null;
+    return (
+      this.guard(() => {
+        const bytes = this.source.read(name, MAX_OPENINGS_FILE);
+        const frames = readFrames(bytes, 0, width * 4);
+        if (frames === null || frames.end !== bytes.length) {
+          throw new Tampered('part-invalid', name, 'does not hold four frames for each entry');
+        }
+        return Array.from({ length: width }, (_, at) => frames.values.slice(at * 4, at * 4 + 4));
+      }) ?? null
+    );
+  }
+
+  #checkOpening(event, [actorSalt, actor, payloadSalt, payload], name, place) {
+    const groups = { actor: [actorSalt, actor], payload: [payloadSalt, payload] };
+    for (const [group, [salt, framed]] of Object.entries(groups)) {
+      const said = judgeOpening(group, salt, framed, event.commitments[group]);
+      const recorded = this.erasures.get(place.seq)?.[group] !== undefined;
+      if (said === 'broken')
+        this.add('commitment-broken', name, `the ${group} columns are not what was committed to`, place);
+      else if (said === 'gone' && !recorded)
+        this.add('erased-without-record', name, `the ${group} columns are gone, no record says so`, place);
+      else if (said === 'opened' && recorded)
+        this.add('commitment-broken', name, `the ${group} columns are there, a record says they were erased`, place);
+      else if (said === 'opened') this.counts.openings += 1;
+    }
+  }
+
+  #checkErasure(event, place) {
+    const records = this.erasures.get(place.seq);
+    if (records === undefined) return;
+    for (const [group, { eventId, commitment, where }] of Object.entries(records)) {
+      this.counts.erased += 1;
+      if (eventId !== place.eventId || commitment !== event.commitments[group]?.toString('hex')) {
+        this.add('erasure-invalid', where, `does not fit the ${group} group of the entry`, place);
+      }
+    }
+  }
+
+  #remember(at, id) {
+    if (at >= this.#ids.length) {
+      const grown = new BigUint64Array(Math.max(this.#ids.length * 2, at + 1));
+      grown.set(this.#ids);
+      this.#ids = grown;
+    }
+    this.#ids[at] = id.readBigUInt64BE(0) ^ id.readBigUInt64BE(8);
+  }
+
+  /** An event id twice. Eight bytes an event in memory; what looks the same is read again. */
+  #findDoubled() {
+    const ids = this.#ids.subarray(0, this.manifest.to - this.manifest.from);
+    const sorted = ids.slice().sort();
+    const twice = new Set();
+    for (let at = 1; at < sorted.length; at += 1) {
+      if (sorted[at] === sorted[at - 1] && sorted[at] !== 0n) twice.add(sorted[at]);
+    }
+    if (twice.size === 0) return;
+    const seen = new Map();
+    for (const [at, folded] of ids.entries()) {
+      if (!twice.has(folded)) continue;
+      const seq = this.manifest.from + at;
+      const id = this.#idAt(seq);
+      if (id === null) continue;
+      if (seen.has(id))
+        this.add('doubled', `seq ${seq}`, `the event is also at seq ${seen.get(id)}`, { seq, eventId: id });
+      seen.set(id, seq);
+    }
+  }
+
+  #idAt(seq) {
+    const at = seq - (seq % TILE_WIDTH);
+    const width = Math.min(TILE_WIDTH, this.manifest.to - at);
+    const name = `tile/entries/${tilePath(at / TILE_WIDTH, width)}`;
+    const entry = splitEntries(this.source.read(name, MAX_ENTRIES_FILE), width, name)[seq - at];
+    const event = entry === null ? null : parseEntry(entry);
+    return event === null ? null : uuidText(event.id);
+  }
+}
+
+function readInsideKey(text) {
+  if (!text.endsWith('\n')) throw new Tampered('part-invalid', 'log.vkey', 'does not end in a newline');
+  try {
+    return parseVerifierKey(text.slice(0, -1));
+  } catch (error) {
+    throw new Tampered('part-invalid', 'log.vkey', error.message);
+  }
+}
+
+/** The lines of a list; one that does not end is a finding. */
+function linesOf(text, name, check) {
+  if (text === '') return [];
+  if (!text.endsWith('\n')) {
+    check.add('part-invalid', name, 'ends within a line');
+    return [];
+  }
+  return text.slice(0, -1).split('\n');
+}
+
+/** C2SP entry bundle: uint16 length and entry, `width` times and nothing else; length 0 is an entry that is not there. */
+function splitEntries(bytes, width, name) {
+  const entries = [];
+  let at = 0;
+  for (let n = 0; n < width; n += 1) {
+    const length = at + 2 <= bytes.length ? bytes.readUInt16BE(at) : -1;
+    if (length < 0 || at + 2 + length > bytes.length)
+      throw new Tampered('part-invalid', name, `ends within entry ${n}`);
+    entries.push(length === 0 ? null : bytes.subarray(at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  if (at !== bytes.length) throw new Tampered('part-invalid', name, `holds more than ${width} entries`);
+  return entries;
+}
+
+/**
+ * Checks a bundle, a folder or a zip. key: from parseVerifierKey, or null; checkpoints: notes that you kept.
+ * Never throws for what a bundle holds.
+ */
+export function verifyBundle(path, { key = null, checkpoints = [], witnesses = [] } = {}) {
+  let check = new BundleCheck(null);
+  try {
+    check = new BundleCheck(openSource(path));
+    check.run({ key, checkpoints, witnesses });
+  } catch (error) {
+    if (error instanceof Tampered) check.findings.push(error.finding);
+    else if (error instanceof Undecided) check.doubts.push(error.message);
+    else throw error;
+  } finally {
+    check.source?.close();
+  }
+  if (check.findings.length === 0 && check.counts.entries === 0) check.doubts.push('no entry was checked');
+  const { origin = null, size = null, from = null, to = null, open = null } = check.manifest ?? {};
+  return conclude('bundle', { origin, size, from, to, open, checked: check.counts }, key, check);
+}
+
+function conclude(kind, about, key, { findings, doubts }) {
+  const verdict = findings.length > 0 ? 'tampered' : doubts.length > 0 ? 'undecided' : 'intact';
+  const exitCode = { intact: 0, tampered: 1, undecided: 2 }[verdict];
+  const consistent = verdict === 'undecided' && doubts.length === 1 && key === null;
+  return { kind, verdict: consistent ? 'internally-consistent' : verdict, exitCode, ...about, findings, doubts };
+}
+
+// ---- proofs (C2SP tlog-proof) --------------------------------------------------------------------------------------
+
+const EXTRA_PREFIX = Buffer.from('auditkeep-proof/v1\n');
+
+/** Takes a tlog-proof apart; every byte is accounted for. */
+export function parseProof(text) {
+  const bad = (what) => new Tampered('proof-invalid', 'proof', what);
+  const split = text.indexOf('\n\n');
+  if (split < 0) throw bad('has no checkpoint');
+  const lines = text.slice(0, split).split('\n');
+  if (lines.shift() !== 'c2sp.org/tlog-proof@v1') throw bad('is not c2sp.org/tlog-proof@v1');
+  let extra = null;
+  if (lines[0]?.startsWith('extra ')) {
+    extra = fromBase64(lines.shift().slice(6));
+    if (extra === null) throw bad('has malformed extra data');
+  }
+  const [, index] = /^index (0|[1-9][0-9]{0,18})$/.exec(lines.shift() ?? '') ?? [];
+  if (index === undefined) throw bad('has a malformed index');
+  if (lines.length > 63) throw bad('has more hashes than a tree has levels');
+  const proof = lines.map((line) => {
+    const hash = fromBase64(line);
+    if (hash === null || !isHash(hash)) throw bad('has a malformed hash');
+    return hash;
+  });
+  return { index: BigInt(index), extra, proof, note: text.slice(split + 2) };
+}
+
+/** The entry and, when the proof is opened, salts and columns of both groups. */
+function parseExtra(extra) {
+  if (!extra.subarray(0, EXTRA_PREFIX.length).equals(EXTRA_PREFIX)) return null;
+  const bad = () => new Tampered('proof-invalid', 'extra', 'does not hold an entry, or an entry and four frames');
+  const one = readFrames(extra, EXTRA_PREFIX.length, 1);
+  if (one === null || one.values[0] === null) throw bad();
+  if (one.end === extra.length) return { entry: one.values[0], opening: null };
+  const rest = readFrames(extra, one.end, 4);
+  if (rest === null || rest.end !== extra.length) throw bad();
+  return { entry: one.values[0], opening: rest.values };
+}
+
+/** Checks a proof's text. entry: the bytes of the entry when the proof does not hold it. */
+export function verifyProof(text, { key = null, entry = null, witnesses = [] } = {}) {
+  const check = { findings: [], doubts: [] };
+  const about = { origin: null, size: null, index: null, event: null, opened: null };
+  try {
+    if (key === null) check.doubts.push('no key was given: the proof can at most be internally consistent');
+    const { index, extra, proof, note } = parseProof(text);
+    const head = openCheckpoint(note, key, 'checkpoint');
+    Object.assign(about, { origin: head.origin, size: String(head.size), index: String(index) });
+    for (const witness of missingWitnesses(note, witnesses, 'checkpoint')) {
+      check.doubts.push(`the witness ${witness.name} has not cosigned`);
+    }
+    const inside = extra === null ? null : parseExtra(extra);
+    const bytes = entry ?? inside?.entry;
+    if (bytes === undefined) throw new Undecided('the proof holds no entry and none was given');
+    if (entry !== null && inside !== null && !entry.equals(inside.entry)) {
+      throw new Tampered('proof-invalid', 'extra', 'holds another entry than the one that you gave');
+    }
+    if (!verifyInclusion({ index, size: head.size, leaf: leafHash(bytes), root: head.root, proof })) {
+      throw new Tampered('proof-invalid', 'proof', 'the entry is not in the signed tree at this place');
+    }
+    const event = parseEntry(bytes);
+    if (event !== null) about.event = describe(BARE_COLUMNS, event.columns);
+    if (inside?.opening) about.opened = openGroups(event, inside.opening);
+  } catch (error) {
+    if (error instanceof Tampered) check.findings.push(error.finding);
+    else if (error instanceof Undecided) check.doubts.push(error.message);
+    else throw error;
+  }
+  return conclude('proof', about, key, check);
+}
+
+function openGroups(event, [actorSalt, actor, payloadSalt, payload]) {
+  if (event === null) throw new Tampered('proof-invalid', 'extra', 'opens an entry that is not audit-event/v1');
+  const opened = {};
+  for (const [group, salt, framed] of [
+    ['actor', actorSalt, actor],
+    ['payload', payloadSalt, payload],
+  ]) {
+    const said = judgeOpening(group, salt, framed, event.commitments[group]);
+    if (said === 'broken') {
+      throw new Tampered('commitment-broken', 'extra', `the ${group} columns are not what was committed to`);
+    }
+    opened[group] =
+      said === 'opened' ? describe(GROUPS[group], readFrames(framed, 0, GROUPS[group].length).values) : said;
+  }
+  return opened;
+}
+
+/** Checks that a newer checkpoint begins with an older one; proof: one base64 hash a line. */
+export function verifyGrowth(older, newer, proofText, { key = null } = {}) {
+  const check = { findings: [], doubts: [] };
+  const about = { origin: null, size: null, from: null };
+  try {
+    if (key === null) check.doubts.push('no key was given: the checkpoints can at most be internally consistent');
+    const [first, second] = [openCheckpoint(older, key, 'older'), openCheckpoint(newer, key, 'newer')];
+    Object.assign(about, { origin: second.origin, size: String(second.size), from: String(first.size) });
+    if (first.origin !== second.origin) throw new Tampered('checkpoint-invalid', 'newer', 'is of another log');
+    if (first.size === 0n) throw new Undecided('the older checkpoint is of an empty tree, which proves nothing');
+    const proof = proofText
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => fromBase64(line) ?? Buffer.alloc(0));
+    const claim = { size1: first.size, size2: second.size, root1: first.root, root2: second.root, proof };
+    if (!verifyConsistency(claim)) {
+      throw new Tampered('rewritten', 'newer', 'the proof does not show that it begins with the older tree');
+    }
+  } catch (error) {
+    if (error instanceof Tampered) check.findings.push(error.finding);
+    else if (error instanceof Undecided) check.doubts.push(error.message);
+    else throw error;
+  }
+  return conclude('consistency', about, key, check);
+}
+
+// ---- command line --------------------------------------------------------------------------------------------------
+
+const USAGE = `usage: node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
+       node verify.mjs proof FILE --key 'NAME+ID+KEY' [--entry FILE] [--witness 'NAME+ID+KEY']... [--json]
+       node verify.mjs consistency OLD NEW PROOF --key 'NAME+ID+KEY' [--json]`;
+
+function parseArguments(args) {
+  const options = { words: [], json: false, key: [], checkpoint: [], witness: [], entry: [] };
+  for (let at = 0; at < args.length; at += 1) {
+    const word = args[at];
+    const name = word.startsWith('--') ? word.slice(2) : null;
+    if (name === null) options.words.push(word);
+    else if (name === 'json') options.json = true;
+    else if (Array.isArray(options[name]) && name !== 'words' && at + 1 < args.length) options[name].push(args[++at]);
+    else throw new Undecided(`${word} is not an option here, or lacks its value\n${USAGE}`);
+  }
+  if (options.key.length > 1 || options.entry.length > 1)
+    throw new Undecided(`--key and --entry are given once\n${USAGE}`);
+  return options;
+}
+
+function readGiven(path, limit = 1 << 26) {
+  try {
+    if (statSync(path).size > limit) throw new Undecided(`${path} is too large`);
+    return readFileSync(path);
+  } catch (error) {
+    throw error instanceof Undecided ? error : new Undecided(`${path} cannot be read`);
+  }
+}
+
+/** UTF-8 that is not well-formed becomes U+FFFD, which no note, proof or key line may hold. */
+const readText = (path) => readGiven(path).toString('utf8');
+
+function runCommand({ words, ...given }) {
+  const key = given.key.length === 0 ? null : parseVerifierKey(given.key[0]);
+  if (key !== null && key.type !== 1) throw new Undecided('--key is a witness key, not a log key');
+  const witnesses = given.witness.map(parseVerifierKey);
+  const [command, ...files] = words;
+  if (command === 'proof' && files.length === 1) {
+    const entry = given.entry.length === 0 ? null : readGiven(given.entry[0]);
+    return verifyProof(readText(files[0]), { key, entry, witnesses });
+  }
+  if (command === 'consistency' && files.length === 3) return verifyGrowth(...files.map(readText), { key });
+  if (words.length !== 1) throw new Undecided(USAGE);
+  const checkpoints = given.checkpoint.map((path) => ({ where: path, text: readText(path) }));
+  return verifyBundle(words[0], { key, checkpoints, witnesses });
+}
+
+function reportText(result, keyGiven) {
+  const lines = [
+    `${result.kind} of ${result.origin ?? 'an unknown log'}${result.size === null ? '' : `, signed at ${result.size} events`}`,
+  ];
+  lines.push(`key       ${keyGiven ? 'given by you' : 'none given'}`);
+  if (result.checked) {
+    const { leaves, tiles, checkpoints, entries, openings, erased } = result.checked;
+    lines.push(
+      `checked   ${leaves} leaves, ${tiles} tiles, ${checkpoints} checkpoints, ${entries} entries, ${openings} openings, ${erased} erasures`,
+    );
+  }
+  if (result.kind === 'proof' && result.index !== null) lines.push(`place     seq ${result.index}`);
+  for (const [group, values] of Object.entries({ event: result.event, ...result.opened })) {
+    if (typeof values === 'string') lines.push(`${group.padEnd(9)} ${values}`);
+    else
+      for (const [name, value] of Object.entries(values ?? {}))
+        lines.push(`${group.padEnd(9)} ${name} = ${JSON.stringify(value)}`);
+  }
+  for (const { class: kind, where, what, seq, eventId } of result.findings.slice(0, MAX_SHOWN)) {
+    const place = [
+      seq === undefined ? '' : ` (seq ${seq}`,
+      eventId === undefined ? '' : `, event ${eventId}`,
+      seq === undefined ? '' : ')',
+    ];
+    lines.push(`finding   ${kind}: ${where}: ${what}${place.join('')}`);
+  }
+  if (result.findings.length > MAX_SHOWN)
+    lines.push(`          and ${result.findings.length - MAX_SHOWN} more (--json has all)`);
+  for (const doubt of result.doubts) lines.push(`doubt     ${doubt}`);
+  const words = {
+    intact: 'INTACT',
+    tampered: 'TAMPERED',
+    undecided: 'CANNOT DECIDE',
+    'internally-consistent': 'CANNOT DECIDE: internally consistent, by a key that nobody vouched for',
+  };
+  return [...lines, words[result.verdict]].join('\n');
+}
+
+function main(args) {
+  const json = args.includes('--json');
+  try {
+    const options = parseArguments(args);
+    const result = runCommand(options);
+    console.log(json ? JSON.stringify(result, null, 2) : reportText(result, options.key.length > 0));
+    return result.exitCode;
+  } catch (error) {
+    const message = error instanceof Undecided ? error.message : `unexpected: ${error?.stack ?? error}`;
+    if (json)
+      console.log(JSON.stringify({ verdict: 'undecided', exitCode: 2, findings: [], doubts: [message] }, null, 2));
+    else console.error(message);
+    return 2;
+  }
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === import.meta.filename) {
+  process.exitCode = main(process.argv.slice(2));
+}
