@@ -33,9 +33,15 @@ export const decisionRequestSchema = z.strictObject({
   report_hash: hashSchema,
   /** P0, the hash of the PDF that reviewers open. */
   review_pdf_sha256: hashSchema,
+  /** Whether the period still ran when the report was generated. */
+  interim: z.boolean(),
+  /** E-mail of who generated the version; engine@auditkeep.invalid for the service person. */
+  generated_by: z.string(),
   meaning: z.enum(MEANINGS),
   /** E-mail. */
   person: z.string(),
+  /** As printed in final.pdf. */
+  person_name: z.string().min(1),
   previous_decision_sha256: hashSchema.nullable(),
   time: z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/),
 });

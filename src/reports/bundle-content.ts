@@ -34,8 +34,6 @@ export const reportFileSchema = z.strictObject({
       approvedBy: z.string().nullable(),
     }),
   ),
-  /** Names of those who decided, by e-mail. */
-  persons: z.array(z.strictObject({ email: z.string(), name: z.string() })),
 });
 export type ReportFile = z.infer<typeof reportFileSchema>;
 

@@ -108,7 +108,6 @@ function reportFile(
   decisions: readonly ReportDecision[],
 ): ReportFile {
   const upToThis = versions.filter((version) => version.version <= model.report.version);
-  const names = new Map(decisions.map(({ person, name }) => [person, name ?? person]));
   return reportFileSchema.parse({
     format: 'auditkeep-bundle-report/v1',
     installationId,
@@ -116,7 +115,6 @@ function reportFile(
     version: model.report.version,
     engineVersion: model.generated.engineVersion,
     versions: versionsAfter(upToThis, decisions),
-    persons: [...names].sort().map(([email, name]) => ({ email, name })),
   });
 }
 

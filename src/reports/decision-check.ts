@@ -34,6 +34,7 @@ export interface SignerBook {
   signerOf(fingerprint: string, at: string): { readonly email: string; readonly compromised: boolean } | null;
   /** Null where roles are not known (a bundle away from the register). */
   hasRole(email: string, role: Role, at: string): boolean | null;
+  /** The registered name; null where names are not known, and the signed one stands for itself. */
   nameOf(email: string): string | null;
 }
 
@@ -47,7 +48,8 @@ export interface ReportDecision {
   readonly from: ReportStatus;
   readonly to: ReportStatus;
   readonly person: string;
-  readonly name: string | null;
+  /** As signed. */
+  readonly name: string;
   /** ISO 8601 in UTC, as signed. */
   readonly time: string;
   readonly comment: string | null;
@@ -156,10 +158,14 @@ function applyDecision(replay: Replay, stored: StoredDecision, payload: Decision
   const isAbout =
     version?.version === payload.version &&
     version.reportHash === payload.report_hash &&
-    version.reviewPdfSha256 === payload.review_pdf_sha256;
+    version.reviewPdfSha256 === payload.review_pdf_sha256 &&
+    version.interim === payload.interim &&
+    version.generatedBy === payload.generated_by;
   if (version === undefined || !isAbout) return { kind: 'text', what: 'it was signed for another report or version' };
   const signer = replay.input.signers.signerOf(payload.key_fingerprint, time);
   if (signer?.email !== person) return { kind: 'signer', what: 'its key was not a valid key of its person' };
+  const name = replay.input.signers.nameOf(person);
+  if (name !== null && name !== payload.person_name) return { kind: 'signer', what: 'its person has another name' };
   const from = replay.statuses.get(version.id) ?? 'draft';
   const step = transitionOf(meaning, from);
   if (step === null) return { kind: 'transition', what: `"${meaning}" is not possible on a report that is ${from}` };
@@ -181,7 +187,7 @@ function applyDecision(replay: Replay, stored: StoredDecision, payload: Decision
     from,
     to: step.to,
     person,
-    name: replay.input.signers.nameOf(person),
+    name: payload.person_name,
     time,
     comment: stored.comment,
     keyFingerprint: payload.key_fingerprint,

@@ -19,7 +19,7 @@ const WORDS: Readonly<Record<Meaning, string>> = {
 export function entryOf(decision: ReportDecision): DecisionEntry {
   return {
     meaning: WORDS[decision.meaning],
-    person: decision.name === null ? decision.person : `${decision.name} <${decision.person}>`,
+    person: `${decision.name} <${decision.person}>`,
     at: decision.time,
     keyFingerprint: decision.keyFingerprint,
     comment: decision.comment,

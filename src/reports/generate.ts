@@ -1,14 +1,14 @@
 /** Makes a report: period, evaluation, model, review PDF, and a draft row that holds the encrypted model. */
 import { randomUUID } from 'node:crypto';
 import { recordEvent } from '../audit/record.ts';
-import type { Actor, Context } from '../context.ts';
+import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { parseReportPeriod, type ReportPeriod } from '../time/report-period.ts';
 import { readEngineVersion } from './engine-version.ts';
 import { evaluateControls } from './evaluate.ts';
-import { buildModel, freezeModel, type ReportModel, sha256Hex } from './model.ts';
+import { buildModel, freezeModel, type ReportModel, SERVICE_PERSON, sha256Hex } from './model.ts';
 import { makePseudonymizer } from './pseudonym.ts';
 import { reportCell } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
@@ -62,7 +62,7 @@ export async function generateReport(ctx: GenerateContext, input: GenerateInput)
     period,
     generated: {
       at: isoOf(startedAt),
-      by: actorLabel(ctx.actor, pseudonymize),
+      by: ctx.actor.kind === 'person' ? ctx.actor.email.toLowerCase() : SERVICE_PERSON,
       engineVersion,
       nodeVersion: process.version,
     },
@@ -130,8 +130,4 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
 async function nextVersion(ctx: Pick<Context, 'db'>, supersedes: string): Promise<number> {
   const [previous] = await ctx.db.withClient((client) => findReportRows(client, supersedes));
   return (previous?.version ?? 0) + 1;
-}
-
-function actorLabel(actor: Actor, pseudonymize: (value: string) => string): string {
-  return actor.kind === 'service' ? actor.name : pseudonymize(actor.email.toLowerCase());
 }

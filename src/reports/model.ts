@@ -1,6 +1,6 @@
 /**
  * The model: everything a report says, as plain data. Its canonical JSON is hashed (H), encrypted, rendered and signed;
- * PDF and JSON are made from it alone, so they cannot disagree. Persons appear as pseudonyms only.
+ * PDF and JSON are made from it alone, so they cannot disagree. Persons of the data appear as pseudonyms only.
  */
 import { createHash } from 'node:crypto';
 import { canonicalJson, type JsonValue } from '../canonical-json.ts';
@@ -22,6 +22,9 @@ export const MODEL_FORMAT = 'auditkeep-report/v1';
 /** Exceptions that the model carries a control; the rest is there by count and hash. */
 export const SHOWN_EXCEPTIONS = 100;
 const MAX_MODEL_BYTES = 16 * 1024 * 1024;
+
+/** Who generates without a person (migration 0040). */
+export const SERVICE_PERSON = 'engine@auditkeep.invalid';
 
 /** A type alias, not an interface: interfaces have no implicit index signature and so are no JsonValue. */
 export type ReportModel = {
@@ -46,6 +49,7 @@ export type ReportModel = {
   };
   readonly generated: {
     readonly at: string;
+    /** E-mail, since the decisions name it in clear too; SERVICE_PERSON where no person acted. */
     readonly by: string;
     readonly engineVersion: string;
     readonly nodeVersion: string;

@@ -54,7 +54,52 @@ export async function readReport(ctx: Pick<Context, 'db' | 'keys'>, id: string):
       details: { id: row.id },
     });
   }
-  return { row, model: parseModel(bytes), bytes };
+  const model = parseModel(bytes);
+  const [differs] = differencesOf(model, statementOf(row));
+  if (differs !== undefined) {
+    throw new AuditkeepError('REPORT_TAMPERED', {
+      message: `the row of report ${row.id} states another ${differs} than its model`,
+      hint: 'the row was written outside the product: keep it and find out by whom',
+      details: { id: row.id },
+    });
+  }
+  return { row, model, bytes };
+}
+
+/** What rows, signed texts and bundles state about a model besides its hash. */
+export interface ModelStatement {
+  readonly id: string;
+  readonly version: number;
+  readonly framework: string;
+  readonly interim: boolean;
+  readonly period: readonly [startDate: string, endDate: string, startAt: string, endAt: string, zone: string];
+  readonly generatedBy: string;
+  readonly engineVersion: string;
+}
+
+/** The fields, by name, in which a model says something else than is stated about it. */
+export function differencesOf(model: ReportModel, stated: Partial<ModelStatement>): string[] {
+  const said = {
+    id: model.report.id,
+    version: model.report.version,
+    framework: model.framework.id,
+    interim: model.period.interim,
+    period: periodText(model.period),
+    generatedBy: model.generated.by,
+    engineVersion: model.generated.engineVersion,
+  };
+  const claimed = { ...stated, ...(stated.period === undefined ? {} : { period: stated.period.join(' ') }) };
+  return Object.entries(claimed).flatMap(([name, value]) => (Reflect.get(said, name) === value ? [] : [name]));
+}
+
+function periodText({ startDate, endDate, startAt, endAt, zone }: ReportModel['period']): string {
+  return [startDate, endDate, startAt, endAt, zone].join(' ');
+}
+
+function statementOf(row: ReportRow): ModelStatement {
+  const { id, version, framework, interim, generatedBy, engineVersion } = row;
+  const period = [row.periodStart, row.periodEnd, row.periodStartAt, row.periodEndAt, row.periodZone] as const;
+  return { id, version, framework, interim, generatedBy, engineVersion, period };
 }
 
 /** Reads a model from its canonical bytes, whose hash the caller has checked. @throws INPUT_INVALID */

@@ -13,7 +13,7 @@ import {
 import { checkDecisions, type ReportDecision, type SignerBook } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
 import { readEngineVersion } from './engine-version.ts';
-import { parseModel } from './read.ts';
+import { differencesOf, parseModel } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
 
 export interface BundleCheck {
@@ -47,7 +47,7 @@ export async function verifyBundle(zip: Uint8Array, givenSigners: string | null)
     const all = [...findings, { part: 'report.json', what: 'is missing or malformed' }];
     return { ...base, valid: false, reportHash: null, findings: all, decisions: [], finalPdf: 'not checked' };
   }
-  const book = bookOf(given ?? readBundledSigners(parts, findings), report);
+  const book = bookOf(given ?? readBundledSigners(parts, findings));
   const checked = checkDecisions({
     installationId: report.installationId,
     versions: report.versions,
@@ -91,7 +91,7 @@ function readBundledSigners(parts: BundleParts, findings: BundleFinding[]): Allo
   }
 }
 
-function bookOf(signers: readonly AllowedSigner[], report: ReportFile): SignerBook {
+function bookOf(signers: readonly AllowedSigner[]): SignerBook {
   return {
     signerOf(fingerprint, at) {
       const stamp = stampOf(at);
@@ -106,7 +106,8 @@ function bookOf(signers: readonly AllowedSigner[], report: ReportFile): SignerBo
     },
     // The list of signers says nothing about roles; the database enforced them.
     hasRole: () => null,
-    nameOf: (email) => report.persons.find((person) => person.email === email)?.name ?? null,
+    // Each decision signs the name that is printed for it.
+    nameOf: () => null,
   };
 }
 
@@ -147,6 +148,7 @@ function checkContent(
     else if (sha256Of(bytes) !== expected) findings.push({ part, what: `does not have the signed ${name}` });
   };
   expectHash('model.json', own?.reportHash, 'report_hash');
+  findings.push(...checkModel(parts, report));
   expectHash('review.pdf', own?.reviewPdfSha256, 'review_pdf_sha256');
   if (own?.status !== 'approved' || own.version !== report.version) {
     findings.push({ part: 'report.json', what: 'is not about an approved report' });
@@ -168,4 +170,17 @@ function checkContent(
     }
   }
   return findings;
+}
+
+/** What report.json, bound by signatures, and the model say about the report must be the same. */
+function checkModel(parts: BundleParts, report: ReportFile): BundleFinding[] {
+  const own = report.versions.find((version) => version.id === report.reportId);
+  const bytes = parts.get('model.json');
+  if (own === undefined || bytes === undefined || sha256Of(bytes) !== own.reportHash) return [];
+  const { id, version, interim, generatedBy } = own;
+  const stated = { id, version, interim, generatedBy, engineVersion: report.engineVersion };
+  return differencesOf(parseModel(Buffer.from(bytes)), stated).map((field) => ({
+    part: 'report.json',
+    what: `states another ${field} than the model`,
+  }));
 }

@@ -8,9 +8,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryOne, queryRows } from '../../src/db/query.ts';
 import { bundleReport, makeBundle } from '../../src/reports/bundle.ts';
+import { decisionsText } from '../../src/reports/bundle-content.ts';
 import { checkParts, packBundle, sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
+import { entryOf } from '../../src/reports/decision-entry.ts';
 import { checkBundleFile, type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
 import { generateReport } from '../../src/reports/generate.ts';
+import { parseModel } from '../../src/reports/read.ts';
+import { renderPdf } from '../../src/reports/render/pdf.ts';
 import { verifyBundle } from '../../src/reports/verify-bundle.ts';
 import { approveReport, archiveReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
@@ -87,6 +91,8 @@ function repack(change: (parts: Map<string, Uint8Array>) => void): Buffer {
   const { version, installationId, versions } = report;
   return packBundle({ reportId, version, reportHash: versions[0]?.reportHash ?? '', installationId }, parts);
 }
+
+const reportShape = z.looseObject({ versions: z.array(z.looseObject({})) });
 
 describe('making', () => {
   test('the same report gives the same bytes, in another time zone too', async () => {
@@ -209,6 +215,33 @@ describe('tampering', () => {
     // A text that is no longer canonical has lost its name.
     const names = findings.map((finding) => finding.part);
     expect(names.some((name) => name === named || (changed.endsWith('.json') && name === 'decisions'))).toBe(true);
+  });
+
+  test.each([
+    ['generatedBy', 'somebody@example.org'],
+    ['interim', true],
+  ])('a %s in report.json that nobody signed is found', async (field, value) => {
+    const forged = repack((parts) => {
+      const report = reportShape.parse(JSON.parse(textOf('report.json')));
+      const versions = report.versions.map((version) => ({ ...version, [field]: value }));
+      parts.set('report.json', Buffer.from(JSON.stringify({ ...report, versions })));
+    });
+    const { valid, findings } = await verifyBundle(forged, null);
+    expect(valid).toBe(false);
+    expect(findings.map(({ what }) => what)).toContain('it was signed for another report or version');
+  });
+
+  test('a name that its person did not sign is found, final.pdf drawn anew or not', async () => {
+    const { decisions } = await verifyBundle(zip, null);
+    const renamed = decisions.map((decision) => ({ ...decision, name: 'Somebody Else, CPA' }));
+    const model = parseModel(Buffer.from(unpackBundle(zip).get('model.json') ?? ''));
+    const finalPdf = await renderPdf(model, renamed.map(entryOf));
+    const forged = repack((parts) => {
+      parts.set('decisions.json', Buffer.from(decisionsText(renamed)));
+      parts.set('final.pdf', finalPdf);
+    });
+    const { findings } = await verifyBundle(forged, null);
+    expect(findings).toContainEqual({ part: 'decisions.json', what: 'is not the list of the signed decisions' });
   });
 
   test('a missing decision and a part too many are found', async () => {

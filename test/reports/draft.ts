@@ -4,19 +4,24 @@ import { z } from 'zod';
 import { canonicalJson } from '../../src/canonical-json.ts';
 import type { Context } from '../../src/context.ts';
 import { queryOne } from '../../src/db/query.ts';
-import { reportCell } from '../../src/reports/read.ts';
+import { SERVICE_PERSON } from '../../src/reports/model.ts';
+import { findReport, reportCell } from '../../src/reports/read.ts';
 
 export interface DraftOptions {
   readonly generatedBy?: string | null;
   readonly interim?: boolean;
   readonly supersedes?: string | null;
   readonly id?: string;
+  /** What the row states where it is not what the model says: what an engine that lies would insert. */
+  readonly claim?: { readonly generatedBy?: string | null; readonly interim?: boolean };
 }
 
 /** Inserts a draft whose model says little, and whose PDF is not one; gives its id. */
 export async function insertDraft(ctx: Pick<Context, 'db' | 'keys'>, options: DraftOptions = {}): Promise<string> {
   const id = options.id ?? randomUUID();
-  const model = Buffer.from(canonicalJson({ format: 'auditkeep-report/v1', report: { id } }), 'utf8');
+  const supersedes = options.supersedes ?? null;
+  const model = Buffer.from(canonicalJson(await modelOf(ctx, id, options)), 'utf8');
+  const claim = { generatedBy: options.generatedBy, interim: options.interim, ...options.claim };
   const hash = createHash('sha256').update(model).digest('hex');
   const envelope = (await ctx.keys.sealer('confidential'))(reportCell(id), model);
   await ctx.db.withClient((client) =>
@@ -26,8 +31,27 @@ export async function insertDraft(ctx: Pick<Context, 'db' | 'keys'>, options: Dr
       `select version_number from audit.create_report(
          $1::uuid, 'periodic', 'SOX', '2026-01-01', '2026-03-31', 'UTC', '2026-01-01T00:00:00Z', '2026-04-01T00:00:00Z',
          $7::text, $2::text, $3::text, $4::text, '2026-04-02T00:00:00Z', 12, '0.1.0', $5::boolean, $6::uuid)`,
-      [id, hash, hash, options.generatedBy ?? null, options.interim ?? false, options.supersedes ?? null, envelope],
+      [id, hash, hash, claim.generatedBy ?? null, claim.interim ?? false, supersedes, envelope],
     ),
   );
   return id;
+}
+
+async function modelOf(ctx: Pick<Context, 'db'>, id: string, options: DraftOptions) {
+  const supersedes = options.supersedes ?? null;
+  const previous = supersedes === null ? null : await findReport(ctx, supersedes);
+  return {
+    format: 'auditkeep-report/v1',
+    report: { id, version: (previous?.version ?? 0) + 1 },
+    framework: { id: 'SOX' },
+    period: {
+      startDate: '2026-01-01',
+      endDate: '2026-03-31',
+      startAt: '2026-01-01T00:00:00.000Z',
+      endAt: '2026-04-01T00:00:00.000Z',
+      zone: 'UTC',
+      interim: options.interim ?? false,
+    },
+    generated: { by: options.generatedBy ?? SERVICE_PERSON, engineVersion: '0.1.0' },
+  };
 }

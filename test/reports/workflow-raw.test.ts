@@ -185,6 +185,9 @@ describe('the engine by raw SQL', () => {
 
   test.each([
     ['report_hash', 'f'.repeat(64)],
+    ['interim', true],
+    ['generated_by', emailOf('approver')],
+    ['person_name', 'Somebody Else, CPA'],
     ['review_pdf_sha256', 'f'.repeat(64)],
     ['version', 2],
     ['meaning', 'approve'],
@@ -218,6 +221,15 @@ describe('the engine by raw SQL', () => {
       execute(client, `select compliance.begin_decision($1::uuid, 'submit', 'engine@auditkeep.invalid')`, [id]),
     );
     await expect(refusal).rejects.toMatchObject({ code: 'AK004' });
+  });
+
+  test.each([
+    ['generator', { generatedBy: emailOf('approver') }, { generatedBy: null }],
+    ['interim', { interim: true }, { interim: false }],
+  ])('a row that hides the %s of its model is not decided on', async (_, model, claim) => {
+    const id = await insertDraft(ctx, { ...model, claim });
+    const submitted = submitReport(roster.as(ctx, 'preparer'), { reportId: id });
+    await expect(submitted).rejects.toMatchObject({ code: 'REPORT_TAMPERED' });
   });
 
   test('a decision that nobody signed passes the engine’s function but no reader, and nobody builds on it', async () => {

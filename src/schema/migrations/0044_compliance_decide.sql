@@ -60,8 +60,11 @@ return (
     'version', p_report.version,
     'report_hash', p_report.report_hash,
     'review_pdf_sha256', p_report.review_pdf_sha256,
+    'interim', p_report.interim,
+    'generated_by', (select p.email from compliance.person p where p.id = p_report.generated_by),
     'meaning', p_request.meaning,
     'person', (select p.email from compliance.person p where p.id = p_request.person_id),
+    'person_name', (select p.name from compliance.person p where p.id = p_request.person_id),
     'previous_decision_sha256', (
       select d.payload_sha256 from compliance.decision d
        where d.object_root = p_report.report_root
