@@ -24,12 +24,14 @@ const parameterSchema = z
   })
   .refine((p) => p.min <= p.default && p.default <= p.max, 'min <= default <= max');
 
-const columnSchema = z.strictObject({
-  name: identifier,
-  label: sentence,
-  /** pseudonym: a person or an id that leads to one, never printed as it is. instant: shown in UTC, whole seconds. */
-  kind: z.enum(['pseudonym', 'text', 'integer', 'instant']),
-});
+const columnSchema = z
+  .strictObject({
+    name: identifier,
+    label: sentence,
+    /** pseudonym: a person or an id that leads to one, never printed as it is. instant: shown in UTC, whole seconds. */
+    kind: z.enum(['pseudonym', 'text', 'integer', 'instant']),
+  })
+  .refine(({ name, kind }) => kind === 'pseudonym' || !/_(id|key)$/.test(name), 'an _id or _key is a pseudonym');
 
 /** What a population without rows stands for. It never stands for a pass. */
 const EMPTY_MEANINGS = ['no_occurrences', 'not_applicable', 'insufficient_data'] as const;

@@ -48,6 +48,17 @@ describe('a templates folder', () => {
     ['controls/ac-02.yaml', 'another id than its file', (text: string) => text.replace('id: ac-02', 'id: ac-99')],
     ['controls/ac-06.yaml', 'a default out of bounds', (text: string) => text.replace('default: 600000', 'default: 1')],
     ['controls/ac-06.yaml', 'an undeclared parameter', (text: string) => text.replace(':min_iterations', ':other')],
+    [
+      'controls/pr-06.yaml',
+      'an id printed as it is',
+      (text: string) => text.replace('name: key,', 'name: key_id,').replaceAll('a.key_id as key,', 'a.key_id,'),
+    ],
+    [
+      'controls/ac-08.yaml',
+      'a key of a person printed as it is',
+      (text: string) =>
+        text.replace('{ name: actor, label: Actor, kind: pseudonym }', '{ name: actor_key, label: Actor, kind: text }'),
+    ],
     ['controls/ac-02.yaml', 'broken YAML', (text: string) => `${text}\n  : : [`],
     ['frameworks/gdpr.yaml', 'a control that does not exist', (text: string) => text.replace('[pr-07]', '[pr-99]')],
     [

@@ -10,17 +10,29 @@ grant select on
   audit.compliance_reports, compliance.decision, ops.migration
   to auditkeep_view;
 
+-- Makes what stands for an actor without an id a keyed digest: a plain one is reversed by hashing a list of addresses.
+-- Random, of this installation, and for the view's owner alone: neither the engine nor a control can read it.
+create table privacy.actor_salt (
+  one boolean primary key default true check (one),
+  salt bytea not null default public.gen_random_bytes(32) check (octet_length(salt) = 32)
+);
+insert into privacy.actor_salt default values;
+grant usage on schema privacy to auditkeep_view;
+grant select on privacy.actor_salt to auditkeep_view;
+
 set local role auditkeep_view;
 
 create view facts.installation as
   select max(m.name)::text as schema_version from ops.migration m;
 
--- Hot, archived and late events. actor_key stands for the actor, also where the source gave an address and no id;
--- reports show it as a pseudonym.
+-- Hot, archived and late events. actor_key stands for the actor, also where the source gave an address and no id, and
+-- reports show it as a pseudonym. A salt of zero rows gives no key at all rather than a bare digest.
 create view facts.event as
   select e.id as event_id, e.event_timestamp, e.event_type::text, e.event_category::text, e.event_action::text,
          e.user_id as account_id,
-         coalesce(e.user_id::text, 'address:' || encode(sha256(convert_to(lower(e.user_email), 'UTF8')), 'hex')) as actor_key,
+         coalesce(e.user_id::text,
+                  'address:' || encode(public.hmac(convert_to(lower(e.user_email), 'UTF8'),
+                                                   (select s.salt from privacy.actor_salt s), 'sha256'), 'hex')) as actor_key,
          e.result::text, e.resource_type::text, e.data_sensitivity::text, e.service_name::text, e.origin
     from audit.audit_log_all e;
 
