@@ -26,6 +26,15 @@ const configSchema = z.strictObject({
     .regex(/^[a-z0-9][a-z0-9.-]*(\/[a-z0-9.-]+)*$/, 'must look like host.example/name')
     .default('auditkeep.local/audit'),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
+  /** Witnesses of this installation's checkpoints: verifier key (`witness init` prints it) and submission prefix. */
+  witnesses: z
+    .array(z.strictObject({ vkey: z.string().min(1), url: z.url({ protocol: /^https?$/ }) }))
+    .max(16)
+    .default([]),
+  /** How many witnesses must have cosigned; null: all of them. */
+  witnessQuorum: z.int().min(1).nullable().default(null),
+  /** How long one request to a witness may take. */
+  witnessTimeoutSeconds: z.number().min(0.1).max(60).default(5),
 });
 
 export type Config = Readonly<z.infer<typeof configSchema>>;
@@ -73,6 +82,9 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
     ...withAbsolutePaths(definedOnly(sources.flags ?? {}), workingFolder),
   };
   const parsed = configSchema.safeParse(merged);
+  if (parsed.success && (parsed.data.witnessQuorum ?? 0) > parsed.data.witnesses.length) {
+    throw invalid('witnessQuorum: is more than there are witnesses', 'lower it, or add witnesses');
+  }
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw invalid(

@@ -12,6 +12,8 @@ export interface SignedHeads {
   readonly key: { readonly name: string; readonly publicKey: KeyObject } | null;
   /** The last note in the signer's store. */
   readonly ownNote: string | null;
+  /** What witnesses cosigned, opened by witness/anchor.ts: outside the database too. */
+  readonly cosigned: readonly TreeHead[];
   /** Copies in the database. */
   readonly stored: readonly StoredCheckpoint[];
 }
@@ -24,9 +26,9 @@ export interface OpenedHeads {
 }
 
 /** Opens the checkpoints of this log; one that does not verify, or whose row says something else, is a finding. */
-export function openHeads({ key, ownNote, stored }: SignedHeads): OpenedHeads {
+export function openHeads({ key, ownNote, cosigned, stored }: SignedHeads): OpenedHeads {
   if (key === null) return { heads: [], own: null, findings: [] };
-  const heads: TreeHead[] = [];
+  const heads: TreeHead[] = [...cosigned];
   const findings: Finding[] = [];
   const own = ownNote === null ? null : openCheckpoint(ownNote, key);
   for (const row of stored.filter((candidate) => candidate.origin === key.name)) {

@@ -47,7 +47,10 @@ export interface Verification {
   readonly to: number;
   /** True when there is no finding. */
   readonly intact: boolean;
-  /** True when a checkpoint kept outside the database, in the signer's store, covers part of the chain and fits. */
+  /**
+   * True when a checkpoint kept outside the database covers part of the chain and fits: one with a quorum of cosignatures
+   * where witnesses are configured, otherwise the one in the signer's store.
+   */
   readonly anchored: boolean;
   readonly findings: readonly Finding[];
   /** Events with an envelope, checked by commitment only; groups erased with a record; committed but not linked yet. */

@@ -3,6 +3,7 @@
  * its own store, by the new leaves and requires the outcome to be the head that it is shown. A database restored to
  * yesterday, or one whose links were rewritten, gets no signature.
  */
+import { createPublicKey } from 'node:crypto';
 import type { Context } from '../context.ts';
 import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
@@ -21,6 +22,7 @@ import {
 } from './signer-store.ts';
 import { storeTiles } from './tile-store.ts';
 import { readTuples } from './tuples.ts';
+import { askWitnesses } from './witness/ask.ts';
 
 export interface SignResult {
   /** The signed note; null when the chain is empty or another signer is at work. */
@@ -37,10 +39,11 @@ export function originOf(name: string, incarnation: number): string {
 
 /**
  * Signs the head of the chain, keeps it in the signer's store (durable first), then in audit.checkpoint and the
- * directory of checkpoints. Signing an already signed head publishes the same note again.
- * @throws CHAIN_ROLLED_BACK, CHAIN_REWRITTEN, CHAIN_SIGNER_STORE; nothing is signed then
+ * directory of checkpoints, then asks the witnesses. Signing an already signed head publishes the same note again and
+ * asks the witnesses that are missing.
+ * @throws CHAIN_ROLLED_BACK, CHAIN_REWRITTEN, CHAIN_SIGNER_STORE: nothing is signed, or a witness knows another tree
  */
-export function signCheckpoint(ctx: Pick<Context, 'db' | 'log' | 'config'>): Promise<SignResult> {
+export function signCheckpoint(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>): Promise<SignResult> {
   return ctx.db.withClient(async (client) => {
     if (!(await tryLockSession(client, 'signer', 'exclusive'))) {
       return { note: null, size: (await readHead(client)).size, fresh: false };
@@ -52,7 +55,7 @@ export function signCheckpoint(ctx: Pick<Context, 'db' | 'log' | 'config'>): Pro
   });
 }
 
-async function signHead(ctx: Pick<Context, 'config'>, client: SqlClient): Promise<SignResult> {
+async function signHead(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>, client: SqlClient): Promise<SignResult> {
   const { home, origin: name } = ctx.config;
   const { head, grown, state } = await transact(
     client,
@@ -68,6 +71,10 @@ async function signHead(ctx: Pick<Context, 'config'>, client: SqlClient): Promis
   await writeCheckpointFile(home, head.size, note);
   await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note }));
   await transact(client, () => storeTiles(client));
+  if (ctx.config.witnesses.length > 0) {
+    const logKey = { name: origin, publicKey: createPublicKey(await openLogKey(home)) };
+    await askWitnesses(ctx, { note, frontier: grown, logKey });
+  }
   return { note, size: head.size, fresh };
 }
 

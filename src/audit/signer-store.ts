@@ -45,9 +45,9 @@ export async function openLogKey(home: string): Promise<KeyObject> {
   try {
     key = createPrivateKey(pem);
   } catch (cause) {
-    throw damaged('the log key cannot be read', cause);
+    throw damagedStore('the log key cannot be read', cause);
   }
-  if (key.asymmetricKeyType !== 'ed25519') throw damaged('the log key is not an Ed25519 key');
+  if (key.asymmetricKeyType !== 'ed25519') throw damagedStore('the log key is not an Ed25519 key');
   return key;
 }
 
@@ -69,9 +69,10 @@ export async function readSignerState(home: string, origin: string): Promise<Sig
     state = stateShape.parse(JSON.parse(text));
     frontier = decodeFrontier(BigInt(state.size), Buffer.from(state.frontier, 'base64'));
   } catch (cause) {
-    throw damaged('the state of the signer is damaged', cause);
+    throw damagedStore('the state of the signer is damaged', cause);
   }
-  if (state.origin !== origin) throw damaged(`the state of the signer is of the log ${state.origin}, not ${origin}`);
+  if (state.origin !== origin)
+    throw damagedStore(`the state of the signer is of the log ${state.origin}, not ${origin}`);
   return { origin, frontier, note: state.note };
 }
 
@@ -97,23 +98,24 @@ async function createLogKey(home: string): Promise<KeyObject> {
   return createPrivateKey(await readFile(keyFile(home), 'utf8'));
 }
 
-async function readPrivate(file: string): Promise<string | null> {
+/** The text of a file of the signer; null when there is none. @throws CHAIN_SIGNER_STORE when others may read it */
+export async function readPrivate(file: string): Promise<string | null> {
   const found = await stat(file).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw damaged(`${file} cannot be read`, error);
+    throw damagedStore(`${file} cannot be read`, error);
   });
   if (found === null) return null;
-  if ((found.mode & 0o077) !== 0) throw damaged(`${file} may be read or written by others`);
+  if ((found.mode & 0o077) !== 0) throw damagedStore(`${file} may be read or written by others`);
   return readFile(file, 'utf8');
 }
 
 /** Writes a file and its folder entry to disk; 'keep' leaves an existing file alone. */
-async function writeDurably(file: string, text: string, existing: 'keep' | 'replace'): Promise<void> {
+export async function writeDurably(file: string, text: string, existing: 'keep' | 'replace'): Promise<void> {
   try {
     await chmod(await makeFolder(file), 0o700);
     await (existing === 'keep' ? createFile(file, text) : replaceFile(file, text));
   } catch (cause) {
-    throw damaged(`${file} cannot be written`, cause);
+    throw damagedStore(`${file} cannot be written`, cause);
   }
 }
 
@@ -123,7 +125,8 @@ async function makeFolder(file: string): Promise<string> {
   return folder;
 }
 
-function damaged(message: string, cause?: unknown): AuditkeepError {
+/** The signer cannot trust what it finds beside its key. */
+export function damagedStore(message: string, cause?: unknown): AuditkeepError {
   return new AuditkeepError('CHAIN_SIGNER_STORE', {
     message,
     hint: 'restore the signer folder of the home from its backup, with mode 0600; never copy it from the database',

@@ -1,13 +1,16 @@
 /** The chain on one screen: size, backlog, signatures. */
+import type { Config } from '../config.ts';
 import type { Context } from '../context.ts';
+import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { countCandidates, currentSnapshot, readHead } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
 import { originOf } from './sign.ts';
 import { readLogPublicKey, readSignerState } from './signer-store.ts';
 import { NOTHING_SEEN } from './snapshot.ts';
+import { type AnchorSummary, readAnchor, summarizeAnchor } from './witness/anchor.ts';
 
-export interface ChainStatus {
+export interface ChainStatus extends AnchorSummary {
   readonly origin: string;
   readonly size: number;
   readonly chainHash: string;
@@ -36,8 +39,7 @@ export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Prom
     'repeatable read, read only',
   );
   const origin = originOf(ctx.config.origin, head.incarnation);
-  const publicKey = await readLogPublicKey(ctx.config.home);
-  const state = await readSignerState(ctx.config.home, origin);
+  const { key, signedSize, anchor } = await readSigned(ctx.config, origin);
   return {
     origin,
     size: Number(head.size),
@@ -46,7 +48,23 @@ export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Prom
     unsealed,
     roundOpen: head.cursor !== null,
     idleSeconds: head.idleSeconds,
-    signedSize: state.note === null ? null : Number(state.frontier.size),
-    verifierKey: publicKey === null ? null : formatVerifierKey({ name: origin, publicKey }),
+    signedSize: signedSize === null ? null : Number(signedSize),
+    verifierKey: key === null ? null : formatVerifierKey(key),
+    ...anchor,
   };
+}
+
+/** How far the chain is anchored, without counting anything. @throws CHAIN_SIGNER_STORE, CONFIG_INVALID */
+export async function readAnchorSummary(client: SqlClient, config: Config): Promise<AnchorSummary> {
+  const { incarnation } = await readHead(client);
+  return (await readSigned(config, originOf(config.origin, incarnation))).anchor;
+}
+
+async function readSigned(config: Config, origin: string) {
+  const publicKey = await readLogPublicKey(config.home);
+  const key = publicKey === null ? null : { name: origin, publicKey };
+  const state = await readSignerState(config.home, origin);
+  const signedSize = state.note === null ? null : state.frontier.size;
+  const anchor = summarizeAnchor(await readAnchor(config, origin, key), signedSize);
+  return { key, signedSize, anchor };
 }

@@ -23,6 +23,7 @@ import { originOf } from './sign.ts';
 import { readLogPublicKey, readSignerState } from './signer-store.ts';
 import { readTuples } from './tuples.ts';
 import { allEventsSource, insertSecurityEvents, lockChainTables, readUnprotected } from './verify-store.ts';
+import { accusations, isAnchored, readAnchor } from './witness/anchor.ts';
 
 /** Committed events that the sealer has left alone for longer are findings. */
 const UNSEALED_AFTER_SECONDS = 300;
@@ -57,8 +58,11 @@ async function verifyAll(ctx: Verifying, client: SqlClient, input: VerifyInput):
   const head = await readHead(client);
   const origin = originOf(ctx.config.origin, head.incarnation);
   const publicKey = await readLogPublicKey(ctx.config.home);
+  const key = publicKey === null ? null : { name: origin, publicKey };
+  const witnessed = await readAnchor(ctx.config, origin, key);
   const opened = openHeads({
-    key: publicKey === null ? null : { name: origin, publicKey },
+    key,
+    cosigned: witnessed.heads,
     ownNote: (await readSignerState(ctx.config.home, origin)).note,
     stored: await readCheckpoints(client),
   });
@@ -83,6 +87,7 @@ async function verifyAll(ctx: Verifying, client: SqlClient, input: VerifyInput):
     ...withoutUnlinked(events.findings, head.size - BigInt(walk.walked)),
     ...withoutKnown(chain, events.findings),
     ...opened.findings,
+    ...accusations(witnessed, head.size),
     // What a signed head says about a chain that is broken by itself is said more exactly by the break.
     ...anchors.filter((found) => found.class !== 'rewritten' || chain.length === 0),
     ...unprotected.map((partition) => finding('unprotected', { partition })),
@@ -93,7 +98,7 @@ async function verifyAll(ctx: Verifying, client: SqlClient, input: VerifyInput):
     from: 0,
     to: Number(walk.end),
     intact: findings.length === 0,
-    anchored: opened.own !== null && anchors.length === 0 && chain.length === 0,
+    anchored: isAnchored(witnessed, opened.own?.size ?? null) && anchors.length === 0 && chain.length === 0,
     findings,
     ...events.counts,
   };

@@ -4,7 +4,9 @@ import { sealChain } from '../audit/seal.ts';
 import { signCheckpoint } from '../audit/sign.ts';
 import { type ChainStatus, readChainStatus } from '../audit/status.ts';
 import { verifyChain } from '../audit/verify.ts';
+import type { WitnessStatus } from '../audit/witness/anchor.ts';
 import { EXIT } from '../errors.ts';
+import { anchorText } from './anchor-text.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 /** Findings printed for people; `--json` has all of them. */
@@ -69,14 +71,21 @@ function statusText(status: ChainStatus): string {
     `last seal   ${Math.round(status.idleSeconds)} s ago`,
     `checkpoint  ${signed}`,
     `key         ${status.verifierKey ?? 'none yet'}`,
+    `anchored    ${anchorText(status)}`,
+    ...status.witnesses.map((witness) => `  ${witness.name.padEnd(30)} ${witnessText(witness)}`),
   ].join('\n');
+}
+
+function witnessText({ outcome, detail, cosignedSize }: WitnessStatus): string {
+  const last = cosignedSize === null ? 'nothing cosigned' : `cosigned ${cosignedSize}`;
+  return `${outcome ?? 'never asked'}${detail === '' ? '' : `: ${detail}`} (${last})`;
 }
 
 function verificationText(result: Verification): string {
   const { checked, to, findings, anchored } = result;
   const anchor = anchored
     ? 'anchored by a checkpoint outside the database'
-    : 'NOT anchored: no checkpoint outside fits';
+    : 'NOT anchored: no checkpoint outside fits, or too few witnesses have cosigned one';
   const lines = [
     `${checked} events, ${to} links verified: ${findings.length === 0 ? 'intact' : `${findings.length} findings`}`,
     anchor,

@@ -1,5 +1,6 @@
 /** The installation on one screen. */
 import { type Overview, readOverview } from '../jobs/overview.ts';
+import { anchorText } from './anchor-text.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 const status = defineCommand({
@@ -19,7 +20,17 @@ const status = defineCommand({
 /** `status`. */
 export const statusCommands: readonly AnyCommand[] = [status];
 
-function describe({ schema, horizon, chain, checkpoint, lastVerification, runs, queue, reports }: Overview): string {
+function describe({
+  schema,
+  horizon,
+  chain,
+  checkpoint,
+  anchor,
+  lastVerification,
+  runs,
+  queue,
+  reports,
+}: Overview): string {
   const rows: [string, string][] = [
     ['schema', schema],
     [
@@ -31,6 +42,7 @@ function describe({ schema, horizon, chain, checkpoint, lastVerification, runs, 
       'checkpoint',
       checkpoint === null ? 'none signed' : `at ${checkpoint.size}, ${checkpoint.unsigned} events after it`,
     ],
+    ['anchored', anchorText(anchor)],
     [
       'verified',
       lastVerification === null ? 'never' : `${lastVerification.startedAt} ${lastVerification.outcome ?? 'running'}`,

@@ -1,5 +1,7 @@
 /** What an operator looks at first: one reading of the whole installation, in one snapshot. */
 import { z } from 'zod';
+import { readAnchorSummary } from '../audit/status.ts';
+import type { AnchorSummary } from '../audit/witness/anchor.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
@@ -35,6 +37,8 @@ export interface Overview {
   readonly chain: z.infer<typeof chainShape>;
   /** The newest signed tree head; `unsigned` counts the sealed events it does not cover. */
   readonly checkpoint: (z.infer<typeof checkpointShape> & { readonly unsigned: bigint }) | null;
+  /** Whether copies outside the database hold the chain, as far as the signer's store of this home knows. */
+  readonly anchor: AnchorSummary;
   /** The newest run of a job that verifies; null when none ever ran. */
   readonly lastVerification: z.infer<typeof lastRunShape> | null;
   /** The newest run of every job that ever ran. */
@@ -44,7 +48,7 @@ export interface Overview {
 }
 
 /** Reads the overview; nothing is changed. */
-export function readOverview(ctx: Pick<Context, 'db' | 'clock'>): Promise<Overview> {
+export function readOverview(ctx: Pick<Context, 'db' | 'clock' | 'config'>): Promise<Overview> {
   const now = isoOf(ctx.clock.now());
   return inTransaction(
     ctx.db,
@@ -57,6 +61,7 @@ export function readOverview(ctx: Pick<Context, 'db' | 'clock'>): Promise<Overvi
         horizon: await readHorizon(client, now),
         chain,
         checkpoint: checkpoint === null ? null : { ...checkpoint, unsigned: chain.events - checkpoint.size },
+        anchor: await readAnchorSummary(client, ctx.config),
         lastVerification: runs.find((run) => run.job.startsWith('verify')) ?? null,
         runs,
         queue: await readQueue(client),

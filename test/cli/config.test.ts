@@ -38,6 +38,9 @@ describe('configuration', () => {
       key: null,
       origin: 'from.file/audit',
       logLevel: 'error',
+      witnesses: [],
+      witnessQuorum: null,
+      witnessTimeoutSeconds: 5,
     });
     expect(Object.isFrozen(config)).toBe(true);
   });

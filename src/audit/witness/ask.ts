@@ -1,0 +1,190 @@
+/**
+ * After a checkpoint was signed: asks every witness that has not cosigned it yet, all at once, and keeps what they
+ * answered. Sealing and writers do not wait for this, and a witness that is missing is a warning; one that accuses the
+ * log is an error once everything else is kept.
+ */
+import type { Context } from '../../context.ts';
+import { transact } from '../../db/transaction.ts';
+import { AuditkeepError } from '../../errors.ts';
+import { isoOf } from '../../time/clock.ts';
+import type { TreeHead, VerifierKey } from '../checkpoint.ts';
+import type { Digest } from '../hash.ts';
+import { leafSource } from '../link-source.ts';
+import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf, verifyConsistency } from '../merkle.ts';
+import { readTuples } from '../tuples.ts';
+import { askWitness, type WitnessAnswer } from './client.ts';
+import { openCosignature } from './cosignature.ts';
+import { proveGrowth } from './growth.ts';
+import { type Witness, type WitnessPolicy, witnessPolicy } from './policy.ts';
+import { readWitnessMemory, type WitnessMemory, writeCosignedFile, writeWitnessMemory } from './signer-memory.ts';
+import { publishCosignature } from './store.ts';
+
+type Asking = Pick<Context, 'db' | 'log' | 'config' | 'clock'>;
+
+/** A checkpoint as it was signed, and the tree below it by the signer's own account. */
+export interface SignedTree {
+  readonly note: string;
+  readonly frontier: Frontier;
+  readonly logKey: VerifierKey;
+}
+
+/**
+ * Asks the configured witnesses. The caller holds the signer's lock. Cosignatures are verified, then durable in the
+ * signer's store and directory, then in audit.cosignature.
+ * @throws CHAIN_ROLLED_BACK, CHAIN_REWRITTEN when a witness says so, after the others' answers are kept;
+ * CHAIN_SIGNER_STORE, CONFIG_INVALID
+ */
+export async function askWitnesses(ctx: Asking, tree: SignedTree): Promise<void> {
+  const policy = witnessPolicy(ctx.config);
+  if (policy.witnesses.length === 0) return;
+  const { home } = ctx.config;
+  const origin = tree.logKey.name;
+  const known = await readWitnessMemory(home, origin);
+  const prove = prover(ctx, tree, [...known.values()]);
+  const answers = await Promise.all(
+    policy.witnesses.map(async (witness): Promise<[Witness, WitnessMemory]> => {
+      const before = known.get(witness.vkey);
+      if (before?.outcome === 'cosigned' && before.frontier.size === tree.frontier.size) return [witness, before];
+      const answer = await askWitness(witness, {
+        note: tree.note,
+        head: headOf(tree),
+        logKey: tree.logKey,
+        oldSize: before?.frontier.size ?? 0n,
+        timeoutMs: policy.timeoutMs,
+        prove,
+      });
+      reportAnswer(ctx, witness, answer);
+      return [witness, remember(before, answer, tree, isoOf(ctx.clock.now()))];
+    }),
+  );
+  for (const [witness, { note, frontier }] of answers) {
+    if (note !== null && frontier.size === tree.frontier.size) await keepCosignature(ctx, witness, tree, note);
+  }
+  await writeWitnessMemory(home, origin, new Map(answers.map(([witness, memory]) => [witness.vkey, memory])));
+  warnBelowQuorum(ctx, policy, answers, tree);
+  for (const [witness, memory] of answers) refuseAccusation(witness, memory, tree);
+}
+
+function headOf({ logKey, frontier }: SignedTree): TreeHead {
+  return { origin: logKey.name, size: frontier.size, root: rootOf(frontier) };
+}
+
+/**
+ * Proofs from any size, one at a time over one connection, each made once. From a size whose frontier the signer
+ * remembers the work is O(new leaves), from any other O(all); memory stays flat.
+ */
+function prover(ctx: Asking, tree: SignedTree, known: readonly WitnessMemory[]) {
+  const proofs = new Map<bigint, Promise<readonly Digest[]>>();
+  let last: Promise<unknown> = Promise.resolve();
+  return (oldSize: bigint): Promise<readonly Digest[]> => {
+    const made = proofs.get(oldSize);
+    if (made !== undefined) return made;
+    const remembered = known.find(({ frontier }) => frontier.size === oldSize)?.frontier;
+    const proof = last.catch(() => null).then(() => readProof(ctx, tree, oldSize, remembered));
+    proofs.set(oldSize, proof);
+    last = proof;
+    return proof;
+  };
+}
+
+function readProof(
+  ctx: Asking,
+  { frontier }: SignedTree,
+  oldSize: bigint,
+  remembered: Frontier | undefined,
+): Promise<readonly Digest[]> {
+  const { size } = frontier;
+  if (oldSize === 0n || oldSize === size) return Promise.resolve([]);
+  return ctx.db.withClient((client) =>
+    transact(
+      client,
+      async () => {
+        let old = remembered ?? EMPTY_FRONTIER;
+        if (remembered === undefined) {
+          for await (const leaves of readTuples(client, leafSource(0n, oldSize))) old = appendLeaves(old, leaves);
+        }
+        const proof = await proveGrowth(old, size, readTuples(client, leafSource(oldSize, size)));
+        const claim = { size1: oldSize, size2: size, root1: rootOf(old), root2: rootOf(frontier), proof };
+        if (verifyConsistency(claim)) return proof;
+        throw new AuditkeepError('CHAIN_REWRITTEN', {
+          message: `the links of the chain no longer give the tree of ${size} leaves that was signed`,
+          hint: 'run auditkeep chain verify: somebody changed the chain itself',
+        });
+      },
+      'repeatable read, read only',
+    ),
+  );
+}
+
+function remember(
+  before: WitnessMemory | undefined,
+  answer: WitnessAnswer,
+  tree: SignedTree,
+  askedAt: string,
+): WitnessMemory {
+  if (answer.kind === 'cosigned') {
+    const { frontier } = tree;
+    return { frontier, note: answer.note, outcome: 'cosigned', detail: '', claimedSize: null, askedAt };
+  }
+  const accused = 'claimedSize' in answer ? answer.claimedSize : null;
+  // A witness that accused and is now out of reach has not taken it back.
+  const standing = accused === null && before?.claimedSize != null ? before : null;
+  return {
+    frontier: before?.frontier ?? EMPTY_FRONTIER,
+    note: before?.note ?? null,
+    outcome: standing?.outcome ?? answer.kind,
+    detail: standing?.detail ?? answer.detail,
+    claimedSize: standing?.claimedSize ?? accused,
+    askedAt,
+  };
+}
+
+async function keepCosignature(ctx: Asking, witness: Witness, tree: SignedTree, note: string): Promise<void> {
+  const { size } = tree.frontier;
+  const time = openCosignature(note, witness.key);
+  if (time === null) return;
+  await writeCosignedFile(ctx.config.home, size, witness.keyId, note);
+  // askWitness keeps the witness's line last.
+  const line = note.slice(note.lastIndexOf('\n', note.length - 2) + 1);
+  await ctx.db.withClient((client) =>
+    publishCosignature(client, {
+      origin: tree.logKey.name,
+      size,
+      witness: witness.key.name,
+      keyId: Buffer.from(witness.keyId, 'hex'),
+      line,
+      time,
+    }),
+  );
+}
+
+function reportAnswer(ctx: Asking, witness: Witness, answer: WitnessAnswer): void {
+  const { name } = witness.key;
+  if (answer.kind === 'cosigned') ctx.log.info({ witness: name }, 'chain.witness.cosigned');
+  else if ('claimedSize' in answer) {
+    const facts = { witness: name, detail: answer.detail, claimedSize: String(answer.claimedSize) };
+    ctx.log.error(facts, `chain.witness.${answer.kind}`);
+  } else ctx.log.warn({ witness: name, detail: answer.detail }, `chain.witness.${answer.kind}`);
+}
+
+function warnBelowQuorum(
+  ctx: Asking,
+  { quorum }: WitnessPolicy,
+  answers: readonly (readonly [Witness, WitnessMemory])[],
+  { frontier }: SignedTree,
+): void {
+  const cosigned = answers.filter(([, { outcome, frontier: last }]) => {
+    return outcome === 'cosigned' && last.size === frontier.size;
+  }).length;
+  if (cosigned < quorum) ctx.log.warn({ cosigned, quorum, size: String(frontier.size) }, 'chain.not-anchored');
+}
+
+function refuseAccusation(witness: Witness, { outcome, claimedSize, detail }: WitnessMemory, tree: SignedTree): void {
+  if (claimedSize === null) return;
+  const details = { witness: witness.key.name, claimed: String(claimedSize), signed: String(tree.frontier.size) };
+  throw new AuditkeepError(outcome === 'rolled-back' ? 'CHAIN_ROLLED_BACK' : 'CHAIN_REWRITTEN', {
+    message: `the witness ${witness.key.name} ${detail}, and ours has ${tree.frontier.size}`,
+    hint: 'the database and the signer were restored or rewritten: ask the witness for its checkpoint, then recover',
+    details,
+  });
+}
