@@ -31,11 +31,17 @@ function gather(parts: readonly Uint8Array[], offset: number): number {
   return end;
 }
 
-/** SHA-256 in one shot: crypto.hash makes no stream object per call, which bulk hashing feels. */
+/**
+ * SHA-256 in one shot: crypto.hash makes no stream object per call, which bulk hashing feels. As a latin1 string and not
+ * as a buffer: Node makes its buffers for hashes three times slower than we make one out of the string.
+ */
+function hashScratch(end: number): string {
+  return hash('sha256', scratch.subarray(0, end), 'binary');
+}
+
+/** SHA-256 of the parts one after the other. */
 export function sha256(...parts: readonly Uint8Array[]): Digest {
-  const [first] = parts;
-  if (parts.length === 1 && first !== undefined) return hash('sha256', first, 'buffer');
-  return hash('sha256', scratch.subarray(0, gather(parts, 0)), 'buffer');
+  return Buffer.from(hashScratch(gather(parts, 0)), 'latin1');
 }
 
 /**
@@ -46,10 +52,10 @@ export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Di
   if (key.length > BLOCK_BYTES) throw new RangeError(`an HMAC key of ${key.length} bytes`);
   const end = gather(parts, BLOCK_BYTES);
   pad(key, INNER_PAD);
-  const inner = hash('sha256', scratch.subarray(0, end), 'buffer');
+  const inner = hashScratch(end);
   pad(key, OUTER_PAD);
-  scratch.set(inner, BLOCK_BYTES);
-  return hash('sha256', scratch.subarray(0, BLOCK_BYTES + DIGEST_BYTES), 'buffer');
+  scratch.latin1Write(inner, BLOCK_BYTES);
+  return Buffer.from(hashScratch(BLOCK_BYTES + DIGEST_BYTES), 'latin1');
 }
 
 function pad(key: Uint8Array, byte: number): void {
