@@ -10,7 +10,8 @@ import type { EventRow } from './event-row.ts';
  */
 export async function openSealers(keys: Keyring, rows: readonly EventRow[]): Promise<EventSealers | null> {
   if (rows.every((row) => sealingClass(row) === null)) return null;
-  return { confidential: await keys.sealer('confidential'), secret: await keys.sealer('secret') };
+  const cells = 2 * rows.length; // a row has two sealed groups at most
+  return { confidential: await keys.sealer('confidential', cells), secret: await keys.sealer('secret', cells) };
 }
 
 /** The lines of a batch. */

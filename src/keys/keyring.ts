@@ -22,8 +22,12 @@ export interface NamedSecret {
 }
 
 export interface Keyring {
-  /** A synchronous sealer under today's epoch key of a data class; made once per batch. */
-  sealer(dataClass: DataClass): Promise<(context: CellContext, plaintext: Uint8Array) => string>;
+  /**
+   * A synchronous sealer under today's active epoch key of a data class; made once per batch, so that a key revoked
+   * meanwhile seals no later one.
+   * @param cells how many cells it may seal, counted beforehand; one more is a RangeError. Default: 16,384.
+   */
+  sealer(dataClass: DataClass, cells?: number): Promise<(context: CellContext, plaintext: Uint8Array) => string>;
   /**
    * Opens an envelope.
    * @throws KEY_UNKNOWN, KEY_DESTROYED, CONTEXT_MISMATCH, TAMPERED

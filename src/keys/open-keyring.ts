@@ -13,6 +13,7 @@ import { unwrapKey, wrapKey } from './wrap.ts';
 
 /** Uses are counted in blocks of this many cells; usage_count is therefore an upper bound. */
 const USAGE_BLOCK = 65_536;
+const CELLS_A_SEALER = 16_384;
 const CELL_PURPOSES: ReadonlySet<string | null> = new Set(['epoch', 'subject']);
 const GONE: ReadonlySet<string | null> = new Set(['destroyed', 'fenced']);
 
@@ -31,17 +32,20 @@ export interface KeyringOptions {
 export function openKeyring(options: KeyringOptions): Keyring {
   const ring: Ring = { ...options, provider: fileKekProvider(options.home) };
   const keys = memory<EnvelopeKey>();
-  const epochs = memory<EpochKey>();
   const secrets = memory<EnvelopeKey>();
+  /** Uses that are counted in the database already and that no sealer has, by key. */
+  const reserved = new Map<string, number>();
   const cellKey = (keyId: string) => keys(keyId, () => readCellKey(ring, keyId));
   return {
-    async sealer(dataClass) {
-      const day = isoOf(ring.clock.now()).slice(0, 10);
-      const epoch = await epochs(`${dataClass}/${day}`, () => epochKey(ring, dataClass, day));
-      await reserveWhenUsedUp(ring, epoch);
-      const cellKeys = { epoch: epoch.key, subject: null };
+    async sealer(dataClass, cells = CELLS_A_SEALER) {
+      // Asked of the database each time: another process may have revoked the key of the last batch.
+      const keyId = await epochKeyId(ring, dataClass, isoOf(ring.clock.now()).slice(0, 10));
+      const cellKeys = { epoch: await cellKey(keyId), subject: null };
+      await takeUses(ring, reserved, keyId, cells);
+      let left = cells;
       return (context, plaintext) => {
-        epoch.used += 1;
+        if (left <= 0) throw new RangeError(`a sealer for ${cells} cells was asked for one more`);
+        left -= 1;
         return sealCell(cellKeys, context, plaintext);
       };
     },
@@ -60,12 +64,6 @@ export function openKeyring(options: KeyringOptions): Keyring {
 
 interface Ring extends KeyringOptions {
   readonly provider: KekProvider;
-}
-
-interface EpochKey {
-  readonly key: EnvelopeKey;
-  used: number;
-  reserved: number;
 }
 
 /** Remembers what was loaded, by its name; callers that come while it loads wait for it; a failure is not remembered. */
@@ -87,13 +85,12 @@ async function readCellKey(ring: Ring, keyId: string): Promise<EnvelopeKey> {
   return unwrapStored(ring, stored);
 }
 
-async function epochKey(ring: Ring, dataClass: DataClass, day: string): Promise<EpochKey> {
-  const key = await ring.db.withClient(async (client) => {
-    const stored = await store.readEpochKey(client, dataClass, day);
-    if (stored !== null) return unwrapStored(ring, stored);
-    return createStored(ring, client, { purpose: 'epoch', dataClass, epochDay: day });
+async function epochKeyId(ring: Ring, dataClass: DataClass, day: string): Promise<string> {
+  return ring.db.withClient(async (client) => {
+    const active = await store.readEpochKeyId(client, dataClass, day);
+    if (active !== null) return active;
+    return (await createStored(ring, client, { purpose: 'epoch', dataClass, epochDay: day })).id;
   });
-  return { key, used: 0, reserved: 0 };
 }
 
 async function namedSecret(ring: Ring, purpose: SecretPurpose): Promise<EnvelopeKey> {
@@ -145,13 +142,15 @@ async function unwrapStored(ring: Ring, stored: store.StoredKey): Promise<Envelo
   return { id: keyId, key };
 }
 
-async function reserveWhenUsedUp(ring: Ring, epoch: EpochKey): Promise<void> {
-  if (epoch.used < epoch.reserved) return;
-  const blocks = Math.floor((epoch.used - epoch.reserved) / USAGE_BLOCK) + 1;
-  epoch.reserved += blocks * USAGE_BLOCK;
-  await ring.db.withClient((client) =>
-    store.reserveUsage(client, epoch.key.id, blocks * USAGE_BLOCK, isoOf(ring.clock.now())),
-  );
+/** Takes uses off what is counted, counting whole blocks more first when it is too little. */
+async function takeUses(ring: Ring, reserved: Map<string, number>, keyId: string, cells: number): Promise<void> {
+  while ((reserved.get(keyId) ?? 0) < cells) {
+    const missing = cells - (reserved.get(keyId) ?? 0);
+    const count = Math.ceil(missing / USAGE_BLOCK) * USAGE_BLOCK;
+    await ring.db.withClient((client) => store.reserveUsage(client, keyId, count, isoOf(ring.clock.now())));
+    reserved.set(keyId, (reserved.get(keyId) ?? 0) + count);
+  }
+  reserved.set(keyId, (reserved.get(keyId) ?? 0) - cells);
 }
 
 function eventSource(ring: Ring): store.KeyEventSource {

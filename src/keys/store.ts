@@ -52,14 +52,16 @@ export function readKey(client: SqlClient, keyId: string): Promise<StoredKey | n
   return queryMaybe(client, storedKeyShape, `${SELECT_KEY} where k.key_id = $1::text`, [keyId]);
 }
 
-/** The epoch key of a data class and UTC day (`2026-03-15`), or null. */
-export function readEpochKey(client: SqlClient, dataClass: DataClass, day: string): Promise<StoredKey | null> {
-  return queryMaybe(
+/** The id of the active epoch key of a data class and UTC day (`2026-03-15`), or null. */
+export async function readEpochKeyId(client: SqlClient, dataClass: DataClass, day: string): Promise<string | null> {
+  const row = await queryMaybe(
     client,
-    storedKeyShape,
-    `${SELECT_KEY} where k.purpose = 'epoch' and k.data_class = $1::text and k.epoch_day = $2::date`,
+    z.object({ id: z.string() }),
+    `select key_id as id from security_secret.encryption_keys
+      where purpose = 'epoch' and data_class = $1::text and epoch_day = $2::date and status = 'active'`,
     [dataClass, day],
   );
+  return row?.id ?? null;
 }
 
 /** The active secret of a purpose, or null. */

@@ -181,6 +181,50 @@ test('the engine can read wraps but change neither them nor key states by itself
   ).rejects.toMatchObject({ code: 'DB_PRIVILEGE' });
 });
 
+const epochIdOf = (envelope: string) => Buffer.from(envelope.slice(4), 'base64url').subarray(2, 10).toString('hex');
+
+test('a revoked epoch key encrypts nothing more, in this process and in others; what it encrypted still opens', async () => {
+  const later = await testContext(db, { config: ctx.config });
+  later.clock.set('2026-05-01T00:00:00Z');
+  const seal = async (keys: Keyring) => (await keys.sealer('confidential'))(cell, plaintext);
+  const before = await seal(later.keys);
+  expect(epochIdOf(await seal(later.keys))).toBe(epochIdOf(before));
+  for (const status of ['revoked', 'archived']) {
+    const current = epochIdOf(await seal(later.keys));
+    await change(`update security_secret.encryption_keys set status = '${status}' where key_id = $1`, [current]);
+    const next = epochIdOf(await seal(later.keys));
+    expect(next, status).not.toBe(current);
+    const other = openKeyring({ db: db.engine, clock: later.clock, home: ctx.config.home, actor: ctx.actor });
+    expect(epochIdOf(await seal(other)), status).toBe(next);
+  }
+  expect(Buffer.from(await freshKeyring().open(cell, before))).toEqual(plaintext);
+});
+
+test('a sealer seals no more cells than were counted for it', async () => {
+  const later = await testContext(db, { config: ctx.config });
+  later.clock.set('2026-05-02T00:00:00Z');
+  const usesOf = async () =>
+    (
+      await sql(
+        z.object({ n: z.number() }),
+        `select coalesce(usage_count, 0) as n from security_secret.encryption_keys
+          where purpose = 'epoch' and data_class = 'internal' and epoch_day = '2026-05-02'`,
+      )
+    )[0]?.n;
+  const internal = { ...cell, dataClass: 'internal' as const };
+  const exhaust = (seal: (context: CellContext, text: Uint8Array) => string, cells: number) => {
+    for (let sealed = 0; sealed < cells; sealed += 1) seal(internal, plaintext);
+    expect(() => seal(internal, plaintext)).toThrow(RangeError);
+  };
+  const granted = await Promise.all([1, 2, 3, 4].map(() => later.keys.sealer('internal', 16_384)));
+  const reserved = (await usesOf()) ?? 0;
+  expect(reserved).toBeGreaterThanOrEqual(65_536);
+  const one = await later.keys.sealer('internal', 70_000);
+  expect(await usesOf()).toBeGreaterThanOrEqual(65_536 + 70_000);
+  exhaust(one, 70_000);
+  for (const seal of granted) exhaust(seal, 16_384);
+});
+
 test('uses are reserved in blocks and listed without a key', async () => {
   const list = await readKeyList(ctx, { limit: 100 });
   const epoch = list.find((key) => key.purpose === 'epoch' && key.dataClass === 'confidential');

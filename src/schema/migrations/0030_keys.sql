@@ -14,9 +14,10 @@ alter table security_secret.encryption_keys
     (purpose is distinct from 'epoch' or (key_type = 'DEK' and data_class is not null and epoch_day is not null))
     and (purpose is distinct from 'kek' or (key_type = 'KEK' and kek_generation is not null)));
 
--- Two workers that both find no key for today's first cell must not make two.
+-- Two workers that both find no key for today's first cell must not make two. A key that was revoked during its day makes
+-- room for another.
 create unique index encryption_keys_one_epoch on security_secret.encryption_keys (data_class, epoch_day)
-  where purpose = 'epoch';
+  where purpose = 'epoch' and status = 'active';
 create unique index encryption_keys_one_secret on security_secret.encryption_keys (purpose)
   where purpose in ('pseudonym', 'import-id', 'report-pseudonym') and status = 'active';
 create unique index encryption_keys_one_kek on security_secret.encryption_keys ((true))
@@ -103,9 +104,8 @@ begin
   on conflict do nothing;
   if not found then
     select key_id into strict v_existing from security_secret.encryption_keys
-     where purpose = p_purpose
-       and case when p_purpose = 'epoch' then data_class = p_data_class and epoch_day = p_epoch_day
-                else status = 'active' end;
+     where purpose = p_purpose and status = 'active'
+       and (p_purpose <> 'epoch' or (data_class = p_data_class and epoch_day = p_epoch_day));
     return v_existing;
   end if;
   insert into security_secret.key_wrap (key_id, kind, kek_id, kek_generation, wrapped, created_at)
