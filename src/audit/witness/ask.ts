@@ -1,6 +1,6 @@
 /**
- * After a checkpoint was signed: asks every witness that has not cosigned it yet, all at once, and keeps what they
- * answered. Sealing and writers do not wait for this, and a witness that is missing is a warning; one that accuses the
+ * After a checkpoint was signed, or found signed: asks every witness, all at once, and keeps what they answered. Also
+ * those that cosigned it before: a restored database has not grown yet, and its witnesses know better. Sealing and writers do not wait for this, and a witness that is missing is a warning; one that accuses the
  * log is an error once everything else is kept.
  */
 import type { Context } from '../../context.ts';
@@ -44,7 +44,6 @@ export async function askWitnesses(ctx: Asking, tree: SignedTree): Promise<void>
   const answers = await Promise.all(
     policy.witnesses.map(async (witness): Promise<[Witness, WitnessMemory]> => {
       const before = known.get(witness.vkey);
-      if (before?.outcome === 'cosigned' && before.frontier.size === tree.frontier.size) return [witness, before];
       const answer = await askWitness(witness, {
         note: tree.note,
         head: headOf(tree),
@@ -173,9 +172,9 @@ function warnBelowQuorum(
   answers: readonly (readonly [Witness, WitnessMemory])[],
   { frontier }: SignedTree,
 ): void {
-  const cosigned = answers.filter(([, { outcome, frontier: last }]) => {
-    return outcome === 'cosigned' && last.size === frontier.size;
-  }).length;
+  const cosigned = answers.filter(
+    ([, { note, frontier: last }]) => note !== null && last.size === frontier.size,
+  ).length;
   if (cosigned < quorum) ctx.log.warn({ cosigned, quorum, size: String(frontier.size) }, 'chain.not-anchored');
 }
 
