@@ -41,7 +41,7 @@ export async function askWitnesses(ctx: Asking, tree: SignedTree): Promise<void>
   const origin = tree.logKey.name;
   const known = await readWitnessMemory(home, origin);
   const prove = prover(ctx, tree, [...known.values()]);
-  const answers = await Promise.all(
+  const settled = await Promise.allSettled(
     policy.witnesses.map(async (witness): Promise<[Witness, WitnessMemory]> => {
       const before = known.get(witness.vkey);
       const answer = await askWitness(witness, {
@@ -56,12 +56,16 @@ export async function askWitnesses(ctx: Asking, tree: SignedTree): Promise<void>
       return [witness, remember(before, answer, tree, isoOf(ctx.clock.now()))];
     }),
   );
+  const answers = settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   for (const [witness, { note, frontier }] of answers) {
     if (note !== null && frontier.size === tree.frontier.size) await keepCosignature(ctx, witness, tree, note);
   }
-  await writeWitnessMemory(home, origin, new Map(answers.map(([witness, memory]) => [witness.vkey, memory])));
+  const memory = new Map([...known, ...answers.map(([{ vkey }, entry]) => [vkey, entry] as const)]);
+  await writeWitnessMemory(home, origin, memory);
   warnBelowQuorum(ctx, policy, answers, tree);
-  for (const [witness, memory] of answers) refuseAccusation(witness, memory, tree);
+  for (const [witness, entry] of answers) refuseAccusation(witness, entry, tree);
+  // No proof could be made: the other witnesses' answers are kept by now.
+  for (const result of settled) if (result.status === 'rejected') throw result.reason;
 }
 
 function headOf({ logKey, frontier }: SignedTree): TreeHead {
@@ -102,17 +106,26 @@ function readProof(
         if (remembered === undefined) {
           for await (const leaves of readTuples(client, leafSource(0n, oldSize))) old = appendLeaves(old, leaves);
         }
-        const proof = await proveGrowth(old, size, readTuples(client, leafSource(oldSize, size)));
-        const claim = { size1: oldSize, size2: size, root1: rootOf(old), root2: rootOf(frontier), proof };
-        if (verifyConsistency(claim)) return proof;
-        throw new AuditkeepError('CHAIN_REWRITTEN', {
-          message: `the links of the chain no longer give the tree of ${size} leaves that was signed`,
-          hint: 'run auditkeep chain verify: somebody changed the chain itself',
+        if (old.size !== oldSize) throw noLongerSigned(size);
+        const leaves = readTuples(client, leafSource(oldSize, size));
+        const proof = await proveGrowth(old, size, leaves).catch((error: unknown) => {
+          throw error instanceof RangeError ? noLongerSigned(size) : error;
         });
+        const claim = { size1: oldSize, size2: size, root1: rootOf(old), root2: rootOf(frontier), proof };
+        if (!verifyConsistency(claim)) throw noLongerSigned(size);
+        return proof;
       },
       'repeatable read, read only',
     ),
   );
+}
+
+/** What the links give is not what the signer grew leaf by leaf: they were changed after it signed. */
+function noLongerSigned(size: bigint): AuditkeepError {
+  return new AuditkeepError('CHAIN_REWRITTEN', {
+    message: `the links of the chain no longer give the tree of ${size} leaves that was signed`,
+    hint: 'run auditkeep chain verify: somebody changed the chain itself',
+  });
 }
 
 function remember(
