@@ -2,6 +2,7 @@
 import type { SqlClient } from '../db/database.ts';
 import type { EventGroup } from './canonical.ts';
 import type { ChainHead } from './chain-store.ts';
+import { erasureKey, readErasures } from './erase-store.ts';
 import type { EventRow } from './event-source.ts';
 import type { EventSums } from './event-sums.ts';
 import { type Finding, finding } from './finding.ts';
@@ -9,11 +10,9 @@ import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from 
 import { uuidText } from './pg-time.ts';
 import { readTuples } from './tuples.ts';
 import {
-  erasureKey,
   eventsByIdSource,
   linksByIdSource,
   readDoubledIds,
-  readErasures,
   readPartitionNames,
   type TimeRange,
 } from './verify-store.ts';

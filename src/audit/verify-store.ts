@@ -2,7 +2,6 @@
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';
-import type { EventGroup } from './canonical.ts';
 import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import type { Finding } from './finding.ts';
 import type { JudgedLink } from './judge.ts';
@@ -119,21 +118,6 @@ export async function readPartitionNames(client: SqlClient): Promise<Map<number,
       where n.nspname in ('audit', 'quarantine') and c.relkind = 'r'`,
   );
   return new Map(rows.map((row) => [row.oid, row.name]));
-}
-
-/** Recorded commitments of erased groups, by `event id/group`. */
-export async function readErasures(client: SqlClient): Promise<Map<string, Buffer>> {
-  const rows = await queryRows(
-    client,
-    z.object({ event_id: z.string(), event_group: z.enum(['actor', 'payload']), commitment: z.instanceof(Buffer) }),
-    'select event_id::text, event_group, commitment from audit.erasure',
-  );
-  return new Map(rows.map((row) => [erasureKey(row.event_id, row.event_group), row.commitment]));
-}
-
-/** The key of readErasures. */
-export function erasureKey(eventId: string, group: EventGroup): string {
-  return `${eventId}/${group}`;
 }
 
 /** Writes findings where analysts look for them; at most one statement. Ids and hashes only, no event content. */

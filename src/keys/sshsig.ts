@@ -21,6 +21,8 @@ const SIGN_TIMEOUT_MS = 120_000;
 export const NAMESPACES = {
   reportDecision: 'report-decision@auditkeep.v1',
   person: 'person@auditkeep.v1',
+  erasure: 'erasure@auditkeep.v1',
+  incarnation: 'incarnation@auditkeep.v1',
 } as const;
 export type Namespace = (typeof NAMESPACES)[keyof typeof NAMESPACES];
 

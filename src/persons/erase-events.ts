@@ -20,7 +20,6 @@ import { sqlStateOf } from '../db/errors.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { NAMESPACES } from '../keys/sshsig.ts';
-import { isoOf } from '../time/clock.ts';
 import { openTwoSigners, signByTwo } from './two-signatures.ts';
 
 const NOT_A_LEAF = 'AK024';
@@ -68,7 +67,6 @@ export async function eraseEvents(ctx: Erasing, input: EraseInput): Promise<Eras
 }
 
 async function recordRequest(ctx: Erasing, input: EraseInput): Promise<number> {
-  const time = isoOf(ctx.clock.now());
   const { signers, groups } = await ctx.db.withClient(async (client) => {
     const [unsealed] = await readUnsealedIds(
       client,
@@ -80,7 +78,6 @@ async function recordRequest(ctx: Erasing, input: EraseInput): Promise<number> {
       signers: await openTwoSigners(client, {
         keyFiles: input.keyFiles,
         roles: ['records_manager', 'legal'],
-        at: time,
       }),
     };
   });
@@ -93,7 +90,7 @@ async function recordRequest(ctx: Erasing, input: EraseInput): Promise<number> {
     root: erasureRoot(groups),
     requester_key: requester.publicKey.fingerprint,
     approver_key: approver.publicKey.fingerprint,
-    time,
+    time: signers.time,
   });
   const record = await signByTwo(signers, NAMESPACES.erasure, payload);
   await inTransaction(ctx.db, async (client) => {

@@ -1,4 +1,5 @@
 /** Two persons of the register sign one text: the acts on the chain itself (erasure, a new incarnation). */
+import { readDatabaseTime } from '../audit/erase-store.ts';
 import type { TwoPersonRecord } from '../audit/two-person-record.ts';
 import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
@@ -10,20 +11,23 @@ import type { Role } from './roles.ts';
 
 export interface TwoSigners {
   readonly installationId: string;
+  /** The database's time, ISO 8601, at which keys and roles counted. */
+  readonly time: string;
   readonly keys: readonly [requester: SshKeyFile, approver: SshKeyFile];
 }
 
 /**
- * Opens the keys of two different persons of the register, each with one of the roles at that instant.
+ * Opens the keys of two different persons of the register, each with one of the roles now.
  * @throws DUTY_SEPARATION, PERSON_KEY_INVALID, ROLE_MISSING, REGISTER_INVALID, and those of readSshKeyFile
  */
 export async function openTwoSigners(
   client: SqlClient,
-  input: { readonly keyFiles: readonly string[]; readonly roles: readonly Role[]; readonly at: string },
+  input: { readonly keyFiles: readonly string[]; readonly roles: readonly Role[] },
 ): Promise<TwoSigners> {
   const [first, second, ...more] = input.keyFiles;
   if (first === undefined || second === undefined || more.length > 0) throw notTwo();
   const keys = [await readSshKeyFile(first), await readSshKeyFile(second)] as const;
+  const time = await readDatabaseTime(client);
   const { installationId, register, findings } = await readRegister(client);
   if (findings[0] !== undefined) {
     throw new AuditkeepError('REGISTER_INVALID', {
@@ -33,13 +37,13 @@ export async function openTwoSigners(
   }
   const persons = keys.map(({ publicKey }) => {
     const key = register.keys.get(publicKey.fingerprint);
-    if (key === undefined || !isWithin(key, input.at)) {
+    if (key === undefined || !isWithin(key, time)) {
       throw new AuditkeepError('PERSON_KEY_INVALID', {
         message: `the key ${publicKey.fingerprint} is no valid key of a person of the register`,
         hint: 'sign with keys that `auditkeep person list` shows as valid',
       });
     }
-    if (!input.roles.some((role) => hasRole(register, key.email, role, input.at))) {
+    if (!input.roles.some((role) => hasRole(register, key.email, role, time))) {
       throw new AuditkeepError('ROLE_MISSING', {
         message: `the person of the key ${publicKey.fingerprint} has none of the roles ${input.roles.join(', ')}`,
         hint: 'see who has them with `auditkeep person list`',
@@ -48,7 +52,7 @@ export async function openTwoSigners(
     return key.email;
   });
   if (persons[0] === persons[1]) throw notTwo();
-  return { installationId, keys };
+  return { installationId, time, keys };
 }
 
 /** Both sign. @throws SIGN_FAILED, also when a key or ssh-keygen made something that readers would refuse */

@@ -7,7 +7,7 @@ export async function tamper(admin: Database, ...statements: readonly string[]):
     const triggers = await client.query<{ name: string; trigger: string }>(
       `select c.oid::regclass::text as name, t.tgname as trigger from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid
         where t.tgname like 'ak_child%' and c.relnamespace = 'audit'::regnamespace
-          and c.relname ~ '^(audit_log_(late|y)|chain_|checkpoint|erasure)'`,
+          and c.relname ~ '^(audit_log_(late|y)|chain_|checkpoint|cosignature|erasure|tile)'`,
     );
     const each = async (action: (trigger: string) => string) => {
       for (const { name, trigger } of triggers.rows) await client.query(`alter table ${name} ${action(trigger)}`);
