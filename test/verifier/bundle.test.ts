@@ -1,0 +1,359 @@
+/** Bundles of a real database: accepted as exported, and refused by name after any change to any part. */
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { exportChain } from '../../src/audit/export.ts';
+import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
+import { readChainStatus } from '../../src/audit/status.ts';
+import { verifyChain } from '../../src/audit/verify.ts';
+import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
+import { addEvents, column } from '../audit/event-fixtures.ts';
+import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { tamper } from '../tamper/tampering.ts';
+import { NODES, type Report, runVerifier, verifier } from './verifier.ts';
+
+const db = useDatabase();
+const ERASED = 7;
+let ctx: TestContext;
+let vkey: string;
+let firstNote: string;
+let folder: string;
+let ids: string[];
+
+beforeAll(async () => {
+  ctx = await testContext(db);
+  await addEvents(db.engine, 300);
+  await sealChain(ctx);
+  firstNote = (await signCheckpoint(ctx)).note ?? '';
+  await addEvents(db.engine, 300, 1000);
+  await sealChain(ctx);
+  await tamper(
+    db.admin,
+    `insert into audit.erasure (event_id, event_group, commitment, request_id)
+     select event_id, 'actor', actor_commitment, gen_random_uuid() from audit.chain_link where seq = ${ERASED}`,
+    `update audit.audit_log e set user_email = null, actor_salt = null
+       from audit.chain_link l where l.seq = ${ERASED} and e.id = l.event_id`,
+  );
+  await signCheckpoint(ctx);
+  vkey = (await readChainStatus(ctx)).verifierKey ?? '';
+  ids = (await column(db.admin, 'select event_id::text from audit.chain_link order by seq')) as string[];
+  folder = join(await temporaryHome(), 'bundle');
+  await exportChain(ctx, { out: folder, open: true, zip: true });
+});
+
+async function partsOf(bundle: string): Promise<string[]> {
+  const entries = await readdir(bundle, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(bundle.length + 1))
+    .sort();
+}
+
+function check(path: string): Report {
+  return verifier.verifyBundle(path, { key: verifier.parseVerifierKey(vkey) });
+}
+
+/** Checks a copy of the bundle after a change to it. */
+async function checkChanged(change: (copy: string) => Promise<void>): Promise<Report> {
+  const copy = join(await temporaryHome(), 'copy');
+  await cp(folder, copy, { recursive: true });
+  await change(copy);
+  return check(copy);
+}
+
+/** Changes bundle.json as somebody who knows the format would. */
+async function editManifest(copy: string, edit: (manifest: Record<string, JsonValue>) => JsonValue): Promise<void> {
+  const file = join(copy, 'bundle.json');
+  await writeFile(file, canonicalJson(edit(JSON.parse(await readFile(file, 'utf8')) as Record<string, JsonValue>)));
+}
+
+/** Rewrites a listed file and its sha256 in bundle.json. */
+async function forge(copy: string, name: string, text: string): Promise<void> {
+  await writeFile(join(copy, name), text);
+  const sha256 = createHash('sha256').update(text).digest('hex');
+  await editManifest(copy, (manifest) => ({
+    ...manifest,
+    files: { ...(manifest['files'] as object), [name]: sha256 },
+  }));
+}
+
+function flip(bytes: Buffer, at: number): Buffer {
+  const changed = Buffer.from(bytes);
+  changed[at] = (changed[at] ?? 0) ^ 1;
+  return changed;
+}
+
+describe('an untouched bundle', () => {
+  it('is intact, as a folder and as a zip, and tells what was checked', () => {
+    for (const path of [folder, `${folder}.zip`]) {
+      expect(check(path)).toMatchObject({
+        verdict: 'intact',
+        exitCode: 0,
+        findings: [],
+        checked: { leaves: 600, tiles: 4, checkpoints: 2, entries: 600, openings: 1199, erased: 1 },
+      });
+    }
+  });
+
+  it.each(NODES)('is intact under %s, and prints it', async (node) => {
+    const told = await runVerifier(node, folder, '--key', vkey);
+    expect(told.code).toBe(0);
+    expect(told.stdout).toMatch(/600 entries.*\nINTACT\n$/);
+    const json = await runVerifier(node, `${folder}.zip`, '--key', vkey, '--json');
+    expect(JSON.parse(json.stdout)).toMatchObject({ verdict: 'intact', exitCode: 0, findings: [] });
+  });
+
+  it('without a key is at most internally consistent', async () => {
+    expect(verifier.verifyBundle(folder)).toMatchObject({ verdict: 'internally-consistent', exitCode: 2 });
+    const told = await runVerifier('node', folder);
+    expect(told.code).toBe(2);
+    expect(told.stdout).toContain('CANNOT DECIDE');
+  });
+
+  it('begins with the checkpoint that the auditor kept, and with no other', () => {
+    const key = verifier.parseVerifierKey(vkey);
+    const kept = (text: string) => verifier.verifyBundle(folder, { key, checkpoints: [{ where: 'kept', text }] });
+    expect(kept(firstNote)).toMatchObject({ exitCode: 0, checked: { checkpoints: 3 } });
+    expect(kept(firstNote.replace('300', '299'))).toMatchObject({ exitCode: 1, findings: [{ where: 'kept' }] });
+  });
+
+  it('is not decided when a witness that the auditor counts on has not cosigned', () => {
+    const witness = verifier.parseVerifierKey('PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW');
+    const report = verifier.verifyBundle(folder, { key: verifier.parseVerifierKey(vkey), witnesses: [witness] });
+    expect(report).toMatchObject({ verdict: 'undecided', exitCode: 2 });
+  });
+
+  it('of another key is tampered', () => {
+    const other = 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW';
+    expect(verifier.verifyBundle(folder, { key: verifier.parseVerifierKey(other) })).toMatchObject({ exitCode: 1 });
+  });
+
+  it('that is not there cannot be decided', async () => {
+    expect(await runVerifier('node', join(folder, 'nothing'), '--key', vkey)).toMatchObject({ code: 2 });
+    expect(await runVerifier('node', folder, '--key', 'x')).toMatchObject({ code: 2 });
+    expect(await runVerifier('node', folder, '--what')).toMatchObject({ code: 2 });
+  });
+});
+
+describe('every part', () => {
+  it('with a byte changed, anywhere, is named', async () => {
+    const parts = await partsOf(folder);
+    expect(parts).toHaveLength(6 + 4 + 3 * 3);
+    for (const name of parts) {
+      const bytes = await readFile(join(folder, name));
+      for (const at of new Set([0, Math.floor(bytes.length / 2), bytes.length - 1])) {
+        const report = await checkChanged((copy) => writeFile(join(copy, name), flip(bytes, at)));
+        expect(report.exitCode, `${name} at ${at}`).toBe(1);
+        expect(JSON.stringify(report.findings), `${name} at ${at}`).toContain(name);
+      }
+    }
+  });
+
+  it('that is missing, cut, doubled in length or empty is named', async () => {
+    for (const name of await partsOf(folder)) {
+      const bytes = await readFile(join(folder, name));
+      const changes: readonly [string, (path: string) => Promise<void>][] = [
+        ['missing', (path) => rm(path)],
+        ['cut', (path) => truncate(path, Math.max(bytes.length - 1, 0))],
+        ['twice as long', (path) => writeFile(path, Buffer.concat([bytes, bytes]))],
+        ['empty', (path) => truncate(path, 0)],
+      ];
+      for (const [how, change] of changes) {
+        const report = await checkChanged((copy) => change(join(copy, name)));
+        expect(report.exitCode, `${name} ${how}`).toBe(1);
+        expect(JSON.stringify(report.findings), `${name} ${how}`).toContain(name);
+      }
+    }
+  });
+
+  it.each(['extra.txt', 'tile/0/003', 'tile/entries/002', 'tile/5/000.p/1', 'openings/000.p/7'])(
+    'that does not belong is named: %s',
+    async (name) => {
+      const report = await checkChanged(async (copy) => {
+        await mkdir(dirname(join(copy, name)), { recursive: true });
+        await writeFile(join(copy, name), 'x');
+      });
+      expect(report).toMatchObject({ exitCode: 1, findings: [{ class: 'unexpected-part', where: name }] });
+    },
+  );
+
+  it('that is a link to elsewhere is refused', async () => {
+    const report = await checkChanged(async (copy) => {
+      await rm(join(copy, 'README.txt'));
+      await symlink('/etc/hostname', join(copy, 'README.txt'));
+    });
+    expect(report).toMatchObject({ exitCode: 1, findings: [{ class: 'unexpected-part', where: 'README.txt' }] });
+  });
+});
+
+describe('entries', () => {
+  const FILE = 'tile/entries/001';
+  /** Cuts an entry bundle into its entries with their lengths. */
+  const cut = (bytes: Buffer): Buffer[] => {
+    const entries: Buffer[] = [];
+    for (let at = 0; at < bytes.length; at += 2 + bytes.readUInt16BE(at)) {
+      entries.push(bytes.subarray(at, at + 2 + bytes.readUInt16BE(at)));
+    }
+    return entries;
+  };
+  const rewrite = (edit: (entries: Buffer[]) => readonly (Buffer | undefined)[]) =>
+    checkChanged(async (copy) => {
+      const edited = edit(cut(await readFile(join(copy, FILE))));
+      await writeFile(join(copy, FILE), Buffer.concat(edited.filter((entry) => entry !== undefined)));
+    });
+
+  it('in each other’s places are reordered', async () => {
+    const report = await rewrite(([a, b, ...rest]) => [b, a, ...rest]);
+    expect(report.findings.filter(({ class: kind }) => kind === 'reordered')).toMatchObject([
+      { seq: 256, eventId: ids[257] },
+      { seq: 257, eventId: ids[256] },
+    ]);
+  });
+
+  it('with one left out, or one too many, are refused', async () => {
+    expect(await rewrite(([, ...rest]) => rest)).toMatchObject({ exitCode: 1, findings: [{ where: FILE }] });
+    expect(await rewrite((all) => [...all, all[0]])).toMatchObject({ exitCode: 1, findings: [{ where: FILE }] });
+  });
+
+  it('with one emptied are deleted at that place', async () => {
+    const report = await rewrite((all) => all.map((entry, at) => (at === 4 ? Buffer.alloc(2) : entry)));
+    expect(report).toMatchObject({ exitCode: 1, findings: [{ class: 'deleted', seq: 260 }] });
+  });
+
+  it('with one twice name the event that is doubled', async () => {
+    const report = await rewrite((all) => all.map((entry, at) => (at === 9 ? all[3] : entry)));
+    expect(report.findings).toContainEqual(expect.objectContaining({ class: 'doubled', seq: 265, eventId: ids[259] }));
+  });
+});
+
+describe('somebody who knows the format', () => {
+  it('cannot leave out a range, or claim another size or log', async () => {
+    const edits: readonly JsonValue[] = [
+      { to: '512' },
+      { from: '256' },
+      { size: '599' },
+      { size: '99999999999999999999' },
+      { to: '601' },
+      { from: '1' },
+      { from: '-1' },
+      { origin: 'other.example/log' },
+      { open: false },
+      { format: 'auditkeep-bundle/v2' },
+      { more: 'x' },
+      { files: {} },
+    ];
+    for (const edit of edits) {
+      const report = await checkChanged((copy) => editManifest(copy, (found) => ({ ...found, ...(edit as object) })));
+      expect(report.exitCode, JSON.stringify(edit)).toBe(1);
+    }
+  });
+
+  it('cannot be green with no entry at all', async () => {
+    const report = await checkChanged(async (copy) => {
+      await editManifest(copy, (found) => ({ ...found, from: '0', to: '0', open: false }));
+      for (const part of ['tile/entries', 'chain', 'openings']) await rm(join(copy, part), { recursive: true });
+      await forge(copy, 'erasures.ndjson', '');
+    });
+    expect(report).toMatchObject({ verdict: 'undecided', exitCode: 2, findings: [], checked: { entries: 0 } });
+  });
+
+  it('cannot erase without a record, or record what was not erased', async () => {
+    const none = await checkChanged((copy) => forge(copy, 'erasures.ndjson', ''));
+    expect(none.findings).toMatchObject([{ class: 'erased-without-record', seq: ERASED, eventId: ids[ERASED] }]);
+    const [line = ''] = (await readFile(join(folder, 'erasures.ndjson'), 'utf8')).split('\n');
+    const other = line.replace(`"seq":"${ERASED}"`, '"seq":"8"').replace(ids[ERASED] ?? '', ids[8] ?? '');
+    const moved = await checkChanged((copy) => forge(copy, 'erasures.ndjson', `${other}\n`));
+    expect(moved.findings.map((found) => found.class)).toContain('erasure-invalid');
+    const twice = await checkChanged((copy) => forge(copy, 'erasures.ndjson', `${line}\n${line}\n`));
+    expect(twice).toMatchObject({ exitCode: 1, findings: [{ where: 'erasures.ndjson line 2' }] });
+  });
+
+  it('cannot pass a checkpoint off twice, or one of another tree', async () => {
+    const lines = await readFile(join(folder, 'checkpoints.ndjson'), 'utf8');
+    const report = await checkChanged((copy) => forge(copy, 'checkpoints.ndjson', lines + lines));
+    expect(report).toMatchObject({ exitCode: 1, findings: [{ where: 'checkpoints.ndjson line 2' }] });
+  });
+
+  it('cannot rewrite history below an old checkpoint that the auditor kept', async () => {
+    const other = await testContext(db, {
+      config: { ...ctx.config, home: await temporaryHome() },
+    });
+    expect(other.config.origin).toBe(ctx.config.origin);
+    const leaf = await readFile(join(folder, 'tile/0/000'));
+    const report = await checkChanged((copy) => writeFile(join(copy, 'tile/0/000'), flip(leaf, 5 * 32)));
+    const kinds = report.findings.map((found) => found.class);
+    expect(kinds).toEqual(expect.arrayContaining(['modified', 'rehashed', 'tile-differs', 'rewritten']));
+    expect(report.findings.find((found) => found.class === 'modified')).toMatchObject({ seq: 5, eventId: ids[5] });
+  });
+});
+
+describe('a zip', () => {
+  const asZip = async (bytes: Buffer): Promise<Report> => {
+    const path = join(await temporaryHome(), 'bundle.zip');
+    await writeFile(path, bytes);
+    return check(path);
+  };
+
+  it('with a byte changed anywhere in its headers is refused', async () => {
+    const zip = await readFile(`${folder}.zip`);
+    const directory = zip.readUInt32LE(zip.length - 6);
+    const passed: number[] = [];
+    const places = [...Array(60).keys(), ...Array.from({ length: zip.length - directory }, (_, at) => directory + at)];
+    for (const at of places.filter((place) => place < 60 || place % 3 === 0 || place > zip.length - 22)) {
+      if ((await asZip(flip(zip, at))).exitCode !== 1) passed.push(at);
+    }
+    expect(passed).toEqual([]);
+  });
+
+  it('that is cut, or followed or preceded by bytes, is refused', async () => {
+    const zip = await readFile(`${folder}.zip`);
+    for (const bytes of [zip.subarray(0, -1), zip.subarray(1), Buffer.concat([zip, zip]), Buffer.alloc(0)]) {
+      expect(await asZip(bytes)).toMatchObject({ exitCode: 1, findings: [{ class: 'zip-invalid' }] });
+    }
+  });
+
+  it.each([
+    ['a path out of the folder', 'README.txt', '../DME.txt'],
+    ['an absolute path', 'README.txt', '/EADME.txt'],
+    ['a part twice', 'chain/001', 'chain/000'],
+    ['a name that is not allowed', 'log.vkey', 'log.vkez'],
+  ])('with %s is refused', async (_, from, to) => {
+    const zip = (await readFile(`${folder}.zip`)).toString('latin1').replaceAll(from, to);
+    const report = await asZip(Buffer.from(zip, 'latin1'));
+    expect(report).toMatchObject({ exitCode: 1, findings: [{ class: 'zip-invalid' }] });
+  });
+
+  it('with a part of 4 GB, or a directory of 4 GB, is refused without reading it', async () => {
+    const zip = await readFile(`${folder}.zip`);
+    const directory = zip.readUInt32LE(zip.length - 6);
+    for (const places of [[directory + 20, directory + 24, 18, 22], [zip.length - 10], [zip.length - 6]]) {
+      const huge = Buffer.from(zip);
+      for (const at of places) huge.writeUInt32LE(0xffff_ffff, at);
+      expect(await asZip(huge)).toMatchObject({ exitCode: 1, findings: [{ class: 'zip-invalid' }] });
+    }
+  });
+});
+
+describe('the verifier and the product on the same database', () => {
+  it('name the same event, and the export tells', async () => {
+    await tamper(
+      db.admin,
+      `update audit.audit_log set event_action = 'HARMLESS' where id = '${ids[33]}'`,
+      `update audit.audit_log set user_email = 'another@example.org' where id = '${ids[400]}'`,
+      `delete from audit.audit_log where id = '${ids[590]}'`,
+    );
+    const out = join(await temporaryHome(), 'tampered');
+    expect(await exportChain(ctx, { out })).toMatchObject({ entries: 600, absent: 1, altered: 2 });
+    const report = check(out);
+    const product = await verifyChain(ctx);
+    const places = (found: readonly { seq?: number | null; eventId?: string | null }[]) =>
+      found.map(({ seq }) => seq).sort((a, b) => (a ?? 0) - (b ?? 0));
+    // The erasure was made by hand: the product also asks for the record that two persons sign.
+    expect(places(report.findings)).toEqual([33, 400, 590]);
+    expect(places(product.findings.filter(({ seq }) => seq !== null && seq !== ERASED))).toEqual([33, 400, 590]);
+    expect(report.findings.map((found) => found.class)).toEqual(['modified', 'modified', 'deleted']);
+  });
+});
