@@ -25,7 +25,12 @@ export function isPseudonym(text: string): boolean {
   return PSEUDONYM.test(text);
 }
 
-/** Hex addresses in lower case with 0x; other networks' addresses as they are, since their case carries meaning. */
+/**
+ * One spelling of an address: hex in lower case with 0x; bech32 (BIP 173) in lower case, which may also be written in
+ * upper case throughout. Others as they are, since their case carries meaning.
+ */
 function canonicalAddress(address: string): string {
-  return /^0x[0-9a-f]+$/i.test(address) ? address.toLowerCase() : address;
+  if (/^[0-9a-f]{40}$/i.test(address)) return `0x${address.toLowerCase()}`;
+  const caseless = /^0x[0-9a-f]+$/i.test(address) || /^[A-Z]{1,16}1[02-9AC-HJ-NP-Z]{6,}$/.test(address);
+  return caseless ? address.toLowerCase() : address;
 }

@@ -21,6 +21,19 @@ test('a pseudonym has 63 characters, one less than the column, and one address h
   expect(() => pseudonymOf(secret, pseudonym)).toThrow('pseudonym of a pseudonym');
 });
 
+test.each([
+  ['hex without 0x', address.slice(2)],
+  ['upper-case hex without 0x', address.slice(2).toUpperCase()],
+])('%s is the same address', (_what, written) => {
+  expect(pseudonymOf(secret, written)).toBe(pseudonymOf(secret, address));
+});
+
+test('an upper-case bech32 address, as in QR codes, is the lower-case one; mixed case is none', () => {
+  const bech32 = 'bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq';
+  expect(pseudonymOf(secret, bech32.toUpperCase())).toBe(pseudonymOf(secret, bech32));
+  expect(pseudonymOf(secret, `B${bech32.slice(1)}`)).not.toBe(pseudonymOf(secret, bech32));
+});
+
 test('addresses of other networks keep their case, which carries meaning there', () => {
   const bitcoin = '1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa';
   expect(pseudonymOf(secret, bitcoin)).not.toBe(pseudonymOf(secret, bitcoin.toLowerCase()));
