@@ -20,6 +20,7 @@ export const ERROR_CODES = {
     exit: EXIT.refused,
     meaning: 'the pre-flight of an anonymization run found something that must be mended first',
   },
+  ANONYMIZE_NOT_DUE: { exit: EXIT.refused, meaning: 'the date given reaches rows that the policy still keeps' },
   BUNDLE_IDENTITY: { exit: EXIT.usage, meaning: 'none of the given identities opens the encrypted bundle' },
   BUNDLE_INVALID: { exit: EXIT.findings, meaning: 'a part of a bundle is damaged, missing, forged or unexpected' },
   CHAIN_CANARY: { exit: EXIT.bug, meaning: 'the verifier did not see a change that it made itself to a copy' },

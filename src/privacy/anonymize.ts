@@ -9,10 +9,11 @@ import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError, type ErrorCode } from '../errors.ts';
+import type { UtcInstant } from '../time/clock.ts';
 import { cutoffOf, passesGate, RISK_THRESHOLDS } from './policy.ts';
 import { replacementOf } from './replacement.ts';
 import { measureRiskWith, type RiskReport } from './risk.ts';
-import { measureClasses, readTooRare, readVerdicts } from './risk-store.ts';
+import { type IdChunks, measureClasses, readToClear, readTooRare, readToSet } from './risk-store.ts';
 import * as store from './store.ts';
 
 const CHUNK_ROWS = 1000;
@@ -51,22 +52,30 @@ export function planAnonymization(
   input: AnonymizeInput = {},
 ): Promise<AnonymizePlan> {
   const before = cutoffOf(ctx.clock.now(), input.before ?? null);
-  return inTransaction(ctx.db, (client) => planWith(client, before), 'repeatable read, read only');
+  const blockers = lateness(ctx.clock.now(), before);
+  return inTransaction(ctx.db, (client) => planWith(client, before, blockers), 'repeatable read, read only');
 }
 
 type RunContext = Pick<Context, 'db' | 'clock' | 'keys' | 'actor' | 'log' | 'progress'>;
 
 /**
  * Runs the plan. What a finished chunk did is durable even when the run fails later.
- * @throws DB_LOCKED when another run is at work, ANONYMIZE_BLOCKED when the pre-flight finds something, INPUT_INVALID,
- *   the KEY_* codes
+ * @throws ANONYMIZE_NOT_DUE when `before` is later than the policy allows, DB_LOCKED when another run is at work,
+ *   ANONYMIZE_BLOCKED when the pre-flight finds something, INPUT_INVALID, the KEY_* codes
  */
-export function anonymizeTransactions(
+export async function anonymizeTransactions(
   ctx: RunContext,
   input: AnonymizeInput = {},
   signal?: AbortSignal,
 ): Promise<AnonymizeResult> {
   const before = cutoffOf(ctx.clock.now(), input.before ?? null);
+  const [late] = lateness(ctx.clock.now(), before);
+  if (late !== undefined) {
+    throw new AuditkeepError('ANONYMIZE_NOT_DUE', {
+      message: late,
+      hint: 'leave --before out, or give an earlier day',
+    });
+  }
   return ctx.db.withClient(async (client) => {
     if (!(await tryLockSession(client, 'anonymize', 'exclusive'))) {
       throw new AuditkeepError('DB_LOCKED', {
@@ -81,12 +90,21 @@ export function anonymizeTransactions(
   });
 }
 
-async function planWith(client: SqlClient, before: string): Promise<AnonymizePlan> {
+/** What a run does cannot be undone, so nobody hastens it by a date of their own. */
+function lateness(now: UtcInstant, before: string): string[] {
+  const policy = cutoffOf(now, null);
+  return before > policy ? [`transactions from ${policy.slice(0, 10)} on are kept as they are by policy`] : [];
+}
+
+async function planWith(client: SqlClient, before: string, blockers: readonly string[] = []): Promise<AnonymizePlan> {
   const references = await store.readReferences(client);
   return {
     before,
     ...(await store.countTransactions(client, before)),
-    blockers: references.map((name) => `a foreign key refers to transactions and would lose its rows: ${name}`),
+    blockers: [
+      ...blockers,
+      ...references.map((name) => `a foreign key refers to transactions and would lose its rows: ${name}`),
+    ],
   };
 }
 
@@ -107,6 +125,8 @@ async function runLocked(
   const chunks = await pseudonymizeDue(ctx, client, before, plan.due, signal);
   const generalized = await generalizeUntilCommon(ctx, client, signal);
   const anonymized = signal?.aborted ? 0 : await applyGate(ctx, client);
+  // Also after a run that changed nothing: the one before may have been killed before it came here.
+  await store.analyzeTransactions(client);
   return {
     before,
     pseudonymized: chunks.pseudonymized,
@@ -186,13 +206,14 @@ async function generalizeUntilCommon(
 ): Promise<number> {
   let generalized = 0;
   while (!signal?.aborted) {
-    const ids = await readTooRare(client, RISK_THRESHOLDS.k);
-    if (ids.length === 0) break;
-    generalized += await inChunks(client, ids, async (chunk) => {
+    const rare = readTooRare(client, RISK_THRESHOLDS.k, CHUNK_ROWS);
+    const changed = await inChunks(client, rare, async (chunk) => {
       const rows = await store.generalizeRows(client, chunk);
       await record(ctx, client, 'transactions.generalized', { rows });
       return rows;
     });
+    if (changed === 0) break;
+    generalized += changed;
   }
   return generalized;
 }
@@ -200,8 +221,11 @@ async function generalizeUntilCommon(
 /** Calls rows anonymous when the whole set passes and they are common in it; takes it back from rows that are not. */
 async function applyGate(ctx: RunContext, client: SqlClient): Promise<number> {
   const measured = await measureClasses(client, RISK_THRESHOLDS.k);
-  const { toSet, toClear } = await readVerdicts(client, RISK_THRESHOLDS.k, passesGate(measured, RISK_THRESHOLDS));
+  const passed = passesGate(measured, RISK_THRESHOLDS);
+  const toClear = readToClear(client, RISK_THRESHOLDS.k, passed, CHUNK_ROWS);
   await inChunks(client, toClear, (chunk) => writeVerdict(ctx, client, chunk, false));
+  if (!passed) return 0;
+  const toSet = readToSet(client, RISK_THRESHOLDS.k, CHUNK_ROWS);
   return inChunks(client, toSet, (chunk) => writeVerdict(ctx, client, chunk, true));
 }
 
@@ -216,16 +240,14 @@ async function writeVerdict(
   return rows;
 }
 
-/** Runs fn on at most CHUNK_ROWS ids at a time, each in a transaction of its own, and adds up what it gives. */
+/** Runs fn on each chunk of ids in a transaction of its own, and adds up what it gives. */
 async function inChunks(
   client: SqlClient,
-  ids: readonly string[],
+  chunks: IdChunks,
   fn: (chunk: readonly string[]) => Promise<number>,
 ): Promise<number> {
   let sum = 0;
-  for (let start = 0; start < ids.length; start += CHUNK_ROWS) {
-    sum += await transact(client, () => fn(ids.slice(start, start + CHUNK_ROWS)));
-  }
+  for await (const chunk of chunks) sum += await transact(client, () => fn(chunk));
   return sum;
 }
 

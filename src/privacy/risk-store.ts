@@ -89,32 +89,53 @@ export async function measureClasses(client: SqlClient, k: number): Promise<Clas
 }
 
 /** Ids of rows in classes smaller than k of which something can still be taken away. */
-export function readTooRare(client: SqlClient, k: number): Promise<string[]> {
-  return readIds(client, `${CLASSES} select id from classes where size < $1::bigint and level < 5 order by id`, [k]);
+export function readTooRare(client: SqlClient, k: number, limit: number): IdChunks {
+  return readIds(
+    client,
+    `${CLASSES} select id from classes where size < $1::bigint and level < 5 order by id`,
+    [k],
+    limit,
+  );
 }
 
-/** Ids of rows whose verdict differs from what the gate says now. */
-export async function readVerdicts(
-  client: SqlClient,
-  k: number,
-  gatePassed: boolean,
-): Promise<{ readonly toSet: string[]; readonly toClear: string[] }> {
-  const toSet = gatePassed
-    ? await readIds(
-        client,
-        `${CLASSES} select id from classes where size >= $1::bigint and anonymized is not true order by id`,
-        [k],
-      )
-    : [];
-  const toClear = await readIds(
+/** Ids of rows that are called anonymous and may not be any more. */
+export function readToClear(client: SqlClient, k: number, gatePassed: boolean, limit: number): IdChunks {
+  return readIds(
     client,
     `${CLASSES} select id from classes where anonymized and (size < $1::bigint or not $2::boolean) order by id`,
     [k, gatePassed],
+    limit,
   );
-  return { toSet, toClear };
 }
 
-async function readIds(client: SqlClient, text: string, values: readonly (number | boolean)[]): Promise<string[]> {
-  const rows = await queryRows(client, z.object({ id: z.string() }), text, values);
-  return rows.map((row) => row.id);
+/** Ids of rows that may be called anonymous, the gate having passed, and are not yet. */
+export function readToSet(client: SqlClient, k: number, limit: number): IdChunks {
+  return readIds(
+    client,
+    `${CLASSES} select id from classes where size >= $1::bigint and anonymized is not true order by id`,
+    [k],
+    limit,
+  );
+}
+
+export type IdChunks = AsyncGenerator<string[], void, undefined>;
+
+/**
+ * At most `limit` ids at a time, all as of the first: the server keeps them (in a file when they are many) in a cursor
+ * that outlives the transactions in between. Needs a client that is in no transaction; when the consumer fails, the
+ * connection has to be thrown away, and the cursor goes with it.
+ */
+async function* readIds(
+  client: SqlClient,
+  text: string,
+  values: readonly (number | boolean)[],
+  limit: number,
+): IdChunks {
+  await client.query(`declare anonymize_ids cursor with hold for ${text}`, [...values]);
+  for (;;) {
+    const rows = await queryRows(client, z.object({ id: z.string() }), `fetch ${limit} from anonymize_ids`);
+    if (rows.length > 0) yield rows.map((row) => row.id);
+    if (rows.length < limit) break;
+  }
+  await client.query('close anonymize_ids');
 }

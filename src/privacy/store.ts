@@ -92,6 +92,11 @@ export async function setAnonymized(client: SqlClient, ids: readonly string[], v
   return Number(changed);
 }
 
+/** Makes the planner's statistics of transactions anew, so that they show none of the rows as they were. */
+export async function analyzeTransactions(client: SqlClient): Promise<void> {
+  await client.query('select privacy.analyze_transactions()');
+}
+
 export interface TransactionCounts {
   readonly due: number;
   /** Processed, but the gate has not passed for them. */
