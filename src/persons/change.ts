@@ -37,8 +37,8 @@ export async function initPersons(
   ctx: Pick<Context, 'db' | 'clock' | 'actor'>,
   input: RegisterChange,
 ): Promise<RegisterChanged> {
-  const due = await ctx.db.withClient(beginAct);
-  if (due.sequence !== 1) {
+  const { head } = await ctx.db.withClient(readRegister);
+  if (head !== null) {
     throw new AuditkeepError('PERSON_ACT_REFUSED', {
       message: 'the register of persons has been founded already',
       hint: 'change it with `auditkeep person add | role | key`, signed by two key officers',
@@ -64,7 +64,7 @@ export async function changeRegister(
     acts: await readActs(client),
   }));
   const { due, current, acts } = prepared;
-  const founding = due.sequence === 1;
+  const founding = current.head === null;
   const adds = input.changes.some((change) => change.kind !== 'role-end' && change.kind !== 'key-end');
   const waits = adds && !founding && keys.length < 3;
   const effectiveAt = waits ? isoOf(toInstant(Date.parse(due.issued_at) + DAY_MS)) : due.issued_at;
@@ -72,6 +72,7 @@ export async function changeRegister(
   const act = parseChange({
     format: ACT_FORMAT,
     ...place,
+    previous_act_sha256: current.head,
     time,
     effective_at: effectiveAt,
     changes: [...input.changes],
@@ -85,9 +86,9 @@ export async function changeRegister(
     inTransaction(ctx.db, async (client) => {
       // The database first: its refusals say which rule is broken. Nothing is durable before both agree.
       await insertAct(client, payload, signatures);
-      const [finding] = replayActs(current.installationId, [...acts, stored]).findings;
-      if (finding !== undefined) throw actRefused(finding.what);
       const sha256 = createHash('sha256').update(payload).digest('hex');
+      const replayed = replayActs(current.installationId, [...acts, stored]);
+      if (replayed.head !== sha256) throw actRefused(replayed.findings.at(-1)?.what ?? '');
       await recordEvent(ctx, client, {
         type: founding ? 'person.init' : 'person.changed',
         category: 'admin',

@@ -6,6 +6,8 @@ import { readActs, readInstallationId, readRegisterLines } from './store.ts';
 export interface CheckedRegister {
   readonly installationId: string;
   readonly register: Register;
+  /** The hash of the last act that holds. */
+  readonly head: string | null;
   /** Empty when every row stems from an act that its officers signed. */
   readonly findings: readonly RegisterFinding[];
 }
@@ -13,12 +15,13 @@ export interface CheckedRegister {
 /** The register as signed, with findings for acts that do not verify and rows that no act accounts for. */
 export async function readRegister(client: SqlClient): Promise<CheckedRegister> {
   const installationId = await readInstallationId(client);
-  const { register, findings } = replayActs(installationId, await readActs(client));
+  const { register, findings, head, voided } = replayActs(installationId, await readActs(client));
   const expected = new Set(linesOf(register));
-  const present = new Set(await readRegisterLines(client));
+  const present = new Set(await readRegisterLines(client, voided));
   return {
     installationId,
     register,
+    head,
     findings: [
       ...findings,
       ...[...present].filter((line) => !expected.has(line)).map((line) => finding('row-unsigned', line)),

@@ -31,7 +31,7 @@ export interface Register {
   readonly keys: ReadonlyMap<string, RegisteredKey>;
 }
 export interface RegisterFinding {
-  readonly kind: 'act-invalid' | 'row-unsigned' | 'row-missing';
+  readonly kind: 'act-void' | 'row-unsigned' | 'row-missing';
   /** Which act or row, and what is wrong with it; e-mails do not appear. */
   readonly what: string;
 }
@@ -43,6 +43,7 @@ export interface StoredAct {
   readonly signatures: readonly { readonly email: string; readonly fingerprint: string; readonly signature: string }[];
 }
 
+const DAY_MS = 24 * 60 * 60 * 1000;
 const EMPTY_REGISTER: Register = { persons: new Map(), roles: [], keys: new Map() };
 
 export function isWithin(interval: Interval, at: string): boolean {
@@ -53,46 +54,82 @@ export function hasRole(register: Register, email: string, role: Role, at: strin
   return register.roles.some((entry) => entry.email === email && entry.role === role && isWithin(entry, at));
 }
 
+export interface ReplayedRegister {
+  readonly register: Register;
+  readonly findings: readonly RegisterFinding[];
+  /** The text's hash of the last act that holds: what the next one follows. Null before the founding act. */
+  readonly head: string | null;
+  /** The sequences of the acts that do not hold. */
+  readonly voided: readonly number[];
+}
+
 /**
- * Replays acts in order. At the first act that does not hold it stops: what follows hangs on it.
- * @returns the register and what is wrong with the acts
+ * Replays acts in the order of their recording. An act that does not hold is void and a finding; the register goes on
+ * without it, so that nobody who can only write rows can end it.
  */
-export function replayActs(
-  installationId: string,
-  acts: readonly StoredAct[],
-): { readonly register: Register; readonly findings: readonly RegisterFinding[] } {
+export function replayActs(installationId: string, acts: readonly StoredAct[]): ReplayedRegister {
   let register = EMPTY_REGISTER;
-  let previous: string | null = null;
-  for (const [index, stored] of acts.entries()) {
-    const result = replayAct(register, stored, { installationId, sequence: index + 1, previous });
+  let after: PlacedAct | null = null;
+  const findings: RegisterFinding[] = [];
+  const voided: number[] = [];
+  for (const stored of acts) {
+    const result = replayAct(register, stored, { installationId, after });
     if (typeof result === 'string') {
-      return { register, findings: [{ kind: 'act-invalid', what: `act ${stored.sequence}: ${result}` }] };
+      findings.push({ kind: 'act-void', what: `act ${stored.sequence}: ${result}` });
+      voided.push(stored.sequence);
+      continue;
     }
-    register = result;
-    previous = createHash('sha256').update(stored.payload).digest('hex');
+    register = result.register;
+    after = { act: result.act, sha256: createHash('sha256').update(stored.payload).digest('hex') };
   }
-  return { register, findings: [] };
+  return { register, findings, head: after?.sha256 ?? null, voided };
+}
+
+interface PlacedAct {
+  readonly act: PersonAct;
+  readonly sha256: string;
 }
 
 interface ActPlace {
   readonly installationId: string;
-  readonly sequence: number;
-  readonly previous: string | null;
+  /** The last act that holds. */
+  readonly after: PlacedAct | null;
 }
 
 /** The register after an act, or why the act does not hold. */
-function replayAct(before: Register, stored: StoredAct, place: ActPlace): Register | string {
+function replayAct(
+  before: Register,
+  stored: StoredAct,
+  place: ActPlace,
+): { register: Register; act: PersonAct } | string {
   const act = parseAct(stored.payload);
   if (act === null) return 'its text is not a canonical act';
   if (act.installation_id !== place.installationId) return 'it belongs to another installation';
-  if (act.sequence !== place.sequence || act.previous_act_sha256 !== place.previous) return 'it does not follow';
+  const { after: last } = place;
+  if (act.sequence !== stored.sequence || act.previous_act_sha256 !== (last?.sha256 ?? null))
+    return 'it does not follow';
   const unproved = act.changes.some((change) => change.kind === 'key' && !isPossessionProved(change));
   if (unproved) return 'a key in it was not proved to be held';
   const after = applyChanges(before, act);
   if (after === null) return 'its changes contradict the register';
-  const founding = place.sequence === 1;
+  const founding = last === null;
+  const untimely = checkTimes(act, last?.act ?? null, founding, stored.signatures.length);
+  if (untimely !== null) return untimely;
   const refusal = checkSigners(stored, act, founding ? after : before, founding);
-  return refusal ?? after;
+  return refusal ?? { register: after, act };
+}
+
+/** No act is dated before the one it follows; additions wait unless three sign, endings wait for nobody. */
+function checkTimes(act: PersonAct, after: PersonAct | null, founding: boolean, signers: number): string | null {
+  if (after !== null && act.time < after.time) return 'it is dated before the act that it follows';
+  if (after !== null && act.incarnation < after.incarnation) return 'it belongs to an earlier incarnation';
+  if (act.effective_at < act.time) return 'it takes effect before it was made';
+  const ends = act.changes.some((change) => change.kind === 'role-end' || change.kind === 'key-end');
+  if (ends && act.effective_at !== act.time) return 'an ending in it takes effect late';
+  const adds = act.changes.some((change) => change.kind !== 'role-end' && change.kind !== 'key-end');
+  const early = Date.parse(act.effective_at) < Date.parse(act.time) + DAY_MS;
+  if (adds && early && signers < 3 && !founding) return 'an addition in it takes effect within 24 hours';
+  return null;
 }
 
 function parseAct(payload: string): PersonAct | null {

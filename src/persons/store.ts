@@ -8,11 +8,10 @@ const dueActSchema = z.object({
   installation_id: z.string(),
   incarnation: z.number(),
   sequence: z.number(),
-  previous_act_sha256: z.string().nullable(),
   issued_at: z.string(),
 });
 
-/** What the next act has to say about itself; issued_at is the database's now. */
+/** What the next act has to say about itself besides what it follows; issued_at is the database's now. */
 export function beginAct(client: SqlClient): Promise<z.infer<typeof dueActSchema>> {
   return queryOne(client, dueActSchema, 'select * from compliance.begin_person_act()');
 }
@@ -60,23 +59,29 @@ export function readActs(client: SqlClient): Promise<StoredAct[]> {
   );
 }
 
-/** The rows that the database checks against, each as the line that register rows are compared by. */
-export async function readRegisterLines(client: SqlClient): Promise<string[]> {
+/**
+ * The rows that the database checks against, each as the line that register rows are compared by. Rows of void acts are
+ * left out: the acts are findings themselves.
+ */
+export async function readRegisterLines(client: SqlClient, voided: readonly number[]): Promise<string[]> {
   const rows = await queryRows(
     client,
     z.object({ line: z.string() }),
-    `select concat_ws('|', 'person', p.email, p.name) as line from compliance.person p where p.kind = 'human'
+    `select concat_ws('|', 'person', p.email, p.name) as line from compliance.person p where p.kind = 'human' and p.act_sequence <> all ($1::int[])
      union all
      select concat_ws('|', 'role', p.email, r.role, to_char(r.effective_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
                       coalesce(to_char(e.effective_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '-'))
        from compliance.person_role r join compliance.person p on p.id = r.person_id
-       left join compliance.person_role_end e on e.person_role_id = r.id
+       left join compliance.person_role_end e on e.person_role_id = r.id and e.act_sequence <> all ($1::int[])
+      where r.act_sequence <> all ($1::int[])
      union all
      select concat_ws('|', 'key', p.email, k.fingerprint, k.public_key,
                       to_char(k.effective_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
                       coalesce(to_char(e.effective_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '-'))
        from compliance.person_key k join compliance.person p on p.id = k.person_id
-       left join compliance.person_key_end e on e.fingerprint = k.fingerprint`,
+       left join compliance.person_key_end e on e.fingerprint = k.fingerprint and e.act_sequence <> all ($1::int[])
+      where k.act_sequence <> all ($1::int[])`,
+    [voided],
   );
   return rows.map((row) => row.line);
 }

@@ -64,10 +64,15 @@ interface DecisionFinding {
   /** The decision that does not hold; null where it is about the report or the register. */
   readonly decisionId: string | null;
   readonly what: string;
+  /** The decision, or the act of the register, counts for nothing and the rest stands without it. */
+  readonly void: boolean;
 }
 
 export interface CheckedDecisions {
+  /** The report is what the decisions that hold make of it. Void ones are findings nevertheless. */
   readonly valid: boolean;
+  /** The hash of the last decision that holds: what the next one follows. */
+  readonly head: string | null;
   /** Those that hold, in order. */
   readonly decisions: readonly ReportDecision[];
   readonly findings: readonly DecisionFinding[];
@@ -86,10 +91,12 @@ interface Replay {
   readonly deciders: Map<string, { reviewedBy: string | null; approvedBy: string | null }>;
   readonly parts: Map<string, Part>;
   readonly decisions: ReportDecision[];
-  readonly findings: DecisionFinding[];
 }
 
-/** Checks all decisions of one report root. Forged, altered, missing and doubled ones are findings, each named. */
+/**
+ * Checks all decisions of one report root, in the order of their recording. One that does not hold is void: a finding, and
+ * the rest goes on without it. What was forged, altered or removed shows in what the report claims.
+ */
 export function checkDecisions(input: DecisionCheckInput): CheckedDecisions {
   const replay: Replay = {
     input,
@@ -97,45 +104,45 @@ export function checkDecisions(input: DecisionCheckInput): CheckedDecisions {
     deciders: new Map(input.versions.map((version) => [version.id, { reviewedBy: null, approvedBy: null }])),
     parts: new Map(),
     decisions: [],
-    findings: [],
   };
-  for (const { stored, payload } of chainOf(input.stored, replay.findings)) {
-    const finding = checkSignature(stored, payload, input) ?? applyDecision(replay, stored, payload);
-    if (finding !== null) replay.findings.push({ ...finding, decisionId: payload.decision_id });
-  }
-  for (const version of input.versions) replay.findings.push(...checkOutcome(replay, version));
-  return { valid: replay.findings.length === 0, decisions: replay.decisions, findings: replay.findings };
-}
-
-/** Decisions in the order in which each names the one before; the rest are findings. */
-function chainOf(all: readonly StoredDecision[], findings: DecisionFinding[]) {
-  const byPrevious = new Map<string | null, { stored: StoredDecision; payload: DecisionPayload }>();
-  for (const stored of all) {
+  const findings: DecisionFinding[] = [];
+  let last: DecisionPayload | null = null;
+  for (const stored of input.stored) {
     const payload = parseDecisionText(stored.payload);
-    if (payload === null) {
-      findings.push({ kind: 'text', decisionId: null, what: 'a decision is not canonical text of the known shape' });
-    } else if (byPrevious.has(payload.previous_decision_sha256)) {
-      findings.push({ kind: 'chain', decisionId: payload.decision_id, what: 'two decisions follow the same one' });
-    } else {
-      byPrevious.set(payload.previous_decision_sha256, { stored, payload });
-    }
+    const problem = payload === null ? NO_TEXT : checkDecision(replay, stored, payload, last);
+    if (problem === null) last = payload;
+    else findings.push({ ...problem, decisionId: payload?.decision_id ?? null, void: true });
   }
-  const chain: { stored: StoredDecision; payload: DecisionPayload }[] = [];
-  let next = byPrevious.get(null);
-  let previous: string | null = null;
-  while (next !== undefined) {
-    byPrevious.delete(previous);
-    chain.push(next);
-    previous = hashText(next.stored.payload);
-    next = byPrevious.get(previous);
-  }
-  for (const { payload } of byPrevious.values()) {
-    findings.push({ kind: 'chain', decisionId: payload.decision_id, what: 'the decision before it is missing' });
-  }
-  return chain;
+  for (const version of input.versions) findings.push(...checkOutcome(replay, version));
+  return {
+    valid: findings.every((finding) => finding.void),
+    head: replay.decisions.at(-1)?.payloadSha256 ?? null,
+    decisions: replay.decisions,
+    findings,
+  };
 }
 
-type Problem = Omit<DecisionFinding, 'decisionId'> | null;
+const NO_TEXT = { kind: 'text', what: 'a decision is not canonical text of the known shape' } as const;
+
+function checkDecision(
+  replay: Replay,
+  stored: StoredDecision,
+  payload: DecisionPayload,
+  last: DecisionPayload | null,
+): Problem {
+  const head = replay.decisions.at(-1)?.payloadSha256 ?? null;
+  if (payload.previous_decision_sha256 !== head) {
+    return { kind: 'chain', what: 'it does not follow the last decision that holds' };
+  }
+  if (last !== null && payload.time < last.time)
+    return { kind: 'chain', what: 'it is dated before the one it follows' };
+  if (last !== null && payload.incarnation < last.incarnation) {
+    return { kind: 'chain', what: 'it belongs to an earlier incarnation than the one it follows' };
+  }
+  return checkSignature(stored, payload, replay.input) ?? applyDecision(replay, stored, payload);
+}
+
+type Problem = Omit<DecisionFinding, 'decisionId' | 'void'> | null;
 
 function checkSignature(stored: StoredDecision, payload: DecisionPayload, input: DecisionCheckInput): Problem {
   const check = checkSshsig(stored.signature, NAMESPACES.reportDecision, Buffer.from(stored.payload, 'utf8'));
@@ -227,7 +234,7 @@ function checkOutcome(replay: Replay, version: ReportVersion): DecisionFinding[]
   const deciders = replay.deciders.get(version.id);
   const findings: DecisionFinding[] = [];
   const add = (what: string) =>
-    findings.push({ kind: 'status', decisionId: null, what: `version ${version.version}: ${what}` });
+    findings.push({ kind: 'status', decisionId: null, void: false, what: `version ${version.version}: ${what}` });
   if (status !== version.status) add(`it is ${version.status}, but signed decisions lead to ${status ?? 'draft'}`);
   if (deciders?.reviewedBy !== version.reviewedBy) add('its reviewer is not the one who signed');
   if (deciders?.approvedBy !== version.approvedBy) add('its approver is not the one who signed');

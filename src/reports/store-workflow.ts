@@ -10,13 +10,13 @@ export async function beginDecision(
   client: SqlClient,
   reportId: string,
   meaning: Meaning,
-  email: string,
+  who: { readonly email: string; readonly previous: string | null },
 ): Promise<DecisionRequest> {
   const row = await queryOne(
     client,
     z.object({ request: decisionRequestSchema }),
-    'select compliance.begin_decision($1::uuid, $2::text, $3::text) as request',
-    [reportId, meaning, email],
+    'select compliance.begin_decision($1::uuid, $2::text, $3::text, $4::text) as request',
+    [reportId, meaning, who.email, who.previous],
   );
   return row.request;
 }
@@ -79,7 +79,7 @@ export function readStoredDecisions(client: SqlClient, root: string): Promise<St
     client,
     decisionRowSchema,
     `select d.payload, d.signature, d.comment from compliance.decision d
-      where d.object_root = $1::uuid order by d.recorded_at, d.id`,
+      where d.object_root = $1::uuid order by d.sequence`,
     [root],
   );
 }

@@ -87,22 +87,23 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
   }
   const key = await readSshKeyFile(keyFile);
   const reportId = await openForDecision(ctx, meaning, input.reportId);
-  await refuseInvalid(ctx, reportId);
+  const previous = await readHead(ctx, reportId);
   const request = await translateRefusals(() =>
-    inTransaction(ctx.db, (client) => beginDecision(client, reportId, meaning, email)),
+    inTransaction(ctx.db, (client) => beginDecision(client, reportId, meaning, { email, previous })),
   );
   const payload = decisionText(request, key.publicKey.fingerprint, comment);
   const bytes = Buffer.from(payload, 'utf8');
   const signature = await signSshsig(key, NAMESPACES.reportDecision, bytes);
   // ssh-keygen or an agent may have signed; nothing is stored that a reader would refuse.
-  if (!checkSshsig(signature, NAMESPACES.reportDecision, bytes).valid) throw invalidDecision('the new signature', 1);
+  if (!checkSshsig(signature, NAMESPACES.reportDecision, bytes).valid) throw unsignedDecision();
   const payloadSha256 = createHash('sha256').update(bytes).digest('hex');
   const decisionId = request.decision_id;
   const status = await translateRefusals(() =>
     inTransaction(ctx.db, async (client) => {
       const newStatus = await insertDecision(client, { payload, signature, comment });
       const checked = await verifyDecisions(client, reportId);
-      if (!checked.valid) throw invalidDecision(checked.findings[0]?.what ?? '', checked.findings.length);
+      if (checked.head !== payloadSha256) throw refusedDecision(checked, decisionId, previous);
+      if (!checked.valid) throw invalidDecision(checked);
       await recordEvent(ctx, client, {
         type: `report.${meaning}`,
         category: 'authorization',
@@ -140,10 +141,16 @@ function signingPerson(ctx: Pick<Context, 'actor'>): { email: string; keyFile: s
   return { email: actor.email.toLowerCase(), keyFile: actor.keyFile };
 }
 
-/** Nobody builds on a decision that does not hold. */
-async function refuseInvalid(ctx: Pick<Context, 'db'>, reportId: string): Promise<void> {
+/**
+ * What the next decision follows. A status that a void decision led to is put right by the next one; nobody builds on
+ * anything else that does not hold.
+ */
+async function readHead(ctx: Pick<Context, 'db'>, reportId: string): Promise<string | null> {
   const checked = await readDecisions(ctx, reportId);
-  if (!checked.valid) throw invalidDecision(checked.findings[0]?.what ?? '', checked.findings.length);
+  const voided = checked.findings.some((finding) => finding.void && finding.decisionId !== null);
+  const repairable = checked.findings.every((finding) => finding.void || (voided && finding.kind === 'status'));
+  if (!repairable) throw invalidDecision(checked);
+  return checked.head;
 }
 
 /** All that readers need in one snapshot. @throws REPORT_NOT_FOUND */
@@ -175,10 +182,11 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
     kind: 'register' as const,
     decisionId: null,
     what: `register of persons: ${kind} (${what})`,
+    void: kind === 'act-void',
   }));
   return {
     ...checked,
-    valid: checked.valid && registerFindings.length === 0,
+    valid: checked.valid && registerFindings.every((finding) => finding.void),
     findings: [...checked.findings, ...registerFindings],
   };
 }
@@ -207,10 +215,30 @@ function signersOf(register: Register): SignerBook {
   };
 }
 
-function invalidDecision(what: string, count: number): AuditkeepError {
+function invalidDecision({ findings }: CheckedDecisions): AuditkeepError {
+  const what = (findings.find((finding) => !finding.void) ?? findings[0])?.what ?? '';
   return new AuditkeepError('DECISION_INVALID', {
-    message: `the decisions of this report do not hold: ${what}${count > 1 ? ` (and ${count - 1} more)` : ''}`,
+    message: `the decisions of this report do not hold: ${what}${findings.length > 1 ? ` (and ${findings.length - 1} more)` : ''}`,
     hint: 'see all findings with `auditkeep decision verify`; find out who changed the database',
-    details: { findings: count },
+    details: { findings: findings.length },
+  });
+}
+
+/** The decision just made is void: somebody decided on the same state first, or a reader would refuse it. */
+function refusedDecision(checked: CheckedDecisions, decisionId: string, previous: string | null): AuditkeepError {
+  if (checked.head === previous) {
+    const finding = checked.findings.find((entry) => entry.decisionId === decisionId);
+    return invalidDecision({ ...checked, findings: finding === undefined ? checked.findings : [finding] });
+  }
+  return new AuditkeepError('DECISION_CONFLICT', {
+    message: 'somebody else decided on this report first',
+    hint: 'look at what was decided and decide again',
+  });
+}
+
+function unsignedDecision(): AuditkeepError {
+  return new AuditkeepError('DECISION_INVALID', {
+    message: 'the signature that was made just now does not verify',
+    hint: 'sign with another key, or without the agent',
   });
 }

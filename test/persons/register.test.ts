@@ -121,15 +121,15 @@ describe('changing', () => {
   });
 
   test('the database itself refuses an early effect with two signatures', async () => {
-    const { installation_id, incarnation, sequence, previous_act_sha256, issued_at } = await ctx.db.withClient(
-      async (client) => (await import('../../src/persons/store.ts')).beginAct(client),
+    const { installation_id, incarnation, sequence, issued_at } = await ctx.db.withClient(async (client) =>
+      (await import('../../src/persons/store.ts')).beginAct(client),
     );
     const payload = JSON.stringify({
       format: 'auditkeep-person-act/v1',
       installation_id,
       incarnation,
       sequence,
-      previous_act_sha256,
+      previous_act_sha256: (await register()).head,
       time: issued_at,
       effective_at: issued_at,
       changes: give('approver', 'legal'),
@@ -189,7 +189,7 @@ describe('replaying', () => {
       installationId: await readInstallationId(client),
     }));
     expect(replayActs(installationId, acts).findings).toEqual([]);
-    expect(replayActs('00000000-0000-4000-8000-00000000beef', acts).findings).toHaveLength(1);
+    expect(replayActs('00000000-0000-4000-8000-00000000beef', acts).head).toBeNull();
     for (const [index, act] of acts.entries()) {
       const [first, second] = act.signatures;
       if (first === undefined || second === undefined) throw new Error('an act without two signatures');
@@ -206,7 +206,7 @@ describe('replaying', () => {
         expect(findings[0]?.what, `${name} of act ${act.sequence}`).toMatch(`act ${act.sequence}:`);
       }
       const without = replayActs(installationId, acts.toSpliced(index, 1));
-      if (index < acts.length - 1) expect(without.findings, `without ${act.sequence}`).toHaveLength(1);
+      if (index < acts.length - 1) expect(without.findings, `without ${act.sequence}`).not.toEqual([]);
     }
   });
 });

@@ -52,7 +52,6 @@ const TABLES = [
   'compliance.person_key',
   'compliance.person_key_end',
   'compliance.report_transition',
-  'compliance.part',
   'compliance.decision_request',
   'compliance.decision',
   'compliance.distribution',
@@ -76,7 +75,6 @@ const FIRST_COLUMN: Readonly<Record<string, string>> = {
   'compliance.person_key': 'public_key',
   'compliance.person_key_end': 'reason',
   'compliance.report_transition': 'role',
-  'compliance.part': 'part',
 };
 
 describe('every role but the owner', () => {
@@ -100,7 +98,7 @@ describe('every role but the owner', () => {
   test.each(ROLES.filter((role) => role !== 'auditkeep_engine'))('%s runs none of the functions', async (role) => {
     await db.as(role).withClient(async (client) => {
       for (const call of [
-        `compliance.begin_decision(gen_random_uuid(), 'submit', 'a@b.c')`,
+        `compliance.begin_decision(gen_random_uuid(), 'submit', 'a@b.c', null)`,
         `compliance.record_decision('{}', null, 'x')`,
         `compliance.record_person_act('{}', '[]')`,
         `compliance.record_distribution(gen_random_uuid(), 'a', 'b', 'c', 'full', 'd', 'e', 'f')`,
@@ -124,12 +122,12 @@ describe('every role but the owner', () => {
 });
 
 describe('the engine by raw SQL', () => {
-  const begin = (client: SqlClient, id: string, meaning: string, who: string) =>
+  const begin = (client: SqlClient, id: string, meaning: string, who: string, previous: string | null = null) =>
     queryOne(
       client,
       z.object({ request: z.record(z.string(), z.unknown()) }),
-      'select compliance.begin_decision($1::uuid, $2::text, $3::text) as request',
-      [id, meaning, emailOf(who)],
+      'select compliance.begin_decision($1::uuid, $2::text, $3::text, $4::text) as request',
+      [id, meaning, emailOf(who), previous],
     );
   const record = (client: SqlClient, payload: unknown, comment: string | null, signature: string | null) =>
     execute(client, 'select compliance.record_decision($1::text, $2::text, $3::text)', [
@@ -139,7 +137,7 @@ describe('the engine by raw SQL', () => {
     ]);
   const SIGNATURE = '-----BEGIN SSH SIGNATURE-----\n';
 
-  async function signedBy(who: string, id: string, meaning: string) {
+  async function signedBy(who: string, id: string, meaning: string): Promise<Record<string, unknown>> {
     const key = await readSshKeyFile(roster.keyFile(who));
     const { request } = await db.engine.withClient((client) => begin(client, id, meaning, who));
     return { ...request, key_fingerprint: key.publicKey.fingerprint, comment_sha256: null };
@@ -218,7 +216,7 @@ describe('the engine by raw SQL', () => {
   test('a service person neither submits nor decides', async () => {
     const id = await insertDraft(ctx);
     const refusal = db.engine.withClient((client) =>
-      execute(client, `select compliance.begin_decision($1::uuid, 'submit', 'engine@auditkeep.invalid')`, [id]),
+      execute(client, `select compliance.begin_decision($1::uuid, 'submit', 'engine@auditkeep.invalid', null)`, [id]),
     );
     await expect(refusal).rejects.toMatchObject({ code: 'AK004' });
   });
@@ -232,7 +230,7 @@ describe('the engine by raw SQL', () => {
     await expect(submitted).rejects.toMatchObject({ code: 'REPORT_TAMPERED' });
   });
 
-  test('a decision that nobody signed passes the engine’s function but no reader, and nobody builds on it', async () => {
+  test('a decision that nobody signed is void, and the next signed one puts the report right', async () => {
     const id = await insertDraft(ctx);
     const payload = await signedBy('preparer', id, 'submit');
     await db.engine.withClient((client) => record(client, payload, null, SIGNATURE));
@@ -240,11 +238,19 @@ describe('the engine by raw SQL', () => {
     expect(checked).toMatchObject({ valid: false, decisions: [] });
     expect(checked.findings).toContainEqual({
       kind: 'signature',
-      decisionId: (payload as { decision_id?: unknown }).decision_id,
+      decisionId: payload['decision_id'],
       what: 'the signature does not verify (malformed)',
+      void: true,
     });
-    const next = reviewReport(roster.as(ctx, 'reviewer'), { reportId: id });
-    await expect(next).rejects.toMatchObject({ code: 'DECISION_INVALID' });
+    // The part that the void decision took is free, and so is the status that it led to.
+    const { status } = await submitReport(roster.as(ctx, 'everything'), { reportId: id });
+    expect(status).toBe('pending_review');
+    await reviewReport(roster.as(ctx, 'reviewer'), { reportId: id });
+    await approveReport(roster.as(ctx, 'approver'), { reportId: id });
+    const after = await readDecisions(ctx, id);
+    expect(after.valid).toBe(true);
+    expect(after.decisions.map(({ meaning }) => meaning)).toEqual(['submit', 'review', 'approve']);
+    expect(after.findings.map((finding) => finding.void)).toEqual([true]);
   });
 });
 
@@ -380,13 +386,14 @@ describe('the owner', () => {
     );
     const engine = { ...ctx, actor: { kind: 'person', email: emailOf('approver'), keyFile: path } as const };
     await expect(approveReport(engine, { reportId: id })).rejects.toMatchObject({ code: 'DECISION_INVALID' });
+    const { head } = await readDecisions(ctx, id);
     // Without our code in between, straight through the function.
     await db.engine.withClient(async (client) => {
       const { request } = await queryOne(
         client,
         z.object({ request: z.record(z.string(), z.unknown()) }),
-        `select compliance.begin_decision($1::uuid, 'approve', 'approver@example.org') as request`,
-        [id],
+        `select compliance.begin_decision($1::uuid, 'approve', 'approver@example.org', $2::text) as request`,
+        [id, head],
       );
       const text = canonicalJson(jsonOf({ ...request, key_fingerprint: key.fingerprint, comment_sha256: null }));
       const signature = await signSshsig(await readSshKeyFile(path), NAMESPACES.reportDecision, Buffer.from(text));

@@ -3,9 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { execute, queryOne, queryRows } from '../../src/db/query.ts';
+import { queryOne, queryRows } from '../../src/db/query.ts';
 import { AuditkeepError } from '../../src/errors.ts';
-import type { Meaning } from '../../src/persons/decision.ts';
+import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
+import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
+import { decisionText, type Meaning } from '../../src/persons/decision.ts';
+import { beginDecision, insertDecision } from '../../src/reports/store-workflow.ts';
 import { TRANSITIONS } from '../../src/reports/transition.ts';
 import {
   approveReport,
@@ -325,24 +328,29 @@ describe('two at once', () => {
     expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1);
   });
 
-  test('a decision that waits behind another one is refused, whatever it would do', async () => {
+  test('a decision on a state that is no longer the last one is void, even past our own refusal', async () => {
     const id = await reportThat('pending_review');
     // The reviewer has begun and is reading; meanwhile it is sent back and handed in again.
-    const begun = await db.engine.withClient((client) =>
-      queryOne(
-        client,
-        z.object({ request: z.record(z.string(), z.unknown()) }),
-        `select compliance.begin_decision($1::uuid, 'review', $2::text) as request`,
-        [id, emailOf('everything')],
-      ),
+    const { head } = await readDecisions(ctx, id);
+    const request = await db.engine.withClient((client) =>
+      beginDecision(client, id, 'review', { email: emailOf('everything'), previous: head }),
     );
     await act('reject', 'reviewer', id);
     await act('submit', 'preparer', id);
-    const payload = JSON.stringify({ ...begun.request, key_fingerprint: 'x', comment_sha256: null });
-    const late = db.engine.withClient((client) =>
-      execute(client, `select compliance.record_decision($1::text, null, '-----BEGIN SSH SIGNATURE-----')`, [payload]),
-    );
-    await expect(late).rejects.toMatchObject({ code: 'AK008' });
+    const key = await readSshKeyFile(roster.keyFile('everything'));
+    const payload = decisionText(request, key.publicKey.fingerprint, null);
+    const signature = await signSshsig(key, NAMESPACES.reportDecision, Buffer.from(payload));
+    await db.engine.withClient((client) => insertDecision(client, { payload, signature, comment: null }));
+    const { valid, findings } = await readDecisions(ctx, id);
+    expect(valid).toBe(false);
+    expect(findings).toContainEqual({
+      kind: 'chain',
+      decisionId: request.decision_id,
+      what: 'it does not follow the last decision that holds',
+      void: true,
+    });
+    await act('review', 'reviewer', id);
+    expect((await readDecisions(ctx, id)).valid).toBe(true);
   });
 });
 

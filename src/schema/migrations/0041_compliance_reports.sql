@@ -79,8 +79,7 @@ declare
   person uuid;
   previous audit.compliance_reports;
 begin
-  select p.id into person from compliance.person p
-   where p.email = coalesce(lower(p_generated_by), 'engine@auditkeep.invalid');
+  person := compliance.person_id(coalesce(p_generated_by, 'engine@auditkeep.invalid'));
   if person is null then
     raise exception 'the person who generates is not in the register' using errcode = 'AK005';
   end if;

@@ -1,7 +1,7 @@
 -- Signed decisions on reports: who took which part, what was signed, and the guard that lets a report change status
 -- only along a decision. Insert-only through the functions of 0043. Breaks nothing: new.
 
--- The whole state machine as data. A part is taken per report root and never changed; archiving judges nothing and
+-- The whole state machine as data. Nobody takes two parts in a report and its versions; archiving judges nothing and
 -- takes none.
 create table compliance.report_transition (
   meaning text not null check (meaning in ('submit', 'review', 'reject', 'recall', 'approve',
@@ -27,15 +27,6 @@ insert into compliance.report_transition (meaning, from_status, to_status, role,
   ('archive-withdrawn',   'reviewed',       'archived',       'records_manager', null),
   ('archive-withdrawn',   'approved',       'archived',       'records_manager', null);
 
-create table compliance.part (
-  root uuid not null references audit.compliance_reports (id),
-  person_id uuid not null references compliance.person (id),
-  part text not null check (part in ('preparer', 'reviewer', 'approver')),
-  primary key (root, person_id),
-  unique (root, person_id, part)
-);
-comment on table compliance.part is 'One part a person over all versions of a report: nobody changes part.';
-
 -- A nonce: issued by begin_decision, used by at most one decision, for 15 minutes.
 create table compliance.decision_request (
   id uuid primary key default gen_random_uuid(),
@@ -43,12 +34,16 @@ create table compliance.decision_request (
   object_id uuid not null references audit.compliance_reports (id),
   meaning text not null,
   person_id uuid not null references compliance.person (id),
+  -- The decision that the new one follows, as its signer says; null for the first.
+  previous_decision_sha256 char(64),
   issued_at timestamptz not null,
   expires_at timestamptz not null check (expires_at = issued_at + interval '15 minutes')
 );
 
 create table compliance.decision (
   id uuid primary key references compliance.decision_request (id),
+  -- The order of recording; a reader takes decisions in it.
+  sequence bigint generated always as identity unique,
   object_kind text not null check (object_kind = 'report'),
   object_id uuid not null references audit.compliance_reports (id),
   object_root uuid not null references audit.compliance_reports (id),
@@ -57,7 +52,7 @@ create table compliance.decision (
   to_status text not null,
   person_id uuid not null references compliance.person (id),
   part text,
-  key_fingerprint text not null references compliance.person_key (fingerprint),
+  key_fingerprint text not null,
   -- RFC 8785 text, exactly the bytes that are signed (docs/spec/decision-v1.md).
   payload text not null,
   payload_sha256 char(64) not null unique
@@ -68,13 +63,11 @@ create table compliance.decision (
   decided_at timestamptz not null,
   recorded_at timestamptz not null default now(),
   foreign key (meaning, from_status) references compliance.report_transition (meaning, from_status),
-  foreign key (object_root, person_id, part) references compliance.part (root, person_id, part),
   check ((part is null) = (meaning like 'archive-%')),
-  check (meaning <> 'reject' or comment is not null),
-  -- The decisions of a report and its versions are one chain: two that follow the same one cannot both stand.
-  constraint decision_one_successor unique nulls not distinct (object_root, previous_decision_sha256)
+  check (meaning <> 'reject' or comment is not null)
 );
 create index decision_object on compliance.decision (object_id);
+create index decision_root on compliance.decision (object_root, sequence);
 
 create table compliance.distribution (
   id uuid primary key default gen_random_uuid(),
@@ -94,7 +87,7 @@ do $$
 declare
   guarded text;
 begin
-  foreach guarded in array array['report_transition', 'part', 'decision_request', 'decision', 'distribution'] loop
+  foreach guarded in array array['report_transition', 'decision_request', 'decision', 'distribution'] loop
     execute format('create trigger append_only before update or delete on compliance.%I
                     for each row execute function compliance.refuse_change()', guarded);
     execute format('create trigger no_truncate before truncate on compliance.%I
@@ -102,6 +95,50 @@ begin
     execute format('alter table compliance.%I enable always trigger append_only', guarded);
     execute format('alter table compliance.%I enable always trigger no_truncate', guarded);
     execute format('grant select on compliance.%I to auditkeep_engine', guarded);
+  end loop;
+end
+$$;
+
+-- A decision and those it stands on. The database cannot check signatures: a decision that nobody signed drops out when
+-- the next one follows the last that holds.
+create function compliance.decision_line(p_head text) returns setof compliance.decision
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive line as (
+    select d.payload_sha256, d.previous_decision_sha256 from compliance.decision d where d.payload_sha256 = p_head
+    union all
+    select b.payload_sha256, b.previous_decision_sha256 from line
+      join compliance.decision b on b.payload_sha256 = line.previous_decision_sha256
+  )
+  select d.* from line join compliance.decision d on d.payload_sha256 = line.payload_sha256
+$$;
+
+-- What the decisions up to p_head make of a report.
+create function compliance.report_state(p_report uuid, p_head text,
+  out status text, out reviewed_by uuid, out reviewed_at timestamptz, out approved_by uuid, out approved_at timestamptz,
+  out archive_reason text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  decision compliance.decision;
+begin
+  status := 'draft';
+  for decision in select d.* from compliance.decision_line(p_head) d where d.object_id = p_report order by d.sequence loop
+    status := decision.to_status;
+    if decision.meaning = 'review' then
+      reviewed_by := decision.person_id;
+      reviewed_at := decision.decided_at;
+    elsif decision.meaning in ('reject', 'recall') then
+      reviewed_by := null;
+      reviewed_at := null;
+    elsif decision.meaning = 'approve' then
+      approved_by := decision.person_id;
+      approved_at := decision.decided_at;
+    elsif decision.meaning like 'archive-%' then
+      archive_reason := substr(decision.meaning, length('archive-') + 1);
+    end if;
   end loop;
 end
 $$;
@@ -126,28 +163,20 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   allowed audit.compliance_reports := old;
-  decision compliance.decision;
+  state record;
 begin
-  if new.status is distinct from old.status then
-    select d.* into decision from compliance.decision d
-     where d.object_id = new.id and d.from_status = old.status and d.to_status = new.status
-       and not exists (select from compliance.decision later where later.previous_decision_sha256 = d.payload_sha256);
-    if decision.id is null then
-      raise exception 'a report changes status by a signed decision only' using errcode = 'AK013';
-    end if;
-    allowed.status := new.status;
-    if decision.meaning = 'review' then
-      allowed.reviewed_by := decision.person_id;
-      allowed.reviewed_at := decision.decided_at;
-    elsif decision.meaning in ('reject', 'recall') then
-      allowed.reviewed_by := null;
-      allowed.reviewed_at := null;
-    elsif decision.meaning = 'approve' then
-      allowed.approved_by := decision.person_id;
-      allowed.approved_at := decision.decided_at;
-    elsif decision.meaning like 'archive-%' then
-      allowed.archive_reason := substr(decision.meaning, length('archive-') + 1);
-    end if;
+  if (new.status, new.reviewed_by, new.reviewed_at, new.approved_by, new.approved_at, new.archive_reason)
+     is distinct from
+     (old.status, old.reviewed_by, old.reviewed_at, old.approved_by, old.approved_at, old.archive_reason) then
+    select s.* into state from compliance.report_state(new.id, (
+      select d.payload_sha256 from compliance.decision d
+       where d.object_root = new.report_root order by d.sequence desc limit 1)) s;
+    allowed.status := state.status;
+    allowed.reviewed_by := state.reviewed_by;
+    allowed.reviewed_at := state.reviewed_at;
+    allowed.approved_by := state.approved_by;
+    allowed.approved_at := state.approved_at;
+    allowed.archive_reason := state.archive_reason;
   elsif old.status = 'approved' then
     if new.recipients[1:cardinality(old.recipients)] = old.recipients
        and not exists (select from unnest(new.recipients) as r(recipient) where not exists

@@ -1,8 +1,9 @@
 -- The only way to a decision: begin_decision issues a nonce and says what to sign, record_decision stores the signed
 -- text and moves the report, under a lock of the report's root. SQLSTATEs are listed in 0043. Breaks nothing: new.
 
--- Whether a person may do this to a report now; gives the transition. Locks nothing.
-create function compliance.check_report_decision(p_report audit.compliance_reports, p_meaning text, p_person uuid, p_at timestamptz)
+-- Whether a person may do this to a report after the decisions up to p_previous; gives the transition. Locks nothing.
+create function compliance.check_report_decision(p_report audit.compliance_reports, p_meaning text, p_person uuid,
+  p_previous text, p_at timestamptz)
 returns compliance.report_transition
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -19,8 +20,8 @@ begin
      or not compliance.has_role(p_person, step.role, p_at) then
     raise exception 'the person does not have the role %', step.role using errcode = 'AK004';
   end if;
-  if step.part is not null and exists (select from compliance.part t
-      where t.root = p_report.report_root and t.person_id = p_person and t.part <> step.part) then
+  if step.part is not null and exists (select from compliance.decision_line(p_previous) d
+      where d.person_id = p_person and d.part <> step.part) then
     raise exception 'the person took another part in this report or a version of it' using errcode = 'AK003';
   end if;
   if step.part in ('reviewer', 'approver') and exists (select from audit.compliance_reports r
@@ -65,34 +66,54 @@ return (
     'meaning', p_request.meaning,
     'person', (select p.email from compliance.person p where p.id = p_request.person_id),
     'person_name', (select p.name from compliance.person p where p.id = p_request.person_id),
-    'previous_decision_sha256', (
-      select d.payload_sha256 from compliance.decision d
-       where d.object_root = p_report.report_root
-         and not exists (select from compliance.decision n where n.previous_decision_sha256 = d.payload_sha256)),
+    'previous_decision_sha256', p_request.previous_decision_sha256,
     'time', compliance.iso(p_request.issued_at))
     from compliance.installation i order by i.incarnation desc limit 1);
 
+-- The report as the decisions up to p_previous leave it; refuses when that is no decision on a version of it.
+create function compliance.report_after(p_report uuid, p_previous text) returns audit.compliance_reports
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  report audit.compliance_reports;
+  state record;
+begin
+  select * into report from audit.compliance_reports r where r.id = p_report;
+  if p_previous is not null and not exists (select from compliance.decision d
+      where d.payload_sha256 = p_previous and d.object_root = report.report_root) then
+    raise exception 'the decision before this one is not there' using errcode = 'AK008';
+  end if;
+  select s.* into state from compliance.report_state(p_report, p_previous) s;
+  report.status := state.status;
+  report.reviewed_by := state.reviewed_by;
+  return report;
+end
+$$;
+
 -- Issues a nonce for 15 minutes and gives the payload to sign, to which the signer adds key_fingerprint and
--- comment_sha256. Refuses early what record_decision would refuse.
-create function compliance.begin_decision(p_report uuid, p_meaning text, p_email text) returns jsonb
+-- comment_sha256. p_previous is the last decision that the signer found to hold. Refuses early what record_decision
+-- would refuse.
+create function compliance.begin_decision(p_report uuid, p_meaning text, p_email text, p_previous text) returns jsonb
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   report audit.compliance_reports;
-  person uuid := (select p.id from compliance.person p where p.email = lower(p_email));
+  person uuid := compliance.person_id(p_email);
   request compliance.decision_request;
 begin
-  select * into report from audit.compliance_reports r where r.id = p_report;
+  report := compliance.report_after(p_report, p_previous);
   if report.id is null then
     raise exception 'no report has the id %', p_report using errcode = 'AK001';
   end if;
   if person is null then
     raise exception 'the person is not in the register' using errcode = 'AK005';
   end if;
-  perform compliance.check_report_decision(report, p_meaning, person, now());
-  insert into compliance.decision_request (object_kind, object_id, meaning, person_id, issued_at, expires_at)
-  values ('report', p_report, p_meaning, person, date_trunc('milliseconds', now()),
+  perform compliance.check_report_decision(report, p_meaning, person, p_previous, now());
+  insert into compliance.decision_request
+    (object_kind, object_id, meaning, person_id, previous_decision_sha256, issued_at, expires_at)
+  values ('report', p_report, p_meaning, person, p_previous, date_trunc('milliseconds', now()),
           date_trunc('milliseconds', now()) + interval '15 minutes')
   returning * into request;
   return compliance.decision_payload(request, report);
@@ -115,16 +136,15 @@ begin
   select * into report from audit.compliance_reports r where r.id = request.object_id;
   -- One decision at a time over all versions; what was read before the lock may be old.
   perform from audit.compliance_reports r where r.id = report.report_root for update;
-  select * into report from audit.compliance_reports r where r.id = request.object_id for update;
+  perform from audit.compliance_reports r where r.id = request.object_id for update;
+  report := compliance.report_after(request.object_id, request.previous_decision_sha256);
   if request.id is null or request.expires_at <= clock_timestamp()
      or exists (select from compliance.decision d where d.id = request.id) then
     raise exception 'the decision id is unknown, used or expired' using errcode = 'AK007';
   end if;
   expected := compliance.decision_payload(request, report);
-  if signed -> 'previous_decision_sha256' is distinct from expected -> 'previous_decision_sha256' then
-    raise exception 'somebody else decided on this report first' using errcode = 'AK008';
-  end if;
-  step := compliance.check_report_decision(report, request.meaning, request.person_id, now());
+  step := compliance.check_report_decision(report, request.meaning, request.person_id,
+                                           request.previous_decision_sha256, now());
   if not compliance.has_key(request.person_id, signed ->> 'key_fingerprint', now()) then
     raise exception 'the signing key is not valid for this person' using errcode = 'AK006';
   end if;
@@ -137,10 +157,6 @@ begin
   if signed is distinct from expected then
     raise exception 'the signed text does not say what the database knows' using errcode = 'AK009';
   end if;
-  if step.part is not null then
-    insert into compliance.part (root, person_id, part)
-    values (report.report_root, request.person_id, step.part) on conflict (root, person_id) do nothing;
-  end if;
   insert into compliance.decision
     (id, object_kind, object_id, object_root, meaning, from_status, to_status, person_id, part, key_fingerprint, payload,
      payload_sha256, previous_decision_sha256, comment, signature, decided_at)
@@ -149,16 +165,14 @@ begin
      request.person_id, step.part, signed ->> 'key_fingerprint', p_payload,
      encode(sha256(convert_to(p_payload, 'UTF8')), 'hex'), signed ->> 'previous_decision_sha256', p_comment,
      p_signature, request.issued_at);
+  -- All versions: what this decision passes over no longer counts for any of them.
   update audit.compliance_reports r set
-    status = step.to_status,
-    reviewed_by = case when request.meaning = 'review' then request.person_id
-                       when request.meaning in ('reject', 'recall') then null else r.reviewed_by end,
-    reviewed_at = case when request.meaning = 'review' then request.issued_at
-                       when request.meaning in ('reject', 'recall') then null else r.reviewed_at end,
-    approved_by = case when request.meaning = 'approve' then request.person_id else r.approved_by end,
-    approved_at = case when request.meaning = 'approve' then request.issued_at else r.approved_at end,
-    archive_reason = case when request.meaning like 'archive-%' then substr(request.meaning, length('archive-') + 1) end
-   where r.id = report.id;
+    status = s.status, reviewed_by = s.reviewed_by, reviewed_at = s.reviewed_at, approved_by = s.approved_by,
+    approved_at = s.approved_at, archive_reason = s.archive_reason
+    from audit.compliance_reports v, compliance.report_state(v.id, encode(sha256(convert_to(p_payload, 'UTF8')), 'hex')) s
+   where v.report_root = report.report_root and r.id = v.id
+     and (r.status, r.reviewed_by, r.reviewed_at, r.approved_by, r.approved_at, r.archive_reason) is distinct from
+         (s.status, s.reviewed_by, s.reviewed_at, s.approved_by, s.approved_at, s.archive_reason);
   return step.to_status;
 end
 $$;
@@ -171,7 +185,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   report audit.compliance_reports;
-  person uuid := (select p.id from compliance.person p where p.email = lower(p_email) and p.kind = 'human');
+  person uuid := compliance.person_id(p_email);
   distribution uuid;
 begin
   select * into report from audit.compliance_reports r where r.id = p_report for update;
@@ -200,6 +214,6 @@ begin
 end
 $$;
 
-grant execute on function compliance.begin_decision(uuid, text, text) to auditkeep_engine;
+grant execute on function compliance.begin_decision(uuid, text, text, text) to auditkeep_engine;
 grant execute on function compliance.record_decision(text, text, text) to auditkeep_engine;
 grant execute on function compliance.record_distribution(uuid, text, text, text, text, text, text, text) to auditkeep_engine;
