@@ -10,11 +10,21 @@ import { z } from 'zod';
 import { AuditkeepError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
 
+/** The value itself is never repeated in an error: it may hold a password. */
+const connectionString = z
+  .string()
+  .refine(
+    (text) => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text),
+    'must look like postgres://user@host/database',
+  )
+  .nullable()
+  .default(null);
+
 const configSchema = z.strictObject({
   /** Connection string of the user's own server; null starts the embedded one. */
-  databaseUrl: z.string().min(1).nullable().default(null),
+  databaseUrl: connectionString,
   /** Connection string for controls (role auditkeep_report); null uses databaseUrl with SET ROLE. */
-  reportDatabaseUrl: z.string().min(1).nullable().default(null),
+  reportDatabaseUrl: connectionString,
   /** Folder of the embedded database, key files, the signer's store and the file archive; absolute. */
   home: z.string().min(1).default('.auditkeep'),
   /** E-mail of the person acting, and the SSH key that signs a decision. */

@@ -144,8 +144,12 @@ function listOptions(level: Argv): readonly string[] {
   return z.object({ array: z.array(z.string()) }).parse(Reflect.apply(level.getOptions, level, [])).array;
 }
 
+/** In our words where those of yargs do not say what to do. */
 function usageError(message: string): AuditkeepError {
   const line = message.split('\n')[0] ?? '';
+  if (line.startsWith('Not enough non-option arguments')) {
+    return new AuditkeepError('USAGE', { message: 'an argument is missing', hint: 'the command with --help names it' });
+  }
   return new AuditkeepError('USAGE', { message: lowerFirst(line), hint: 'auditkeep --help shows what there is' });
 }
 

@@ -35,7 +35,9 @@ function describe({
     ['schema', schema],
     [
       'horizon',
-      horizon === null ? 'no partitions' : `${horizon.daysLeft} days left (${horizon.table} ${horizon.category})`,
+      horizon === null
+        ? 'no partitions'
+        : `${horizon.daysLeft} days ahead in ${[horizon.table, horizon.category].filter((part) => part !== '').join(' ')}, the shortest`,
     ],
     ['chain', `${chain.events} events sealed, ${chain.unsealed} waiting, sealed ${chain.sealLagSeconds} s ago`],
     [

@@ -52,7 +52,7 @@ export function translateDatabaseError(error: unknown): unknown {
   }
   if ((code !== null && UNREACHABLE.has(code)) || UNREACHABLE_TEXT.test(message)) {
     return new AuditkeepError('DB_UNREACHABLE', {
-      message: `the database cannot be reached: ${code ?? message}`,
+      message: `the database cannot be reached${placeOf(error)}: ${code ?? message}`,
       hint: 'check that the server runs and that DATABASE_URL names it',
       cause: error,
     });
@@ -60,9 +60,18 @@ export function translateDatabaseError(error: unknown): unknown {
   if (code === '42501') {
     return new AuditkeepError('DB_PRIVILEGE', {
       message: `the database refused an action: ${message}`,
-      hint: 'connect as the role that the command needs (see docs/guide/dba.md)',
+      hint: message.includes('"auditkeep_report"')
+        ? 'name a login for controls in AUDITKEEP_REPORT_DATABASE_URL (see docs/guide/dba.md)'
+        : 'connect as the role that the command needs (see docs/guide/dba.md)',
       cause: error,
     });
   }
   return error;
+}
+
+/** ` at 127.0.0.1:5432` where the system said so. */
+function placeOf(error: unknown): string {
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+  if (!(first instanceof Error) || !('port' in first) || !('address' in first)) return '';
+  return ` at ${String(first.address)}:${String(first.port)}`;
 }

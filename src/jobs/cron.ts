@@ -31,15 +31,28 @@ export function checkSchedule(schedule: CronSchedule, now: UtcInstant): void {
 }
 
 function parse(schedule: CronSchedule, from: number) {
+  if (!isZone(schedule.timeZone)) throw notASchedule(schedule, 'there is no such time zone');
   try {
     // cron-parser also takes six fields, with seconds; a schedule by the second is a mistake here.
     if (schedule.cron.trim().split(/\s+/).length !== 5) throw new Error('a schedule has five fields');
     return CronExpressionParser.parse(schedule.cron, { currentDate: new Date(from), tz: schedule.timeZone });
   } catch (cause) {
-    throw new AuditkeepError('INPUT_INVALID', {
-      message: `not a schedule: ${schedule.cron} in ${schedule.timeZone}: ${cause instanceof Error ? cause.message : ''}`,
-      hint: 'use five cron fields and an IANA time zone, for example "0 3 * * *" in Europe/Paris',
-      cause,
-    });
+    throw notASchedule(schedule, cause instanceof Error ? cause.message : '', cause);
   }
+}
+
+function isZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
+  } catch {
+    return false; // RangeError: the name is not in the IANA database
+  }
+}
+
+function notASchedule({ cron, timeZone }: CronSchedule, why: string, cause?: unknown): AuditkeepError {
+  return new AuditkeepError('INPUT_INVALID', {
+    message: `not a schedule: ${cron} in ${timeZone}: ${why}`,
+    hint: 'use five cron fields and an IANA time zone, for example "0 3 * * *" in Europe/Paris',
+    cause,
+  });
 }

@@ -71,7 +71,7 @@ describe('the command line', () => {
     [['found', '--name'], /not enough arguments following: name/],
     [['found', '--as', 'a', '--as', 'b'], /--as is given more than once/],
     [['found', '--name', 'a', '--name', 'b'], /--name is given more than once/],
-    [['take'], /not enough non-option arguments/],
+    [['take'], /an argument is missing/],
   ])('runs nothing for %j', async (argv, message) => {
     const { code, out, err } = await cli(...argv);
     expect(ran).toEqual([]);

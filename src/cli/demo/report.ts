@@ -1,5 +1,5 @@
 /** One report of each framework, and one of them all the way: submit, review, approve, distribute, open. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Context } from '../../context.ts';
@@ -37,7 +37,7 @@ export async function makeReports(stage: Stage, period: string): Promise<DemoRep
     if (newest === undefined) throw new Error(`no ${framework} report after its job`);
     const { row, model } = await readReport(stage.ctx, newest.id);
     const pdf = join(stage.out, `${framework}-${period}.pdf`);
-    await writeFile(pdf, await renderPdf(model, null));
+    await writeFile(pdf, await renderPdf(model, null), { mode: 0o600 });
     reports.push({ framework, id: row.id, hash: row.hash, status: row.status, pdf });
   }
   return reports;
@@ -65,10 +65,8 @@ async function decide(stage: Stage, report: DemoReport, persons: DemoPersons): P
 }
 
 async function distribute(stage: Stage, report: DemoReport, by: DemoPerson): Promise<Approved> {
-  const secret = await generateX25519Identity();
-  const recipient = await identityToRecipient(secret);
   const identity = join(stage.out, 'recipient-age-identity.txt');
-  await writeFile(identity, `# the demo's recipient; public key: ${recipient}\n${secret}\n`, { mode: 0o600 });
+  const recipient = await recipientOf(identity);
   const sent = await distributeReport(as(stage.ctx, by), {
     reportId: report.id,
     recipient: 'external auditor (demo)',
@@ -83,6 +81,20 @@ async function distribute(stage: Stage, report: DemoReport, by: DemoPerson): Pro
   await openBundle({ file: sent.path, identityFile: identity, signersFile: null, outDir: opened });
   stage.say(`  opened again and checked: ${opened}`);
   return { id: report.id, bundle: sent.path, opened, identity };
+}
+
+/** The recipient of an earlier demo, so that its bundles stay readable, or a new one. */
+async function recipientOf(identityFile: string): Promise<string> {
+  const earlier = await readFile(identityFile, 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  });
+  const secret = earlier?.split('\n').find((line) => line.startsWith('AGE-SECRET-KEY-1'));
+  if (secret !== undefined) return identityToRecipient(secret);
+  const made = await generateX25519Identity();
+  const recipient = await identityToRecipient(made);
+  await writeFile(identityFile, `# the demo's recipient; public key: ${recipient}\n${made}\n`, { mode: 0o600 });
+  return recipient;
 }
 
 function as(ctx: Context, person: DemoPerson): Context {

@@ -22,9 +22,8 @@ export interface DemoResult {
 
 /** One line: what an attack with the public chain links before and after. */
 export function riskText(before: Exposure, after: RiskReport): string {
-  const exposed =
-    before.rows === 0 ? 'nothing was due' : `${percent(before.uniquelyLinkedShare)} of ${before.rows} rows`;
-  return `  linked with certainty to the public chain: before ${exposed}, after ${percent(after.uniquelyLinkedShare)} of ${after.rows} rows`;
+  const exposed = before.rows === 0 ? 'none was left' : `${percent(before.uniquelyLinkedShare)} of ${before.rows} rows`;
+  return `  linked with certainty to the public chain: before ${exposed}, after ${percent(after.uniquelyLinkedShare)} of the ${after.rows} rows old enough to be processed`;
 }
 
 /** The last words of the demo. */
