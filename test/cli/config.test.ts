@@ -69,6 +69,7 @@ describe('configuration', () => {
   it.each([
     [{ AUDITKEEP_HOEM: 'x' }, {}, 'unknown environment variable AUDITKEEP_HOEM', 'did you mean AUDITKEEP_HOME?'],
     [{}, { file: 'typo.yaml' }, 'unknown key databaseUri', 'did you mean databaseUrl?'],
+    [{ DATABASE_URL: 'admin:secret@db.example/x' }, {}, 'databaseUrl: must look like postgres://', 'correct the value'],
     [{}, { file: 'broken.yaml' }, 'is not YAML', 'correct'],
     [{}, { file: 'list.yaml' }, 'does not hold keys', 'key: value'],
     [{ AUDITKEEP_LOG_LEVEL: 'loud' }, {}, 'logLevel: ', 'correct'],
