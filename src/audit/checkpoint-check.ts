@@ -58,7 +58,11 @@ function openStored(
  * the first whose root differs is rewritten, if the links themselves
  * are clean: otherwise a more exact finding already says where.
  */
-export function compareHeads(walk: LinkWalk, { heads }: OpenedHeads, size: bigint): Finding[] {
+export function compareHeads(
+  walk: Pick<LinkWalk, 'clean' | 'rootAt'>,
+  { heads }: OpenedHeads,
+  size: bigint,
+): Finding[] {
   let fits: bigint | null = null;
   for (const head of heads) {
     const around = { checkpointFrom: fits === null ? null : Number(fits), checkpointTo: Number(head.size) };

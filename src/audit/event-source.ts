@@ -3,7 +3,7 @@
  * canonical bytes (microseconds, jsonb and inet text, UTF-8) are the server's own.
  */
 import { ACTOR_COLUMNS, BARE_COLUMNS, type EventFields, PAYLOAD_COLUMNS } from './canonical.ts';
-import type { Tuple, TupleSource } from './tuples.ts';
+import type { Tuple, TupleShape, TupleSource } from './tuples.ts';
 
 /** One row of audit_log, its archive or late table. */
 export interface EventRow extends EventFields {
@@ -58,12 +58,17 @@ export const RAW_EVENT_COLUMNS = [
 
 const CAST_LIST = [...COLUMNS.map(castOf), 'own_hash', 'partition'].join(', ');
 
+/** How a tuple of eventSource is read. */
+export const eventTuples: TupleShape<EventRow> = {
+  fieldCount: PARTITION + 1,
+  decode: decodeEvent,
+};
+
 /** Reads what a subquery over RAW_EVENT_COLUMNS gives, with the casts of the format applied outside of it. */
 export function eventSource(subquery: string): TupleSource<EventRow> {
   return {
     statement: `copy (select ${CAST_LIST} from (${subquery}) raw) to stdout (format binary)`,
-    fieldCount: PARTITION + 1,
-    decode: decodeEvent,
+    ...eventTuples,
   };
 }
 

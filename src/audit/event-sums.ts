@@ -3,7 +3,8 @@
  * sides by count and by a sum of keyed hashes. The key is drawn for the run, so nobody can prepare rows whose sums
  * agree. Only slices that differ are joined, to name rows. Memory is one sum per slice.
  */
-import { hash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { sha256 } from './hash.ts';
 
 const LANES = 8;
 /** The high word of int64 microseconds, without its lowest 7 bits: a slice is 2^39 us, about 6.4 days. */
@@ -11,15 +12,26 @@ const SLICE_SHIFT = 7;
 
 type Side = 'event' | 'link';
 
+/** What one thread has summed up; survives a structured clone. */
+export interface PartialSums {
+  readonly slices: ReadonlyMap<number, Int32Array>;
+  readonly suspect: ReadonlySet<number>;
+}
+
 export class EventSums {
-  readonly #key = randomBytes(32);
+  /** Parts of one run share it. */
+  readonly key: Uint8Array;
   readonly #slices = new Map<number, Int32Array>();
   readonly #suspect = new Set<number>();
 
+  constructor(key: Uint8Array = randomBytes(32)) {
+    this.key = key;
+  }
+
   /** Adds one event or link: 16 bytes of id, 8 bytes of time, 32 bytes of leaf. */
   add(side: Side, id: Buffer, timestamp: Buffer, leaf: Buffer): void {
-    const slice = this.#slice(timestamp);
-    const digest = hash('sha256', Buffer.concat([this.#key, id, timestamp, leaf]), 'buffer');
+    const slice = this.#slice(sliceOf(timestamp));
+    const digest = sha256(this.key, id, timestamp, leaf);
     const sign = side === 'event' ? 1 : -1;
     // Lane-wise addition modulo 2^32 of a secret function of each element; the last lane counts.
     for (let lane = 0; lane < LANES; lane += 1) {
@@ -30,8 +42,22 @@ export class EventSums {
 
   /** Has a slice joined whatever its sums say. */
   suspect(timestamp: Buffer): void {
-    this.#slice(timestamp);
+    this.#slice(sliceOf(timestamp));
     this.#suspect.add(sliceOf(timestamp));
+  }
+
+  /** Everything summed up so far. */
+  get parts(): PartialSums {
+    return { slices: this.#slices, suspect: this.#suspect };
+  }
+
+  /** Adds what another thread has summed up under the same key. */
+  merge({ slices, suspect }: PartialSums): void {
+    for (const [at, part] of slices) {
+      const slice = this.#slice(at);
+      for (const [lane, value] of part.entries()) slice[lane] = ((slice[lane] ?? 0) + value) | 0;
+    }
+    for (const at of suspect) this.#suspect.add(at);
   }
 
   /** Slices that differ, as ranges [from, to) of microseconds since 2000-01-01 UTC, neighbours joined. */
@@ -50,8 +76,7 @@ export class EventSums {
     return ranges;
   }
 
-  #slice(timestamp: Buffer): Int32Array {
-    const at = sliceOf(timestamp);
+  #slice(at: number): Int32Array {
     const known = this.#slices.get(at);
     if (known !== undefined) return known;
     const fresh = new Int32Array(LANES + 1);

@@ -54,7 +54,7 @@ export function hmacSha256(key: Uint8Array, ...parts: readonly Uint8Array[]): Di
   pad(key, INNER_PAD);
   const inner = hashScratch(end);
   pad(key, OUTER_PAD);
-  scratch.latin1Write(inner, BLOCK_BYTES);
+  scratch.write(inner, BLOCK_BYTES, 'latin1');
   return Buffer.from(hashScratch(BLOCK_BYTES + DIGEST_BYTES), 'latin1');
 }
 

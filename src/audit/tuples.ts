@@ -54,12 +54,42 @@ export class Tuple {
   }
 }
 
-/** What a COPY ... BINARY gives and how one of its tuples is read. */
-export interface TupleSource<T> {
-  /** `copy (...) to stdout (format binary)`. */
-  readonly statement: string;
+/** How a tuple is read. */
+export interface TupleShape<T> {
   readonly fieldCount: number;
   decode(tuple: Tuple): T;
+}
+
+/** What a COPY ... BINARY gives and how one of its tuples is read. */
+export interface TupleSource<T> extends TupleShape<T> {
+  /** `copy (...) to stdout (format binary)`. */
+  readonly statement: string;
+}
+
+/** The whole tuples at the beginning of some bytes. */
+interface DecodedSlab<T> {
+  readonly rows: T[];
+  /** Where the first tuple that is not whole begins, or the end mark ends. */
+  readonly end: number;
+  /** The end mark was met. */
+  readonly ended: boolean;
+}
+
+/** Decodes the tuples from an offset on. @throws RangeError when they are not of the source's shape */
+export function decodeSlab<T>(bytes: Buffer, source: TupleShape<T>, offset = 0): DecodedSlab<T> {
+  const tuple = new Tuple(source.fieldCount);
+  const rows: T[] = [];
+  let at = offset;
+  while (at + 2 <= bytes.length) {
+    const count = bytes.readInt16BE(at);
+    if (count === END_OF_DATA) return { rows, end: at + 2, ended: true };
+    if (count !== source.fieldCount) throw new RangeError(`a tuple of ${count} fields, not ${source.fieldCount}`);
+    const next = tuple.locate(bytes, at + 2);
+    if (next === null) break;
+    rows.push(source.decode(tuple));
+    at = next;
+  }
+  return { rows, end: at, ended: false };
 }
 
 /**
@@ -67,39 +97,24 @@ export interface TupleSource<T> {
  * @throws RangeError when the stream is not what the source says
  */
 export async function* readTuples<T>(client: SqlClient, source: TupleSource<T>): AsyncGenerator<T[], void, undefined> {
-  const tuple = new Tuple(source.fieldCount);
   let pending: Buffer = Buffer.alloc(0);
   let started = false;
   let ended = false;
   for await (const chunk of copyOut(client, source.statement)) {
     pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
-    let at = 0;
-    if (!started) {
-      if (pending.length < HEADER_BYTES) continue;
-      at = headerEnd(pending);
-      started = true;
-    }
-    const rows: T[] = [];
-    while (!ended && at + 2 <= pending.length) {
-      const count = pending.readInt16BE(at);
-      if (count === END_OF_DATA) {
-        ended = true;
-        at += 2;
-        break;
-      }
-      if (count !== source.fieldCount) throw new RangeError(`a tuple of ${count} fields, not ${source.fieldCount}`);
-      const next = tuple.locate(pending, at + 2);
-      if (next === null) break;
-      rows.push(source.decode(tuple));
-      at = next;
-    }
-    pending = pending.subarray(at);
-    if (rows.length > 0) yield rows;
+    if (!started && pending.length < HEADER_BYTES) continue;
+    if (ended) continue;
+    const slab = decodeSlab(pending, source, started ? 0 : headerEnd(pending));
+    started = true;
+    ended = slab.ended;
+    pending = pending.subarray(slab.end);
+    if (slab.rows.length > 0) yield slab.rows;
   }
   if (!ended) throw new RangeError('the COPY stream ended early');
 }
 
-function headerEnd(bytes: Buffer): number {
+/** Where the first tuple of a COPY ... BINARY begins. @throws RangeError when the bytes are not the start of one */
+export function headerEnd(bytes: Buffer): number {
   if (!bytes.subarray(0, SIGNATURE.length).equals(SIGNATURE)) throw new RangeError('not a COPY BINARY stream');
   return HEADER_BYTES + bytes.readInt32BE(HEADER_BYTES - 4);
 }

@@ -1,0 +1,32 @@
+/** Entry of a worker thread of full verification: slabs come in, one result goes out. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { AuditkeepError, type ErrorCode } from '../errors.ts';
+import { ChainScan, type ScanInput, type ScanResult } from './chain-scan.ts';
+import type { Slab } from './slabs.ts';
+
+/** What a thread is told, in order; `finish` is the last. */
+export type ScanRequest =
+  | { readonly kind: 'links' | 'events'; readonly slab: Slab }
+  | { readonly kind: 'finish'; readonly withLinks: boolean };
+
+/** The answer to each request. Our own errors are told as they are; others end the thread. */
+export type ScanReply =
+  | { readonly rows: number }
+  | { readonly result: ScanResult }
+  | { readonly failure: { readonly code: ErrorCode; readonly message: string; readonly hint: string } };
+
+const port = parentPort;
+if (port !== null) {
+  const scan = new ChainScan(workerData as ScanInput);
+  port.on('message', (request: ScanRequest) => port.postMessage(answer(scan, request)));
+}
+
+function answer(scan: ChainScan, request: ScanRequest): ScanReply {
+  try {
+    if (request.kind === 'finish') return { result: scan.finish(request.withLinks) };
+    return { rows: request.kind === 'links' ? scan.pushLinks(request.slab) : scan.pushEvents(request.slab) };
+  } catch (error) {
+    if (!(error instanceof AuditkeepError)) throw error;
+    return { failure: { code: error.code, message: error.message, hint: error.hint } };
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * Full verification: every link, every event wherever it lies, every checkpoint, every trigger. Slabs of tuples go to
+ * worker threads, which hash them as they are; events and links are never joined unless a slice of time differs
+ * (event-sums.ts). So memory stays flat.
+ */
+import type { SqlClient } from '../db/database.ts';
+import type { ScanResult } from './chain-scan.ts';
+import { compareHeads } from './checkpoint-check.ts';
+import { compareEvents } from './event-compare.ts';
+import { EventSums } from './event-sums.ts';
+import { type Finding, finding, type Verification } from './finding.ts';
+import { linkSource } from './link-source.ts';
+import { encodeFrontier } from './merkle.ts';
+import { ScanThreads } from './scan-threads.ts';
+import { readSlabs, type Slab } from './slabs.ts';
+import type { TupleSource } from './tuples.ts';
+import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
+import { allEventsSource, readUnprotected } from './verify-store.ts';
+import { accusations, isAnchored } from './witness/anchor.ts';
+
+/** Verifies everything in the client's transaction. @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED */
+export async function verifyFull(
+  ctx: Pick<Verifying, 'progress'>,
+  client: SqlClient,
+  run: VerifyRun,
+): Promise<Verification> {
+  const { head, opened, witnessed, overdue } = run;
+  const { sums, walk, checked } = await scanChain(ctx, client, run);
+  if (checked + walk.walked === 0 && head.size > 0n) {
+    throw nothingChecked(
+      `the chain says it has ${head.size} links, but neither a link nor an event is there`,
+      'the tables were emptied or are hidden from the engine: check row-level security, grants and backups',
+    );
+  }
+  const events = await compareEvents(client, { sums, head, overdue });
+  const anchors = compareHeads({ clean: walk.clean, rootAt: (size) => rootAt(walk, size) }, opened, head.size);
+  const chain = walk.findings;
+  const unprotected = await readUnprotected(client);
+  const findings = [
+    ...withoutUnlinked(events.findings, head.size - BigInt(walk.walked)),
+    ...withoutKnown(chain, events.findings),
+    ...opened.findings,
+    ...accusations(witnessed, head.size),
+    // What a signed head says about a chain that is broken by itself is said more exactly by the break.
+    ...anchors.filter((found) => found.class !== 'rewritten' || chain.length === 0),
+    ...unprotected.map((partition) => finding('unprotected', { partition })),
+  ];
+  return {
+    level: 'full',
+    checked,
+    from: 0,
+    to: Number(walk.end),
+    intact: findings.length === 0,
+    anchored: isAnchored(witnessed, opened.own?.size ?? null) && anchors.length === 0 && chain.length === 0,
+    findings,
+    ...events.counts,
+  };
+}
+
+interface Scan {
+  readonly sums: EventSums;
+  /** Of the thread that walked the links. */
+  readonly walk: ScanResult;
+  /** Events hashed. */
+  readonly checked: number;
+}
+
+async function scanChain(ctx: Pick<Verifying, 'progress'>, client: SqlClient, run: VerifyRun): Promise<Scan> {
+  const sums = new EventSums();
+  const { size, chainHash, frontier } = run.head;
+  const threads = new ScanThreads({
+    key: sums.key,
+    sizes: run.opened.heads.map((checkpoint) => checkpoint.size),
+    head: { size, chainHash, frontier: encodeFrontier(frontier) },
+  });
+  const hashAll = async (label: string, source: TupleSource<unknown>, hash: (slab: Slab) => Promise<void>) => {
+    ctx.progress.start(label, null);
+    const before = threads.rows;
+    for await (const slab of readSlabs(client, source)) {
+      await hash(slab);
+      ctx.progress.update(threads.rows - before);
+    }
+    ctx.progress.stop();
+  };
+  try {
+    await hashAll('links', linkSource, (slab) => threads.links(slab));
+    await hashAll('events', allEventsSource, (slab) => threads.events(slab));
+    const results = await threads.finish();
+    for (const result of results) sums.merge(result.sums);
+    const [walk] = results;
+    if (walk === undefined) throw new RangeError('no thread');
+    return { sums, walk, checked: threads.rows - walk.walked };
+  } finally {
+    await threads.close();
+  }
+}
+
+function rootAt(walk: ScanResult, size: bigint): Buffer | undefined {
+  const root = walk.roots.get(size);
+  return root === undefined ? undefined : Buffer.from(root);
+}
+
+/** A break in the links at a place where the event itself is a finding says nothing new. */
+function withoutKnown(chain: readonly Finding[], events: readonly Finding[]): Finding[] {
+  const known = new Set(events.map((found) => found.seq));
+  return chain.filter((found) => found.class !== 'reordered' || !known.has(found.seq));
+}
+
+/** Events whose own links were taken out of the chain were not inserted: the gap in the links is the finding. */
+function withoutUnlinked(events: readonly Finding[], missingLinks: bigint): Finding[] {
+  const inserted = events.filter((found) => found.class === 'inserted').length;
+  return events.filter((found) => found.class !== 'inserted' || inserted > missingLinks);
+}

@@ -1,0 +1,42 @@
+/** What every level of verification begins with: the head of the chain and everything that was signed about it. */
+import type { Context } from '../context.ts';
+import type { SqlClient } from '../db/database.ts';
+import { AuditkeepError } from '../errors.ts';
+import { type ChainHead, readCheckpoints, readHead } from './chain-store.ts';
+import { type OpenedHeads, openHeads } from './checkpoint-check.ts';
+import { originOf } from './sign.ts';
+import { readLogPublicKey, readSignerState } from './signer-store.ts';
+import { type Anchor, readAnchor } from './witness/anchor.ts';
+
+/** What verification needs of the context. */
+export type Verifying = Pick<Context, 'db' | 'clock' | 'actor' | 'config' | 'log' | 'progress'>;
+
+export interface VerifyRun {
+  readonly head: ChainHead;
+  readonly origin: string;
+  readonly opened: OpenedHeads;
+  readonly witnessed: Anchor;
+  /** The sealer has not come to its end for longer than it may. */
+  readonly overdue: boolean;
+}
+
+/** Reads head and signed heads in the client's transaction. @throws CHAIN_SIGNER_STORE */
+export async function openRun(ctx: Verifying, client: SqlClient, unsealedAfterSeconds: number): Promise<VerifyRun> {
+  const head = await readHead(client);
+  const origin = originOf(ctx.config.origin, head.incarnation);
+  const publicKey = await readLogPublicKey(ctx.config.home);
+  const key = publicKey === null ? null : { name: origin, publicKey };
+  const witnessed = await readAnchor(ctx.config, origin, key);
+  const opened = openHeads({
+    key,
+    cosigned: witnessed.heads,
+    ownNote: (await readSignerState(ctx.config.home, origin)).note,
+    stored: await readCheckpoints(client),
+  });
+  return { head, origin, opened, witnessed, overdue: head.idleSeconds > unsealedAfterSeconds };
+}
+
+/** Nothing to verify where there should be something. */
+export function nothingChecked(message: string, hint: string): AuditkeepError {
+  return new AuditkeepError('CHAIN_NOTHING_CHECKED', { message, hint });
+}
