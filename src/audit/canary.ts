@@ -14,7 +14,13 @@ import type { LinkRow } from './link-source.ts';
 import { LinkWalk } from './link-walk.ts';
 import { appendLeaves, EMPTY_FRONTIER } from './merkle.ts';
 
-const NO_CIRCUMSTANCES = { sealed: null, overdue: false, partitionName: () => 'canary', erasureOf: () => null };
+const NO_CIRCUMSTANCES = {
+  sealed: null,
+  overdue: false,
+  partitionName: () => 'canary',
+  erasureOf: () => null,
+  isInline: () => false,
+};
 
 /**
  * Verifies copies of one event: an unchanged one must pass, one with a flipped bit must be reported.

@@ -6,6 +6,8 @@ import { erasureKey, readErasures } from './erase-store.ts';
 import type { EventRow } from './event-source.ts';
 import type { EventSums } from './event-sums.ts';
 import { type Finding, finding } from './finding.ts';
+import { type InlineJudgement, judgeInline } from './inline-judge.ts';
+import { readInlineRows, readInlineSegments } from './inline-store.ts';
 import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
 import { uuidText } from './pg-time.ts';
 import { readTuples } from './tuples.ts';
@@ -33,15 +35,18 @@ interface ComparisonInput {
   readonly overdue: boolean;
 }
 
+const GONE: ReadonlySet<string> = new Set(['deleted', 'truncated', 'head-cut']);
+
 /** Names every event that differs from its link, has none, or has two. */
 export async function compareEvents(client: SqlClient, input: ComparisonInput): Promise<Comparison> {
   const doubled = await readDoubledIds(client);
   const findings: Finding[] = [];
   const missing: { seq: bigint; eventId: string }[] = [];
   const counts = { sealed: 0, erased: 0, purged: 0, pending: 0 };
+  const inline = await judgeInlineRows(client);
   const ranges = input.sums.differing();
   if (ranges.length > 0) {
-    const known = await readCircumstances(client, input);
+    const known = await readCircumstances(client, input, inline.members);
     for (const judged of await judgeRanges(client, ranges, known)) {
       if (judged.kind === 'found') findings.push(judged.finding);
       else if (judged.kind === 'missing') missing.push(judged);
@@ -53,7 +58,24 @@ export async function compareEvents(client: SqlClient, input: ComparisonInput): 
     findings.push(finding('doubled', { seq: Number(seq), eventId, expected: '1 link', actual: `${links} links` }));
   }
   findings.push(...judgeMissing(missing, input.head.size));
-  return { findings: findings.sort(bySeq), counts };
+  return { findings: mergeInline(findings, inline.findings).sort(bySeq), counts };
+}
+
+/** Only where a segment was declared: elsewhere filled hash columns are a finding by themselves. */
+async function judgeInlineRows(client: SqlClient): Promise<InlineJudgement> {
+  const segments = await readInlineSegments(client);
+  return segments.length === 0
+    ? { findings: [], members: new Set() }
+    : judgeInline(await readInlineRows(client), segments);
+}
+
+/** One finding an event: what its link says is more exact, unless it only says that hash columns are filled. */
+function mergeInline(sealed: readonly Finding[], inline: readonly Finding[]): Finding[] {
+  const gone = sealed.some((found) => GONE.has(found.class));
+  const exact = new Set(sealed.filter((found) => found.class !== 'rehashed').map((found) => found.eventId));
+  const added = inline.filter((found) => !exact.has(found.eventId) && !(gone && GONE.has(found.class)));
+  const named = new Set(added.map((found) => found.eventId));
+  return [...sealed.filter((found) => found.class !== 'rehashed' || !named.has(found.eventId)), ...added];
 }
 
 /** Events missing from the end of the chain are truncated, from its beginning head-cut, elsewhere deleted. */
@@ -67,7 +89,11 @@ function judgeMissing(missing: readonly { seq: bigint; eventId: string }[], size
   });
 }
 
-async function readCircumstances(client: SqlClient, { head, overdue }: ComparisonInput): Promise<Circumstances> {
+async function readCircumstances(
+  client: SqlClient,
+  { head, overdue }: ComparisonInput,
+  members: ReadonlySet<string>,
+): Promise<Circumstances> {
   const names = await readPartitionNames(client);
   const erasures = await readErasures(client);
   return {
@@ -75,6 +101,7 @@ async function readCircumstances(client: SqlClient, { head, overdue }: Compariso
     overdue,
     partitionName: (oid) => names.get(oid) ?? `oid ${oid}`,
     erasureOf: (eventId: string, group: EventGroup) => erasures.get(erasureKey(eventId, group)) ?? null,
+    isInline: (eventId) => members.has(eventId),
   };
 }
 

@@ -38,6 +38,8 @@ export interface Circumstances {
   partitionName(oid: number): string;
   /** The recorded commitment of an erased group, or null. */
   erasureOf(eventId: string, group: EventGroup): Digest | null;
+  /** Whether the event belongs to a declared inline segment, whose rows carry their own hashes. */
+  isInline(eventId: string): boolean;
 }
 
 export type Judgement =
@@ -91,7 +93,7 @@ function judgePair(link: JudgedLink, row: EventRow, known: Circumstances): Judge
     expected: link.leaf.toString('hex'),
     actual: leaf.toString('hex'),
   };
-  if (row.hasOwnHash) return found(finding('rehashed', facts));
+  if (row.hasOwnHash && !known.isInline(facts.eventId)) return found(finding('rehashed', facts));
   if (leaf.equals(link.leaf)) {
     const same = row.hashVersion === 1 && row.timestamp.equals(link.timestamp);
     return same ? { kind: 'sound' } : found(finding('modified', facts));
