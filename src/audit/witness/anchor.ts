@@ -48,7 +48,8 @@ export async function readAnchor(
   logKey: VerifierKey | null,
 ): Promise<Anchor> {
   const policy = witnessPolicy(config);
-  const memory = policy.witnesses.length === 0 ? new Map() : await readWitnessMemory(config.home, origin);
+  const asked = policy.witnesses.length > 0;
+  const memory = asked ? await readWitnessMemory(config.home, origin) : new Map<string, WitnessMemory>();
   const opened = policy.witnesses.map((witness) => openMemory(witness, memory.get(witness.vkey), logKey));
   const heads = opened.flatMap(({ head }) => (head === null ? [] : [head]));
   const sizes = heads.map(({ size }) => size).sort((a, b) => (a > b ? -1 : 1));

@@ -98,7 +98,8 @@ async function post(url: string, body: string, timeoutMs: number): Promise<Reply
 async function readText(response: Response): Promise<string> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of response.body ?? []) {
+  const body: AsyncIterable<Uint8Array> | null = response.body;
+  for await (const chunk of body ?? []) {
     length += chunk.length;
     // Leaving the loop cancels the rest.
     if (length > MAX_ANSWER_BYTES) return '';
