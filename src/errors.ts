@@ -85,6 +85,7 @@ export const ERROR_CODES = {
   },
   KEY_FILE_INVALID: { exit: EXIT.usage, meaning: 'a key file is malformed' },
   KEY_FILE_MODE: { exit: EXIT.usage, meaning: 'a key file or its folder may be read or written by others' },
+  KEY_FILE_PLACE: { exit: EXIT.usage, meaning: 'the key file lies inside a PostgreSQL data folder' },
   KEY_FORMAT: { exit: EXIT.usage, meaning: 'an SSH key or signature is malformed or of an unsupported type' },
   KEY_MISSING: {
     exit: EXIT.unavailable,

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { fileKekProvider } from '../../src/keys/providers/file.ts';
@@ -27,6 +27,35 @@ test('processes that make the file at once agree on one key', async () => {
   const made = await Promise.all(Array.from({ length: 10 }, () => createKekFile(home, 1)));
   expect(new Set(made.map((file) => file.key.toString('hex'))).size).toBe(1);
   expect(await readdir(join(home, 'keys'))).toEqual(['kek-1.json']);
+});
+
+test('what a killed creation left of a key is deleted when the key is used, and not before there is one', async () => {
+  const home = await temporaryHome();
+  const { id } = await createKekFile(home, 1);
+  const left = ['kek-1.json.00aa11bb22cc.tmp', 'kek-1.json.ffffffffffff.tmp'];
+  await link(fileOf(home), join(home, 'keys', left[0] ?? ''));
+  await writeFile(join(home, 'keys', left[1] ?? ''), '', { mode: 0o600 });
+  // Of a generation that is being made, and of somebody else: neither is ours to delete.
+  const kept = ['kek-2.json.00aa11bb22cc.tmp', 'kek-1.json.bak'];
+  for (const name of kept) await writeFile(join(home, 'keys', name), '', { mode: 0o600 });
+  await fileKekProvider(home).wrap({ id, generation: 1 }, payload);
+  expect((await readdir(join(home, 'keys'))).sort()).toEqual(['kek-1.json', ...kept].sort());
+  expect((await stat(fileOf(home))).nlink).toBe(1);
+});
+
+test('a key is neither made nor read inside a PostgreSQL data folder, whose copies would carry it', async () => {
+  const data = await temporaryHome();
+  const home = join(data, 'some', 'home');
+  await createKekFile(home, 1);
+  await writeFile(join(data, 'PG_VERSION'), '18\n');
+  await expect(readKekFile(home, 1)).rejects.toMatchObject({ code: 'KEY_FILE_PLACE' });
+  await expect(fileKekProvider(home).create()).rejects.toMatchObject({ code: 'KEY_FILE_PLACE' });
+  const other = join(data, 'other');
+  await expect(fileKekProvider(other).create()).rejects.toMatchObject({ code: 'KEY_FILE_PLACE' });
+  expect(await readdir(data)).toEqual(['PG_VERSION', 'some']);
+  const linked = join(await temporaryHome(), 'linked');
+  await symlink(home, linked);
+  await expect(readKekFile(linked, 1)).rejects.toMatchObject({ code: 'KEY_FILE_PLACE' });
 });
 
 test('every altered byte of a wrap is TAMPERED', async () => {

@@ -1,9 +1,10 @@
 /** Reading and writing one key file: created whole or not at all, refused when others may read it. */
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readdir, readFile, stat, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { link, open, readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { AuditkeepError } from '../../errors.ts';
+import { checkPlace, makeKeyFolder, removeLeftovers, syncFolder } from './kek-folder.ts';
 
 export interface KekFile {
   readonly id: string;
@@ -34,7 +35,7 @@ export async function listGenerations(home: string): Promise<number[]> {
  * appears only when the content is on disk.
  */
 export async function createKekFile(home: string, generation: number): Promise<KekFile> {
-  await mkdir(folderOf(home), { recursive: true, mode: 0o700 });
+  await makeKeyFolder(folderOf(home));
   await checkMode(folderOf(home));
   const path = pathOf(home, generation);
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
@@ -55,21 +56,23 @@ export async function createKekFile(home: string, generation: number): Promise<K
     // link() fails when the name exists, where rename() would replace the other process's key.
     await link(temporary, path);
   } catch (error) {
-    if (!isCode(error, 'EEXIST')) throw error;
+    // ENOENT: the other process made its key and has tidied up after us already; reading below tells if it did not.
+    if (!isCode(error, 'EEXIST') && !isCode(error, 'ENOENT')) throw error;
   } finally {
-    await unlink(temporary);
+    await unlink(temporary).catch(orWhenAbsent(undefined));
   }
   await syncFolder(folderOf(home));
   return readKekFile(home, generation);
 }
 
 /**
- * Reads a key file.
- * @throws KEY_MISSING when there is none, KEY_FILE_MODE when group or others may use it, KEY_FILE_INVALID when it is
- *   malformed.
+ * Reads a key file, and deletes what a process killed while making it has left beside it.
+ * @throws KEY_MISSING when there is none, KEY_FILE_MODE when group or others may use it, KEY_FILE_PLACE inside a data
+ *   folder of PostgreSQL, KEY_FILE_INVALID when it is malformed.
  */
 export async function readKekFile(home: string, generation: number): Promise<KekFile> {
   const path = pathOf(home, generation);
+  await checkPlace(folderOf(home));
   await checkMode(folderOf(home)).catch(missing(path));
   await checkMode(path).catch(missing(path));
   const parsed = fileShape.safeParse(parseJson(await readFile(path, 'utf8')));
@@ -81,6 +84,7 @@ export async function readKekFile(home: string, generation: number): Promise<Kek
       hint: 'restore it from its backup; a new key would not open what is encrypted already',
     });
   }
+  await removeLeftovers(folderOf(home), basename(path));
   return { id: parsed.data.kekId, generation, key };
 }
 
@@ -103,13 +107,6 @@ function missing(path: string): (error: unknown) => never {
       cause: error,
     });
   };
-}
-
-/** Durable only when the folder's own entry is; a file system that cannot sync a folder keeps its own promise. */
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(path, 'r');
-  await handle.sync().finally(() => handle.close());
 }
 
 function parseJson(text: string): unknown {
