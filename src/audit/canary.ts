@@ -13,9 +13,11 @@ import { type JudgedLink, judgeEvent } from './judge.ts';
 import type { LinkRow } from './link-source.ts';
 import { LinkWalk } from './link-walk.ts';
 import { appendLeaves, EMPTY_FRONTIER } from './merkle.ts';
+import { NOTHING_SEEN } from './snapshot.ts';
 
 const NO_CIRCUMSTANCES = {
   sealed: null,
+  now: NOTHING_SEEN,
   overdue: false,
   partitionName: () => 'canary',
   erasureOf: () => null,

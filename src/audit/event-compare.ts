@@ -1,7 +1,7 @@
 /** Joins events and links by id where their sums differ, and judges each id. Both sides are streams in id order. */
 import type { SqlClient } from '../db/database.ts';
 import type { EventGroup } from './canonical.ts';
-import type { ChainHead } from './chain-store.ts';
+import { type ChainHead, currentSnapshot } from './chain-store.ts';
 import { erasureKey, readErasures } from './erase-store.ts';
 import type { EventRow } from './event-source.ts';
 import type { EventSums } from './event-sums.ts';
@@ -98,6 +98,7 @@ async function readCircumstances(
   const erasures = await readErasures(client);
   return {
     sealed: head.snapshot,
+    now: await currentSnapshot(client),
     overdue,
     partitionName: (oid) => names.get(oid) ?? `oid ${oid}`,
     erasureOf: (eventId: string, group: EventGroup) => erasures.get(erasureKey(eventId, group)) ?? null,

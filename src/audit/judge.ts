@@ -3,7 +3,8 @@
  *
  *   two links or two rows                      -> doubled
  *   a link without a row                       -> missing: deleted, truncated at the end, head-cut at the beginning
- *   a row without a link, seen by the sealer   -> inserted
+ *   a row without a link, seen by the sealer
+ *     or of a transaction that cannot have been  -> inserted
  *   a row without a link, overdue              -> unsealed; not overdue: pending, no finding
  *   one of each, the leaf differs              -> rehashed, commitment-broken, erased-without-record, modified
  */
@@ -32,6 +33,8 @@ export interface JudgedEvent {
 export interface Circumstances {
   /** Everything visible in it is sealed; null before the first seal. */
   readonly sealed: Snapshot | null;
+  /** What the verification itself sees: no row can be of a transaction that is not visible in it. */
+  readonly now: Snapshot;
   /** True when the sealer has not come to its end for longer than it should. */
   readonly overdue: boolean;
   /** `schema.table` of a partition. */
@@ -76,7 +79,9 @@ function doubled({ links, rows }: JudgedEvent, known: Circumstances): Judgement 
 
 function judgeUnlinked(row: EventRow, known: Circumstances): Judgement {
   const place = { eventId: uuidText(row.id), partition: known.partitionName(row.partition) };
-  if (known.sealed !== null && isVisibleIn(row.txid, known.sealed)) {
+  // No transaction can have written such a row: the sealer would never come to it, and it would pend for ever.
+  const impossible = !isVisibleIn(row.txid, known.now);
+  if (impossible || (known.sealed !== null && isVisibleIn(row.txid, known.sealed))) {
     return found(finding('inserted', { ...place, expected: 'no such event', actual: `transaction ${row.txid}` }));
   }
   if (!known.overdue) return { kind: 'pending' };

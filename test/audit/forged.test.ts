@@ -1,0 +1,49 @@
+/** What a superuser forges around the sealer: impossible transaction ids, and a sealer that only seems to work. */
+import { beforeAll, expect, it } from 'vitest';
+import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
+import { verifyChain } from '../../src/audit/verify.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { tamper } from '../tamper/tampering.ts';
+import { addEvents } from './event-fixtures.ts';
+
+const db = useDatabase();
+let ctx: TestContext;
+
+beforeAll(async () => {
+  ctx = await testContext(db);
+  await addEvents(db.engine, 5);
+  await sealChain(ctx);
+  await signCheckpoint(ctx);
+});
+
+const forge = (txid: string) =>
+  tamper(
+    db.admin,
+    `insert into audit.audit_log (event_type, event_category, event_action, txid)
+       values ('forged', 'system', 'GRANT', ${txid})`,
+  );
+
+it('finds an event of a transaction that cannot have been', async () => {
+  await forge('900000000000000');
+  expect(await sealChain(ctx)).toMatchObject({ complete: true });
+  const found = await verifyChain(ctx);
+  expect(found.findings.map((one) => [one.class, one.actual])).toEqual([['inserted', 'transaction 900000000000000']]);
+  await tamper(db.admin, "delete from audit.audit_log where event_type = 'forged'");
+  await sealChain(ctx);
+  expect((await verifyChain(ctx)).findings).toEqual([]);
+});
+
+it('finds an event of a transaction that is still open', async () => {
+  await db.as('auditkeep_engine').withClient(async (open) => {
+    await open.query('begin');
+    const id = await open.query<{ id: string }>('select pg_current_xact_id()::text as id');
+    await forge(id.rows[0]?.id ?? '');
+    const found = await verifyChain(ctx);
+    await open.query('rollback');
+    expect(found.findings.map((one) => one.class)).toEqual(['inserted']);
+  });
+  await tamper(db.admin, "delete from audit.audit_log where event_type = 'forged'");
+  await sealChain(ctx);
+});
