@@ -24,7 +24,7 @@ test.each([
   ['AK101', `select retention.create_partition('audit_log', '2019-01-01Z', '2019-02-01Z', 'standard')`],
   ['AK101', `select retention.move_unit('audit_log; drop table audit.audit_log', '2019-01-01Z')`],
   ['AK103', `select retention.create_partition('audit_log', '2023-01-10Z', '2023-01-20Z')`],
-  ['AK103', `select retention.create_partition('audit_log', '2022-12-01Z', '2023-01-02Z')`],
+  ['AK103', `select retention.create_partition('audit_log', '2022-12-15Z', '2023-01-02Z')`],
   ['AK102', `select retention.create_partition('audit_log', '2019-02-01Z', '2019-01-01Z')`],
   ['AK102', `select retention.create_partition('audit_log', '2900-01-01Z', '2900-02-01Z')`],
   ['AK102', `select retention.create_partition('audit_log', '-infinity', '2019-01-01Z')`],
@@ -32,6 +32,25 @@ test.each([
   ['AK101', `select retention.prove_bounds('audit_log', 'users')`],
 ])('refused with %s: %s', async (code, statement) => {
   expect(await failureOf(db.engine, statement)).toMatchObject({ code });
+});
+
+test.each([
+  ['audit_log', '', '1 mon', `'2019-01-01Z', '2019-02-02Z'`],
+  ['audit_log', '', '1 mon', `'2019-01-01Z', '9999-01-01Z'`],
+  ['performance_metrics', 'minute', '1 day', `'2019-01-01Z', '2019-01-02 00:00:01Z'`],
+])('no partition of %s %s is wider than %s: %s', async (table, category, step, bounds) => {
+  const failure = await failureOf(db.engine, `select retention.create_partition('${table}', ${bounds}, '${category}')`);
+  expect(failure).toMatchObject({ code: 'AK102' });
+  expect(String(failure)).toContain(`is wider than ${step}`);
+});
+
+test('no partition lies more than two years ahead', async () => {
+  const months = Array.from({ length: 30 }, (_, n) => n);
+  const grow = months.map(
+    () => `select retention.create_partition('audit_log', top, top + interval '1 month')
+             from (select max(l.upper_bound) as top from retention.leaves('audit.audit_log') l) t`,
+  );
+  expect(String(await failureOf(db.engine, ...grow))).toContain('lies more than two years ahead');
 });
 
 describe('sealing', () => {

@@ -15,8 +15,10 @@ create table retention.branch (
   category       text not null default '',
   hot_parent     text not null,
   archive_parent text not null,
+  step           interval not null check (step in ('1 day', '1 month')),
   primary key (table_name, category)
 );
+comment on column retention.branch.step is 'The calendar step of one partition; none may be made wider.';
 comment on column retention.branch.category is 'The list value (retention_category, aggregation_period); empty where the table has none.';
 
 create table retention.unit_edge (

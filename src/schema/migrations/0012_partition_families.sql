@@ -211,16 +211,16 @@ insert into retention.family (table_name, schema_name, time_column, category_col
   ('security_events_log', 'audit',             'event_timestamp', null),
   ('performance_metrics', 'security_internal', 'timestamp',       'aggregation_period'),
   ('distributed_traces',  'security_internal', 'start_time',      null);
-insert into retention.branch (table_name, category, hot_parent, archive_parent) values
-  ('audit_log',           '',          'audit_log',                    'audit_log_archive'),
-  ('security_events_log', '',          'security_events_log',          'security_events_log_archive'),
-  ('distributed_traces',  '',          'distributed_traces',           'distributed_traces_archive'),
-  ('data_access_log',     'standard',  'data_access_log_standard',     'data_access_log_archive_standard'),
-  ('data_access_log',     'extended',  'data_access_log_extended',     'data_access_log_archive_extended'),
-  ('data_access_log',     'permanent', 'data_access_log_permanent',    'data_access_log_archive_permanent'),
-  ('performance_metrics', 'minute',    'performance_metrics_minute',   'performance_metrics_archive_minute'),
-  ('performance_metrics', 'hour',      'performance_metrics_hour',     'performance_metrics_archive_hour'),
-  ('performance_metrics', 'day',       'performance_metrics_day',      'performance_metrics_archive_day');
+insert into retention.branch (table_name, category, hot_parent, archive_parent, step) values
+  ('audit_log',           '',          'audit_log',                    'audit_log_archive',                    '1 month'),
+  ('security_events_log', '',          'security_events_log',          'security_events_log_archive',          '1 month'),
+  ('distributed_traces',  '',          'distributed_traces',           'distributed_traces_archive',           '1 day'),
+  ('data_access_log',     'standard',  'data_access_log_standard',     'data_access_log_archive_standard',     '1 month'),
+  ('data_access_log',     'extended',  'data_access_log_extended',     'data_access_log_archive_extended',     '1 month'),
+  ('data_access_log',     'permanent', 'data_access_log_permanent',    'data_access_log_archive_permanent',    '1 month'),
+  ('performance_metrics', 'minute',    'performance_metrics_minute',   'performance_metrics_archive_minute',   '1 day'),
+  ('performance_metrics', 'hour',      'performance_metrics_hour',     'performance_metrics_archive_hour',     '1 month'),
+  ('performance_metrics', 'day',       'performance_metrics_day',      'performance_metrics_archive_day',      '1 month');
 
 -- The engine reads all members and writes the hot parents only; what it did not give (salts, txid, hash_version) is
 -- the database's. Nobody is granted anything on a partition.

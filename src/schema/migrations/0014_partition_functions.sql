@@ -24,6 +24,13 @@ begin
   if p_from >= p_to or p_from < '0001-01-01 00:00:00+00' or p_to > '10000-01-01 00:00:00+00' then
     raise exception 'not a range of years 1 to 9999: % to %', p_from, p_to using errcode = 'AK102';
   end if;
+  -- A partition that never ends is never sealed, and one far ahead takes rows that a broken clock dates there.
+  if p_to > p_from + branch.step then
+    raise exception '% to % is wider than % of %', p_from, p_to, branch.step, branch.hot_parent using errcode = 'AK102';
+  end if;
+  if p_to > clock_timestamp() + interval '2 years' then
+    raise exception '% lies more than two years ahead', p_to using errcode = 'AK102';
+  end if;
   -- Conflicts with itself: one maker of partitions a branch at a time.
   execute format('lock table %s in share update exclusive mode', parent);
   perform retention.prove_contiguous(parent);
@@ -46,13 +53,39 @@ begin
       raise exception '% to % neither continues % (which ends at %) nor lies in one of its tombstones',
         p_from, p_to, branch.hot_parent, top using errcode = 'AK102';
     end if;
+    if current_setting('transaction_isolation') <> 'read committed' then
+      -- An older snapshot would not see the last late rows of the range, and a retry would store them again.
+      raise exception 'a tombstone gives way in READ COMMITTED only' using errcode = 'AK104';
+    end if;
     perform retention.carve_tombstone(branch, parent, tomb.relation, tomb.lower_bound, tomb.upper_bound, p_from, p_to);
   end if;
   leaf := retention.make_leaf(branch, retention.leaf_name(branch.hot_parent, p_from, p_to), false);
+  if retention.has_late_rows(branch, p_from, p_to) then
+    execute format('create trigger zz_late_twin before insert on %s for each row execute function retention.drop_late_twin(%L)', leaf, p_table);
+    execute format('alter table %s enable always trigger zz_late_twin', leaf);
+  end if;
   perform retention.attach_leaf(parent, leaf, p_from, p_to);
   insert into retention.unit (table_name, category, lower_bound, upper_bound, schema_name, relation_name, state)
   values (p_table, branch.category, p_from, p_to, family.schema_name, retention.leaf_name(branch.hot_parent, p_from, p_to), 'hot');
   return true;
+end
+$$;
+
+-- Whether rows of [p_from, p_to) lie in the branch's late table. The caller has locked the tombstone that they came by.
+create function retention.has_late_rows(p_branch retention.branch, p_from timestamptz, p_to timestamptz) returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  family retention.family;
+  answer boolean;
+begin
+  select * into strict family from retention.family f where f.table_name = p_branch.table_name;
+  execute format('select exists (select from %I.%I l where l.%I >= $1 and l.%I < $2 and %s)',
+      family.schema_name, family.table_name || '_late', family.time_column, family.time_column,
+      case when family.category_column is null then 'true' else format('l.%I = $3', family.category_column) end)
+    into answer using p_from, p_to, p_branch.category;
+  return answer;
 end
 $$;
 
