@@ -218,7 +218,8 @@ export function openNote(note, key, where = 'note') {
 function verifySignature(key, text, signature) {
   if (key.type === 1)
     return signature.length === 64 && crypto.verify(null, Buffer.from(text), key.publicKey, signature);
-  if (signature.length !== 72) return false;
+  // A time of zero would say nothing about when, and tlog-witness forbids it.
+  if (signature.length !== 72 || signature.readBigUInt64BE(0) === 0n) return false;
   const message = `cosignature/v1\ntime ${signature.readBigUInt64BE(0)}\n${text}`;
   return crypto.verify(null, Buffer.from(message), key.publicKey, signature.subarray(8));
 }

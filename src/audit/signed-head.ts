@@ -8,8 +8,13 @@ import { AuditkeepError } from '../errors.ts';
 export interface SignedHead {
   readonly size: bigint;
   readonly root: Buffer;
+  /** As signed by the log, and cosigned by its witnesses so far. */
   readonly note: string;
 }
+
+/** The note of a checkpoint k with the cosignatures of its witnesses below it, in a fixed order. */
+const COSIGNED_NOTE = `k.note || coalesce((select string_agg(rtrim(c.line, E'\\n') || E'\\n', '' order by c.witness, c.key_id)
+  from audit.cosignature c where c.origin = k.origin and c.size = k.size), '') as note`;
 
 const headShape = z.object({ size: z.bigint(), root: z.instanceof(Buffer), note: z.string() });
 
@@ -22,7 +27,7 @@ export async function readSignedHead(client: SqlClient, origin: string): Promise
   const stored = await queryMaybe(
     client,
     headShape,
-    'select size, root, note from audit.checkpoint where origin = $1::text order by size desc limit 1',
+    `select k.size, k.root, ${COSIGNED_NOTE} from audit.checkpoint k where k.origin = $1::text order by k.size desc limit 1`,
     [origin],
   );
   if (stored === null) return null;
@@ -42,7 +47,7 @@ export async function* readEarlierNotes(
 ): AsyncGenerator<string[], void, undefined> {
   const batches = streamRows(client, {
     shape: z.object({ note: z.string() }),
-    text: 'select note from audit.checkpoint where origin = $1::text and size < $2::bigint order by size',
+    text: `select ${COSIGNED_NOTE} from audit.checkpoint k where k.origin = $1::text and k.size < $2::bigint order by k.size`,
     values: [origin, head.size],
   });
   for await (const batch of batches) yield batch.map(({ note }) => note);

@@ -1,13 +1,15 @@
 /** Bundles of a real database: accepted as exported, and refused by name after any change to any part. */
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { exportChain } from '../../src/audit/export.ts';
+import { proveEvent } from '../../src/audit/proof.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
 import { readChainStatus } from '../../src/audit/status.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
+import { cosign } from '../../src/audit/witness/cosignature.ts';
 import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
 import { addEvents, column } from '../audit/event-fixtures.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
@@ -62,6 +64,18 @@ async function checkChanged(change: (copy: string) => Promise<void>): Promise<Re
   await cp(folder, copy, { recursive: true });
   await change(copy);
   return check(copy);
+}
+
+/** Changes one part of a copy at a time, puts it back, and gives what the verifier said. */
+async function partChanger(): Promise<(name: string, change: (path: string) => Promise<void>) => Promise<Report>> {
+  const copy = join(await temporaryHome(), 'copy');
+  await cp(folder, copy, { recursive: true });
+  return async (name, change) => {
+    await change(join(copy, name));
+    const report = check(copy);
+    await cp(join(folder, name), join(copy, name));
+    return report;
+  };
 }
 
 /** Changes bundle.json as somebody who knows the format would. */
@@ -126,6 +140,29 @@ describe('an untouched bundle', () => {
     expect(report).toMatchObject({ verdict: 'undecided', exitCode: 2 });
   });
 
+  it('carries the cosignatures of witnesses, which an auditor can ask for', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+    const name = 'witness.example/w';
+    const raw = Buffer.concat([Buffer.from([4]), publicKey.export({ format: 'der', type: 'spki' }).subarray(12)]);
+    const id = createHash('sha256').update(`${name}\n`).update(raw).digest().subarray(0, 4);
+    const witness = verifier.parseVerifierKey(`${name}+${id.toString('hex')}+${raw.toString('base64')}`);
+    const note = await readFile(join(folder, 'checkpoint'), 'utf8');
+    const line = cosign(note.slice(0, note.indexOf('\n\n') + 1), 1_700_000_000n, { name, privateKey });
+    await db.engine.withClient((client) =>
+      client.query('select audit.publish_cosignature($1, 600, $2, $3, $4, now())', [ctx.config.origin, name, id, line]),
+    );
+    const out = join(await temporaryHome(), 'cosigned');
+    await exportChain(ctx, { out });
+    const options = { key: verifier.parseVerifierKey(vkey), witnesses: [witness] };
+    expect(verifier.verifyBundle(out, options)).toMatchObject({ verdict: 'intact', exitCode: 0, doubts: [] });
+    const cosigned = await readFile(join(out, 'checkpoint'), 'utf8');
+    expect(cosigned).toBe(note + line);
+    const { proof } = await proveEvent(ctx, { event: ids[3] ?? '', open: false });
+    expect(verifier.verifyProof(proof, options)).toMatchObject({ exitCode: 0 });
+    const [again] = [cosign(note, 1_700_000_000n, { name, privateKey })];
+    expect(verifier.verifyProof(proof.replace(line, again), options)).toMatchObject({ exitCode: 1 });
+  });
+
   it('of another key is tampered', () => {
     const other = 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW';
     expect(verifier.verifyBundle(folder, { key: verifier.parseVerifierKey(other) })).toMatchObject({ exitCode: 1 });
@@ -142,10 +179,11 @@ describe('every part', () => {
   it('with a byte changed, anywhere, is named', async () => {
     const parts = await partsOf(folder);
     expect(parts).toHaveLength(6 + 4 + 3 * 3);
+    const changePart = await partChanger();
     for (const name of parts) {
       const bytes = await readFile(join(folder, name));
       for (const at of new Set([0, Math.floor(bytes.length / 2), bytes.length - 1])) {
-        const report = await checkChanged((copy) => writeFile(join(copy, name), flip(bytes, at)));
+        const report = await changePart(name, (path) => writeFile(path, flip(bytes, at)));
         expect(report.exitCode, `${name} at ${at}`).toBe(1);
         expect(JSON.stringify(report.findings), `${name} at ${at}`).toContain(name);
       }
@@ -153,6 +191,7 @@ describe('every part', () => {
   });
 
   it('that is missing, cut, doubled in length or empty is named', async () => {
+    const changePart = await partChanger();
     for (const name of await partsOf(folder)) {
       const bytes = await readFile(join(folder, name));
       const changes: readonly [string, (path: string) => Promise<void>][] = [
@@ -162,7 +201,7 @@ describe('every part', () => {
         ['empty', (path) => truncate(path, 0)],
       ];
       for (const [how, change] of changes) {
-        const report = await checkChanged((copy) => change(join(copy, name)));
+        const report = await changePart(name, change);
         expect(report.exitCode, `${name} ${how}`).toBe(1);
         expect(JSON.stringify(report.findings), `${name} ${how}`).toContain(name);
       }
