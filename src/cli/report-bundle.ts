@@ -84,13 +84,14 @@ function checkResult(check: BundleCheck): CommandResult {
     `report ${check.reportId ?? 'unknown'}, sha256 of the model ${check.reportHash ?? 'unknown'}`,
     ...check.decisions.map(({ time, meaning, person }) => `  ${time}  ${meaning.padEnd(8)} ${person}`),
     ...check.findings.map(({ part, what }) => `finding: ${part} ${what}`),
-    check.valid ? `valid: every part and signature holds, ${signersText(check)}` : 'INVALID',
+    ...check.unchecked.map((sentence) => `not shown: ${sentence}`),
+    VERDICTS[check.outcome],
   ];
   return { data: check, text: lines.join('\n'), exitCode: check.valid ? EXIT.done : EXIT.findings };
 }
 
-function signersText(check: BundleCheck): string {
-  return check.signers === 'given'
-    ? 'by keys of the list you gave'
-    : 'but the keys come from the bundle itself: it is internally consistent; give --signers to know who signed';
-}
+const VERDICTS: Readonly<Record<BundleCheck['outcome'], string>> = {
+  valid: 'valid: every part and signature holds, by keys of the list you gave; roles are not in a bundle',
+  incomplete: 'INCOMPLETE: it agrees with itself; give --signers, and run the release that made it, to know the rest',
+  invalid: 'INVALID',
+};

@@ -34,6 +34,17 @@ export function writeAllowedSigners(lines: readonly SignerLine[]): string {
     .join('');
 }
 
+/** The text that writeAllowedSigners makes of lines that were read; other forms of the same lines come out different. */
+export function rewriteAllowedSigners(signers: readonly AllowedSigner[]): string {
+  return signers
+    .map(({ email, publicKey, namespaces, validAfter, validBefore }) => {
+      const before = validBefore === null ? '' : `,valid-before="${validBefore}Z"`;
+      return `${email} namespaces="${namespaces?.join() ?? ''}",valid-after="${validAfter ?? ''}Z"${before} ${publicKey}\n`;
+    })
+    .sort()
+    .join('');
+}
+
 /** `YYYYMMDDHHMMSS` of an ISO 8601 instant in UTC. */
 export function stampOf(iso: string): string {
   return iso.slice(0, 19).replace(/[-:T]/g, '');

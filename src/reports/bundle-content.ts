@@ -20,7 +20,7 @@ export const reportFileSchema = z.strictObject({
   reportId: z.uuid(),
   version: z.int().positive(),
   engineVersion: z.string(),
-  /** This version and those before it, as they were when it was approved. */
+  /** The versions that were decided on, as they were when this one was approved. */
   versions: z.array(
     z.strictObject({
       id: z.uuid(),
@@ -36,6 +36,19 @@ export const reportFileSchema = z.strictObject({
   ),
 });
 export type ReportFile = z.infer<typeof reportFileSchema>;
+
+/** The parts that every bundle has besides the signed texts. */
+export const DOCUMENTS: readonly string[] = [
+  'model.json',
+  'review.pdf',
+  'final.pdf',
+  'report.json',
+  'decisions.json',
+  'allowed_signers',
+  'README.txt',
+  'manifest.json',
+  'digest.txt',
+];
 
 /** The decisions up to and with the approval of a version: what comes after (archiving, newer versions) is not in it. */
 export function untilApproval(decisions: readonly ReportDecision[], reportId: string): readonly ReportDecision[] {

@@ -11,7 +11,7 @@ const BUNDLE_FORMAT = 'auditkeep-bundle/v1';
 const MANIFEST = 'manifest.json';
 const DIGEST = 'digest.txt';
 /** A model is at most 16 MB; both PDFs and all signatures are far below the rest. */
-const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
+export const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
 const MAX_PARTS = 10_000;
 /** Relative names of one or two levels: nothing can point outside of the folder a bundle is opened in. */
 const PART_NAME = /^(?:decisions\/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[a-z0-9]+)*$/;
@@ -77,6 +77,7 @@ export function unpackBundle(zip: Uint8Array): BundleParts {
   if (zip.length > MAX_BUNDLE_BYTES) throw notABundle(`it has ${zip.length} bytes`);
   let unzipped: Record<string, Uint8Array>;
   let count = 0;
+  let total = 0;
   try {
     unzipped = unzipSync(zip, {
       filter: ({ name, originalSize, size, compression }) => {
@@ -84,6 +85,9 @@ export function unpackBundle(zip: Uint8Array): BundleParts {
         if (count > MAX_PARTS) throw notABundle('it has too many parts');
         if (!PART_NAME.test(name)) throw notABundle('a part has a name that is not allowed');
         if (compression !== 0 || size !== originalSize) throw notABundle('a part is compressed');
+        // Several entries may point at the same bytes.
+        total += originalSize;
+        if (total > zip.length) throw notABundle('its parts are larger than the file');
         return true;
       },
     });

@@ -107,14 +107,14 @@ function reportFile(
   versions: readonly ReportVersion[],
   decisions: readonly ReportDecision[],
 ): ReportFile {
-  const upToThis = versions.filter((version) => version.version <= model.report.version);
+  const decided = versions.filter((version) => decisions.some((decision) => decision.reportId === version.id));
   return reportFileSchema.parse({
     format: 'auditkeep-bundle-report/v1',
     installationId,
     reportId: model.report.id,
     version: model.report.version,
     engineVersion: model.generated.engineVersion,
-    versions: versionsAfter(upToThis, decisions),
+    versions: versionsAfter(decided, decisions),
   });
 }
 

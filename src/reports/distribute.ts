@@ -1,5 +1,5 @@
 /** Giving a bundle to a recipient, encrypted for their age key and logged; and opening what was received. */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Decrypter, Encrypter } from 'age-encryption';
 import { recordEvent } from '../audit/record.ts';
@@ -8,7 +8,7 @@ import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { makeBundle, writeWhole } from './bundle.ts';
-import { sha256Of, unpackBundle } from './bundle-format.ts';
+import { MAX_BUNDLE_BYTES, sha256Of, unpackBundle } from './bundle-format.ts';
 import { insertDistribution } from './store-workflow.ts';
 import { type BundleCheck, verifyBundle } from './verify-bundle.ts';
 
@@ -105,7 +105,7 @@ async function encryptFor(ageRecipient: string, zip: Buffer): Promise<Buffer> {
  * @throws INPUT_FILE, BUNDLE_IDENTITY when no identity opens it, BUNDLE_INVALID when the encrypted file is damaged
  */
 async function readBundleFile(file: string, identityFile: string | null): Promise<Buffer> {
-  const bytes = await readInput(file, 'the bundle');
+  const bytes = await readInput(file, 'the bundle', 2 * MAX_BUNDLE_BYTES);
   if (bytes.subarray(0, AGE_ARMOR.length).toString('latin1') === AGE_ARMOR) {
     throw new AuditkeepError('BUNDLE_INVALID', {
       message: 'the file is an armored age file',
@@ -147,10 +147,18 @@ function noIdentity(message: string, cause?: unknown): AuditkeepError {
   });
 }
 
-async function readInput(path: string, what: string): Promise<Buffer> {
+async function readInput(path: string, what: string, maxBytes = 1024 * 1024): Promise<Buffer> {
   try {
+    const { size } = await stat(path);
+    if (size > maxBytes) {
+      throw new AuditkeepError('INPUT_INVALID', {
+        message: `${what} has ${size} bytes, which is too many`,
+        hint: 'check that it is the file that was sent',
+      });
+    }
     return await readFile(path);
   } catch (cause) {
+    if (cause instanceof AuditkeepError) throw cause;
     throw new AuditkeepError('INPUT_FILE', { message: `${what} cannot be read`, hint: 'check the path', cause });
   }
 }

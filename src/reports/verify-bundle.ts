@@ -1,7 +1,15 @@
 /** Checks a bundle offline: its parts, the signatures, and that everything in it is about the same report. */
-import { type AllowedSigner, parseAllowedSigners, stampOf } from '../keys/allowed-signers.ts';
+import { type AllowedSigner, parseAllowedSigners, rewriteAllowedSigners, stampOf } from '../keys/allowed-signers.ts';
 import { NAMESPACES } from '../keys/sshsig.ts';
-import { decisionsText, type ReportFile, readSignedFiles, reportFileSchema } from './bundle-content.ts';
+import {
+  DOCUMENTS,
+  decisionsText,
+  type ReportFile,
+  readmeText,
+  readSignedFiles,
+  reportFileSchema,
+  signedFiles,
+} from './bundle-content.ts';
 import {
   type BundleFinding,
   type BundleParts,
@@ -17,7 +25,14 @@ import { differencesOf, parseModel } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
 
 export interface BundleCheck {
+  /** Nothing is wrong and nothing is left unchecked. */
   readonly valid: boolean;
+  /** invalid: there are findings. incomplete: there are none, but what `unchecked` names was not shown. */
+  readonly outcome: 'valid' | 'incomplete' | 'invalid';
+  /** What this check could not show, as sentences. */
+  readonly unchecked: readonly string[];
+  /** The register, which knows who has which role, is not in a bundle. */
+  readonly roles: 'not checked';
   /**
    * given: the signatures are by keys of a list that came another way. bundled: by keys that the bundle itself brings, so
    * that it is shown to be internally consistent and no more.
@@ -42,31 +57,79 @@ export async function verifyBundle(zip: Uint8Array, givenSigners: string | null)
   const given = givenSigners === null ? null : parseAllowedSigners(givenSigners);
   const report = readReportFile(parts);
   const findings = checkParts(zip, parts);
-  const base = { signers: given === null ? 'bundled' : 'given', reportId: report?.reportId ?? null } as const;
+  const signers = given === null ? 'bundled' : 'given';
   if (report === null) {
     const all = [...findings, { part: 'report.json', what: 'is missing or malformed' }];
-    return { ...base, valid: false, reportHash: null, findings: all, decisions: [], finalPdf: 'not checked' };
+    return checkOf({
+      signers,
+      reportId: null,
+      reportHash: null,
+      findings: all,
+      decisions: [],
+      finalPdf: 'not checked',
+    });
   }
-  const book = bookOf(given ?? readBundledSigners(parts, findings));
+  const bundled = readBundledSigners(parts, findings);
   const checked = checkDecisions({
     installationId: report.installationId,
     versions: report.versions,
     stored: readSignedFiles(parts),
-    signers: book,
+    signers: bookOf(given ?? bundled),
   });
+  const { decisions } = checked;
   findings.push(...checked.findings.map(({ decisionId, what }) => ({ part: partOf(parts, decisionId), what })));
-  const own = report.versions.find((version) => version.id === report.reportId);
-  findings.push(...checkContent(zip, parts, report, checked.decisions));
-  const finalPdf = findings.length === 0 ? await reproduceFinalPdf(parts, checked.decisions, report) : 'not checked';
-  if (finalPdf === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
-  return {
-    ...base,
-    valid: findings.length === 0,
-    reportHash: own?.reportHash ?? null,
-    findings,
-    decisions: checked.decisions,
-    finalPdf: finalPdf === 'reproduced' ? 'reproduced' : 'not checked',
-  };
+  findings.push(...checkContent(zip, parts, report, decisions), ...checkClosed(parts, report, decisions, bundled));
+  const drawn = findings.length === 0 ? await reproduceFinalPdf(parts, decisions) : 'not checked';
+  if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
+  const reportHash = report.versions.find((version) => version.id === report.reportId)?.reportHash ?? null;
+  const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
+  return checkOf({ signers, reportId: report.reportId, reportHash, findings, decisions, finalPdf });
+}
+
+function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked' | 'roles'>): BundleCheck {
+  const unchecked = [
+    ...(found.finalPdf === 'reproduced' ? [] : ['final.pdf was not drawn again and may say anything']),
+    ...(found.signers === 'given' ? [] : ['the keys come from the bundle itself and may be anybody’s']),
+  ];
+  const clean = unchecked.length === 0 ? 'valid' : 'incomplete';
+  const outcome = found.findings.length > 0 ? 'invalid' : clean;
+  return { valid: outcome === 'valid', outcome, unchecked, roles: 'not checked', ...found };
+}
+
+/** A bundle holds what follows from its signed texts and model, and nothing else. */
+function checkClosed(
+  parts: BundleParts,
+  report: ReportFile,
+  decisions: readonly ReportDecision[],
+  bundled: readonly AllowedSigner[],
+): BundleFinding[] {
+  const known = new Set([...DOCUMENTS, ...signedFiles(decisions, readSignedFiles(parts)).keys()]);
+  const decided = new Set(decisions.map((decision) => decision.reportId));
+  const expect = (part: string, holds: boolean, what: string) => (holds ? [] : [{ part, what }]);
+  const book = bookOf(bundled);
+  const hasEveryKey = decisions.every(
+    ({ keyFingerprint, person, time }) => book.signerOf(keyFingerprint, time)?.email === person,
+  );
+  const used = new Set(decisions.map((decision) => decision.keyFingerprint));
+  const rewritten = rewriteAllowedSigners(bundled.filter((signer) => used.has(signer.fingerprint)));
+  return [
+    ...[...parts.keys()].flatMap((name) => expect(name, known.has(name), 'is no part of a bundle')),
+    ...expect(
+      'README.txt',
+      textOf(parts, 'README.txt') === readmeText(report, decisions),
+      'is not the page of a bundle',
+    ),
+    ...expect(
+      'allowed_signers',
+      hasEveryKey && textOf(parts, 'allowed_signers') === rewritten && bundled.length === used.size,
+      'is not the list of the keys that signed',
+    ),
+    ...expect(
+      'report.json',
+      report.versions.every((version) => decided.has(version.id)),
+      'lists a version that no decision is about',
+    ),
+  ];
 }
 
 function textOf(parts: BundleParts, name: string): string | null {
@@ -120,15 +183,14 @@ function partOf(parts: BundleParts, decisionId: string | null): string {
   return found ?? 'decisions';
 }
 
-/** The model's hash was signed, so it may be drawn. */
+/** The model's hash was signed, so it may be drawn, and what it says of the release that made it counts. */
 async function reproduceFinalPdf(
   parts: BundleParts,
   decisions: readonly ReportDecision[],
-  report: ReportFile,
 ): Promise<'reproduced' | 'different' | 'not checked'> {
   const model = parseModel(Buffer.from(parts.get('model.json') ?? ''));
-  const sameRelease = report.engineVersion === (await readEngineVersion());
-  if (!sameRelease || model.generated.nodeVersion !== process.version) return 'not checked';
+  const { engineVersion, nodeVersion } = model.generated;
+  if (engineVersion !== (await readEngineVersion()) || nodeVersion !== process.version) return 'not checked';
   const drawn = await renderPdf(model, decisions.map(entryOf));
   return drawn.equals(parts.get('final.pdf') ?? Buffer.alloc(0)) ? 'reproduced' : 'different';
 }

