@@ -45,6 +45,21 @@ describe('configuration', () => {
     expect(Object.isFrozen(config)).toBe(true);
   });
 
+  it.each([
+    ['witnesses:\n  - vkey: w+1+x\n    url: ftp://w.example\n', 'witnesses.0.url'],
+    ['witnesses:\n  - url: https://w.example\n', 'witnesses.0.vkey'],
+    ['witnesses:\n  - vkey: w+1+x\n    url: https://w.example\nwitnessQuorum: 2\n', 'witnessQuorum'],
+    ['witnessQuorum: 1\n', 'witnessQuorum'],
+    ['witnessQuorum: 0\n', 'witnessQuorum'],
+    ['witnessTimeoutSeconds: 0\n', 'witnessTimeoutSeconds'],
+  ])('refuses %j', async (text, key) => {
+    await writeFile(join(folder, 'witnesses.yaml'), text);
+    await expect(load({}, { file: 'witnesses.yaml' })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: containing(key),
+    });
+  });
+
   it('has paths relative to where they were written', async () => {
     expect((await load({}, { file: 'other.yaml' })).home).toBe(join(folder, 'data'));
     expect((await load({ AUDITKEEP_KEY: 'id' })).key).toBe(join(folder, 'id'));
