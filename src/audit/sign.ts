@@ -7,7 +7,7 @@ import { createPublicKey } from 'node:crypto';
 import type { Context } from '../context.ts';
 import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
-import { transact } from '../db/transaction.ts';
+import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type ChainHead, publishCheckpoint, readHead, readLastCheckpoint } from './chain-store.ts';
 import { signTreeHead } from './checkpoint.ts';
@@ -55,6 +55,26 @@ export function signCheckpoint(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clo
   });
 }
 
+/**
+ * What signCheckpoint would sign now, proved in the same way. Changes nothing.
+ * @throws CHAIN_ROLLED_BACK, CHAIN_REWRITTEN, CHAIN_SIGNER_STORE
+ */
+export function planCheckpoint(ctx: Pick<Context, 'db' | 'config'>): Promise<Omit<SignResult, 'note'>> {
+  return inTransaction(
+    ctx.db,
+    async (client) => {
+      const { head, state } = await growTree(client, ctx.config.home, ctx.config.origin);
+      return { size: head.size, fresh: isFresh(head, state) };
+    },
+    'repeatable read, read only',
+  );
+}
+
+/** Whether the head goes beyond what was signed. */
+function isFresh(head: ChainHead, state: SignerState): boolean {
+  return head.size > 0n && (state.note === null || head.size > state.frontier.size);
+}
+
 async function signHead(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>, client: SqlClient): Promise<SignResult> {
   const { home, origin: name } = ctx.config;
   const { head, grown, state } = await transact(
@@ -64,11 +84,11 @@ async function signHead(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>, c
   );
   if (head.size === 0n) return { note: null, size: 0n, fresh: false };
   const root = rootOf(grown);
-  const fresh = state.note === null || head.size > state.frontier.size;
+  const fresh = isFresh(head, state);
   const { origin } = state;
   const note = fresh ? signTreeHead({ origin, size: head.size, root }, await openLogKey(home)) : (state.note ?? '');
   if (fresh) await writeSignerState(home, { origin, frontier: grown, note });
-  await writeCheckpointFile(home, head.size, note);
+  await writeCheckpointFile(home, { size: head.size, note, incarnation: head.incarnation });
   await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note }));
   await transact(client, () => storeTiles(client));
   if (ctx.config.witnesses.length > 0) {
@@ -86,7 +106,8 @@ async function growTree(
 ): Promise<{ head: ChainHead; state: SignerState; grown: Frontier }> {
   const head = await readHead(client);
   const state = await readSignerState(home, originOf(name, head.incarnation));
-  if (state.note === null && (await readLastCheckpoint(client)) !== null) {
+  const own = originOf(name, head.incarnation);
+  if (state.note === null && (await readLastCheckpoint(client))?.origin === own) {
     throw new AuditkeepError('CHAIN_SIGNER_STORE', {
       message: 'the database has signed checkpoints, but the signer of this home has signed none',
       hint: 'use the home of the worker that signs (AUDITKEEP_HOME), or restore its signer folder',

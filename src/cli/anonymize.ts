@@ -7,7 +7,8 @@ import {
   planAnonymization,
 } from '../privacy/anonymize.ts';
 import { measureRisk, percent, type RiskReport } from '../privacy/risk.ts';
-import { type AnyCommand, defineCommand } from './command.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 const beforeOption = {
   type: 'string',
@@ -25,11 +26,7 @@ export const anonymizeCommands: readonly AnyCommand[] = [
     options: (yargs) => yargs.options({ before: beforeOption }),
     async run(session, args) {
       const plan = await planAnonymization(await session.context(), { before: args.before ?? null });
-      return {
-        data: plan,
-        text: planText(plan),
-        exitCode: plan.blockers.length > 0 ? EXIT.refused : EXIT.done,
-      };
+      return planResult(plan, plan, planText(plan));
     },
   }),
   defineCommand({
@@ -43,16 +40,15 @@ export const anonymizeCommands: readonly AnyCommand[] = [
       yargs.options({
         before: beforeOption,
         apply: { type: 'boolean', default: false, describe: 'change the data; it cannot be undone' },
+        'dry-run': dryRunOption,
       }),
     async run(session, args) {
       const ctx = await session.context();
       const input = { before: args.before ?? null };
-      if (!args.apply) {
+      if (!args.apply || args['dry-run']) {
         const plan = await planAnonymization(ctx, input);
-        return {
-          data: { ...plan, applied: false },
-          text: `${planText(plan)}\nNothing was changed; --apply carries it out.`,
-        };
+        const end = args['dry-run'] ? NOTHING_CHANGED : 'Nothing was changed; --apply carries it out.';
+        return planResult(plan, { ...plan, applied: false }, `${planText(plan)}\n${end}`);
       }
       const result = await anonymizeTransactions(ctx, input);
       const clean = Object.keys(result.unreadable).length === 0 && result.risk.thresholdsMet;
@@ -77,6 +73,11 @@ export const anonymizeCommands: readonly AnyCommand[] = [
     },
   }),
 ];
+
+/** Exit code 4 for blockers, by whichever command they are shown. */
+function planResult({ blockers }: AnonymizePlan, data: object, text: string): CommandResult {
+  return { data, text, exitCode: blockers.length > 0 ? EXIT.refused : EXIT.done };
+}
 
 function planText(plan: AnonymizePlan): string {
   const day = plan.before.slice(0, 10);

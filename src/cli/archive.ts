@@ -7,6 +7,7 @@ import type { Plan } from '../retention/plan.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { isoOf, parseInstant } from '../time/clock.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { planUnitJson, planUnitLine, rangeText } from './plan-output.ts';
 
 const tableOption = { choices: FAMILIES, describe: 'only this table' } as const;
@@ -45,11 +46,14 @@ export const archiveCommands: readonly AnyCommand[] = [
     options: (yargs) =>
       scopeOptions(yargs).options({
         reason: { type: 'string', default: 'on demand', describe: 'recorded in the audit events of each unit' },
-        'dry-run': { type: 'boolean', default: false, describe: 'show the plan and change nothing' },
+        'dry-run': dryRunOption,
       }),
     async run(session, args) {
       const ctx = await session.context();
-      if (args['dry-run']) return planResult(await planArchive(ctx, scopeOf(args)));
+      if (args['dry-run']) {
+        const shown = planResult(await planArchive(ctx, scopeOf(args)));
+        return { ...shown, text: `${shown.text}\n${NOTHING_CHANGED}` };
+      }
       return runResult(await runArchive(ctx, { ...scopeOf(args), reason: args.reason }));
     },
   }),

@@ -1,13 +1,14 @@
 /** `auditkeep chain status | seal | verify | checkpoint` */
 import type { Finding, Verification } from '../audit/finding.ts';
 import { sealChain } from '../audit/seal.ts';
-import { signCheckpoint } from '../audit/sign.ts';
+import { planCheckpoint, signCheckpoint } from '../audit/sign.ts';
 import { type ChainStatus, readChainStatus } from '../audit/status.ts';
 import { verifyChain } from '../audit/verify.ts';
 import type { WitnessStatus } from '../audit/witness/anchor.ts';
 import { EXIT } from '../errors.ts';
 import { anchorText } from './anchor-text.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 /** Findings printed for people; `--json` has all of them. */
 const SHOWN_FINDINGS = 50;
@@ -27,9 +28,16 @@ export const chainCommands: readonly AnyCommand[] = [
     path: ['chain', 'seal'],
     summary: 'link every committed event into the chain now',
     examples: [['auditkeep chain seal', 'the worker does this each minute']],
-    options: (yargs) => yargs,
-    async run(session) {
-      const { sealed, size, complete } = await sealChain(await session.context());
+    options: (yargs) => yargs.options({ 'dry-run': dryRunOption }),
+    async run(session, args) {
+      const ctx = await session.context();
+      if (args['dry-run']) {
+        const { unsealed, size } = await readChainStatus(ctx);
+        const after = size + unsealed;
+        const text = `${unsealed} events would be sealed, ${after} in the chain then\n${NOTHING_CHANGED}`;
+        return { data: { sealed: unsealed, size: after, complete: true }, text };
+      }
+      const { sealed, size, complete } = await sealChain(ctx);
       const text = `${sealed} events sealed, ${size} in the chain${complete ? '' : '; another sealer is at work'}`;
       return { data: { sealed, size: Number(size), complete }, text };
     },
@@ -55,9 +63,15 @@ export const chainCommands: readonly AnyCommand[] = [
     path: ['chain', 'checkpoint'],
     summary: 'sign the head of the chain, after proving that it grew out of what was signed before',
     examples: [['auditkeep chain checkpoint > head.txt', 'a signed note that any C2SP tool reads']],
-    options: (yargs) => yargs,
-    async run(session) {
-      const { note, size, fresh } = await signCheckpoint(await session.context());
+    options: (yargs) => yargs.options({ 'dry-run': dryRunOption }),
+    async run(session, args) {
+      const ctx = await session.context();
+      if (args['dry-run']) {
+        const { size, fresh } = await planCheckpoint(ctx);
+        const text = fresh ? `a head of ${size} events would be signed` : `nothing new to sign at ${size} events`;
+        return { data: { size: Number(size), fresh, note: null }, text: `${text}\n${NOTHING_CHANGED}` };
+      }
+      const { note, size, fresh } = await signCheckpoint(ctx);
       return { data: { size: Number(size), fresh, note }, text: note ?? 'the chain is empty: nothing to sign' };
     },
   }),

@@ -1,6 +1,7 @@
 /** `auditkeep partition plan | apply` */
 import { applyPartitions, planPartitions } from '../retention/partition.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { planUnitJson, planUnitLine } from './plan-output.ts';
 
 export const partitionCommands: readonly AnyCommand[] = [
@@ -25,15 +26,14 @@ export const partitionCommands: readonly AnyCommand[] = [
       ['auditkeep partition apply', 'make them now instead of tonight'],
       ['auditkeep partition apply --dry-run', 'only show the plan'],
     ],
-    options: (yargs) =>
-      yargs.options({ 'dry-run': { type: 'boolean', default: false, describe: 'show the plan and change nothing' } }),
+    options: (yargs) => yargs.options({ 'dry-run': dryRunOption }),
     async run(session, args) {
       const ctx = await session.context();
       if (args['dry-run']) {
         const plan = await planPartitions(ctx);
         return {
           data: { planHash: plan.planHash, units: plan.units.map(planUnitJson), created: 0, adopted: 0 },
-          text: `${plan.units.map(planUnitLine).join('\n')}\nNothing was changed.`.trimStart(),
+          text: `${plan.units.map(planUnitLine).join('\n')}\n${NOTHING_CHANGED}`.trimStart(),
         };
       }
       const applied = await applyPartitions(ctx);

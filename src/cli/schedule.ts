@@ -10,6 +10,7 @@ import { listSchedules, type ScheduleView } from '../jobs/schedule.ts';
 import { changeSchedule } from '../jobs/store.ts';
 import { isoOf } from '../time/clock.ts';
 import { type AnyCommand, defineCommand, type Session } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 const list = defineCommand({
   path: ['schedule', 'list'],
@@ -35,8 +36,7 @@ const set = defineCommand({
     jobAndReason(yargs)
       .option('cron', { type: 'string', demandOption: true, requiresArg: true, describe: 'five cron fields' })
       .option('zone', { type: 'string', default: 'UTC', requiresArg: true, describe: 'IANA time zone' }),
-  run: (session, { job, cron, zone, reason }) =>
-    change(session, job, reason, () => ({ cron, timeZone: zone, paused: false })),
+  run: (session, { cron, zone, ...args }) => change(session, args, () => ({ cron, timeZone: zone, paused: false })),
 });
 
 const pause = defineCommand({
@@ -45,7 +45,7 @@ const pause = defineCommand({
   summary: 'run a job on request only, until resumed',
   examples: [['auditkeep schedule pause archive --reason "storage migration"', '']],
   options: jobAndReason,
-  run: (session, { job, reason }) => change(session, job, reason, (now) => ({ ...now, paused: true })),
+  run: (session, args) => change(session, args, (now) => ({ ...now, paused: true })),
 });
 
 const resume = defineCommand({
@@ -54,7 +54,7 @@ const resume = defineCommand({
   summary: 'follow the schedule again; a missed run is caught up once',
   examples: [['auditkeep schedule resume archive --reason "migration done"', '']],
   options: jobAndReason,
-  run: (session, { job, reason }) => change(session, job, reason, (now) => ({ ...now, paused: false })),
+  run: (session, args) => change(session, args, (now) => ({ ...now, paused: false })),
 });
 
 const run = defineCommand({
@@ -62,9 +62,13 @@ const run = defineCommand({
   positionals: '<job>',
   summary: 'queue a job now; a worker runs it',
   examples: [['auditkeep schedule run archive', 'then: auditkeep worker --once']],
-  options: (yargs) => yargs.positional('job', { type: 'string', demandOption: true, describe: 'job name' }),
-  async run(session, { job: name }) {
+  options: (yargs) =>
+    yargs
+      .positional('job', { type: 'string', demandOption: true, describe: 'job name' })
+      .option('dry-run', dryRunOption),
+  async run(session, { job: name, 'dry-run': dryRun }) {
     const job = findJob(name);
+    if (dryRun) return { data: { job: name, id: null }, text: `${name} would be queued\n${NOTHING_CHANGED}` };
     const ctx = await session.context();
     const queue = await session.queue();
     const id = await inTransaction(ctx.db, async (client) => {
@@ -83,13 +87,18 @@ export const scheduleCommands: readonly AnyCommand[] = [list, set, pause, resume
 function jobAndReason(yargs: Parameters<AnyCommand['options']>[0]) {
   return yargs
     .positional('job', { type: 'string', demandOption: true, describe: 'job name' })
-    .option('reason', { type: 'string', demandOption: true, requiresArg: true, describe: 'kept in the history' });
+    .option('reason', { type: 'string', demandOption: true, requiresArg: true, describe: 'kept in the history' })
+    .option('dry-run', dryRunOption);
 }
 
 type Times = Pick<ScheduleView, 'cron' | 'timeZone' | 'paused'>;
 
 /** A schedule that has never been set starts from the job's own; one without any needs `schedule set` first. */
-async function change(session: Session, name: string, reason: string, next: (now: Times) => Times) {
+async function change(
+  session: Session,
+  { job: name, reason, 'dry-run': dryRun }: { job: string; reason: string; 'dry-run': boolean },
+  next: (now: Times) => Times,
+) {
   const job = findJob(name);
   const ctx = await session.context();
   const current = (await listSchedules(ctx, [job]))[0];
@@ -97,6 +106,10 @@ async function change(session: Session, name: string, reason: string, next: (now
   checkSchedule(wanted, ctx.clock.now());
   if (reason.trim() === '') throw new AuditkeepError('USAGE', { message: '--reason is empty', hint: 'say why' });
   const { cron, timeZone, paused } = wanted;
+  const text = `${name}: ${cron} ${timeZone}${paused ? ', paused' : ''}`;
+  if (dryRun) {
+    return { data: { job: name, version: null, cron, timeZone, paused }, text: `${text}\n${NOTHING_CHANGED}` };
+  }
   const changedBy = ctx.actor.kind === 'person' ? ctx.actor.email : ctx.actor.name;
   const version = await inTransaction(ctx.db, async (client) => {
     const given = await changeSchedule(
@@ -107,8 +120,7 @@ async function change(session: Session, name: string, reason: string, next: (now
     await recordRequest(ctx, client, 'schedule.changed', 'UPDATE', name, { version: given, cron, timeZone, paused });
     return given;
   });
-  const text = `${name}: ${cron} ${timeZone}${paused ? ', paused' : ''} (version ${version})`;
-  return { data: { job: name, version, cron, timeZone, paused }, text };
+  return { data: { job: name, version, cron, timeZone, paused }, text: `${text} (version ${version})` };
 }
 
 async function recordRequest(
