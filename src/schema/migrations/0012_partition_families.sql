@@ -235,4 +235,4 @@ grant insert on audit.data_access_log, audit.security_events_log, security_inter
 grant insert (id, event_type, event_category, event_action, user_id, user_email, user_roles, session_id, ip_address,
   user_agent, request_id, correlation_id, resource_type, resource_id, resource_path, old_values, new_values,
   security_classification, data_sensitivity, result, error_message, event_timestamp, server_name, service_name, version,
-  additional_data, event_hash, previous_event_hash, actor_envelope, payload_envelope) on audit.audit_log to auditkeep_engine;
+  additional_data, actor_envelope, payload_envelope) on audit.audit_log to auditkeep_engine;
