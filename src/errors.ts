@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   CHAIN_EVENT_UNKNOWN: { exit: EXIT.usage, meaning: 'no event has this id' },
   CHAIN_EVENT_UNSEALED: { exit: EXIT.unavailable, meaning: 'the event is not sealed into the chain yet' },
   CHAIN_HEAD_MOVED: { exit: EXIT.unavailable, meaning: 'another sealer advanced the chain in between' },
+  CHAIN_NOT_ROLLED_BACK: { exit: EXIT.refused, meaning: 'a new incarnation begins only after a restore' },
   CHAIN_NOTHING_CHECKED: {
     exit: EXIT.findings,
     meaning: 'a verification of a chain that is not empty checked nothing',
@@ -110,6 +111,7 @@ export const ERROR_CODES = {
   RETENTION_BUSY: { exit: EXIT.unavailable, meaning: 'a lock that retention needs is held by a reader or writer' },
   RETENTION_FAILED: { exit: EXIT.bug, meaning: 'units of a retention run failed; the others were handled' },
   RETENTION_HELD: { exit: EXIT.refused, meaning: 'the unit is under a legal hold' },
+  RETENTION_NOT_YET: { exit: EXIT.refused, meaning: 'the unit has not ended yet, or has open incidents' },
   RETENTION_STATE: { exit: EXIT.refused, meaning: 'the unit is not in the state that the step begins from' },
   RETENTION_UNKNOWN: { exit: EXIT.usage, meaning: 'the table, category or partition is not under retention' },
   RETENTION_UNPROTECTED: { exit: EXIT.findings, meaning: 'a partition lacks a trigger or a proven CHECK' },

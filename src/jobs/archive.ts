@@ -1,7 +1,7 @@
 /** Daily: units older than their table's hot period are sealed and moved to the archive. */
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
-import { type ArchiveRun, runArchive } from '../retention/archive.ts';
+import { type ArchiveRun, overdue, runArchive } from '../retention/archive.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { parseInstant } from '../time/clock.ts';
 import { defineJob } from './job.ts';
@@ -40,6 +40,14 @@ export const archiveJob = defineJob({
         hint: 'auditkeep archive run --dry-run lists them; the next run tries again',
         details: counts,
         cause: failed[0],
+      });
+    }
+    const late = overdue(run, ctx.clock.now());
+    if (late.length > 0) {
+      throw new AuditkeepError('RETENTION_FAILED', {
+        message: `${late.length} of ${run.units.length} units are overdue by more than a week, and still postponed`,
+        hint: 'auditkeep archive run says what stands in the way; auditkeep status shows the sealer and held locks',
+        details: { ...counts, overdue: late.length },
       });
     }
     return {

@@ -10,6 +10,7 @@ import type { SqlClient } from '../db/database.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
+import { type Period, subtractPeriod } from '../time/period.ts';
 import type { UnitFacts } from './facts.ts';
 import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
 import { type Plan, type PlanUnit, planArchival, planOf } from './plan.ts';
@@ -45,8 +46,11 @@ export function planArchive(ctx: Pick<Context, 'db' | 'clock'>, scope: ArchiveSc
 /** What became of one unit of the plan. */
 type UnitOutcome =
   | { readonly kind: 'archived'; readonly rows: number }
-  /** Something that goes away by itself stands in the way: events not yet linked, a reader, open incidents, a hold. */
-  | { readonly kind: 'postponed'; readonly reason: string }
+  /**
+   * Something that goes away by itself stands in the way. byRule: a hold, open incidents or another run, which may last
+   * as long as they do; otherwise a disturbance (events not yet linked, a lock), which overdue() gives a week.
+   */
+  | { readonly kind: 'postponed'; readonly reason: string; readonly byRule: boolean }
   | { readonly kind: 'failed'; readonly error: unknown };
 
 export interface ArchiveRun {
@@ -77,25 +81,62 @@ export async function runArchive(ctx: ArchiveContext, input: ArchiveInput): Prom
 
 async function archiveUnit(ctx: ArchiveContext, unit: PlanUnit, input: ArchiveInput): Promise<UnitOutcome> {
   const [blocker] = unit.blockers;
-  if (blocker !== undefined) return { kind: 'postponed', reason: blocker };
+  if (blocker === 'failed-before') return { kind: 'failed', error: failedBefore(unit) };
+  if (blocker !== undefined) return { kind: 'postponed', reason: blocker, byRule: true };
   const window = input.window ?? DEFAULT_WINDOW;
   try {
     if (unit.state === 'hot') {
       const unlinked = await retryOnLock(window, () => sealUnit(ctx, unit, input.reason));
-      if (unlinked > 0) return { kind: 'postponed', reason: `${unlinked} events are not linked in the chain yet` };
+      if (unlinked > 0) {
+        return { kind: 'postponed', reason: `${unlinked} events are not linked in the chain yet`, byRule: false };
+      }
     }
     return {
       kind: 'archived',
       rows: await retryOnLock(window, (attempt) => moveOnce(ctx, unit, input.reason, attempt)),
     };
   } catch (cause) {
-    const error = translateRefusal(cause);
-    const waits = error instanceof AuditkeepError && WAITS.has(error.code);
-    return waits ? { kind: 'postponed', reason: error.message } : { kind: 'failed', error };
+    return await outcomeOfFailure(ctx, unit, translateRefusal(cause));
   }
 }
 
-const WAITS: ReadonlySet<string> = new Set(['RETENTION_BUSY', 'RETENTION_HELD', 'RETENTION_STATE']);
+async function outcomeOfFailure(ctx: ArchiveContext, unit: PlanUnit, error: unknown): Promise<UnitOutcome> {
+  if (!(error instanceof AuditkeepError)) return { kind: 'failed', error };
+  const reason = error.message;
+  if (error.code === 'RETENTION_BUSY') return { kind: 'postponed', reason, byRule: false };
+  if (error.code === 'RETENTION_HELD' || error.code === 'RETENTION_NOT_YET') {
+    return { kind: 'postponed', reason, byRule: true };
+  }
+  // A wrong state is harmless only where another run has taken the unit further meanwhile.
+  if (error.code === 'RETENTION_STATE' && (await hasMovedOn(ctx, unit))) {
+    return { kind: 'postponed', reason: 'another run is at work on it', byRule: true };
+  }
+  return { kind: 'failed', error };
+}
+
+async function hasMovedOn(ctx: ArchiveContext, unit: PlanUnit): Promise<boolean> {
+  const units = await ctx.db.withClient((client) => readUnits(client, unit.table));
+  const state = units.find((candidate) => candidate.unitId === unit.unitId)?.state;
+  return state === 'sealed' || state === 'archived';
+}
+
+function failedBefore(unit: PlanUnit): AuditkeepError {
+  return new AuditkeepError('RETENTION_STATE', {
+    message: `unit ${unit.partition} failed before and has not been mended`,
+    hint: 'auditkeep archive list shows the state of each unit',
+  });
+}
+
+const OVERDUE_AFTER: Period = { unit: 'day', count: 7 };
+
+/** Units that a disturbance has kept hot for more than a week past their policy: somebody has to look. */
+export function overdue(run: ArchiveRun, now: UtcInstant): readonly PlanUnit[] {
+  return run.units.filter(({ outcome, ...unit }) => {
+    const hot = POLICIES.find((policy) => policy.table === unit.table && policy.category === unit.category)?.hot ?? null;
+    const isDisturbed = outcome.kind === 'postponed' && !outcome.byRule;
+    return isDisturbed && hot !== null && unit.to <= subtractPeriod(subtractPeriod(now, OVERDUE_AFTER), hot);
+  });
+}
 
 /** Diverts, then seals; gives the number of events that still lack their link (0: sealed). */
 async function sealUnit(ctx: ArchiveContext, unit: PlanUnit, reason: string): Promise<number> {

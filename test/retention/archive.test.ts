@@ -156,6 +156,18 @@ describe('a unit', () => {
     expect(await outcome('2022-06-01')).toEqual(['audit_log_y2022m02 postponed', 'audit_log_y2022m04 archived']);
   });
 
+  test('that failed before fails the run until it is mended', async () => {
+    await ensureMonths(db.engine, ['2020-05']);
+    const setState = (change: string) =>
+      db.admin.withClient((client) =>
+        client.query(`update retention.unit set ${change} where relation_name = 'audit_log_y2020m05'`),
+      );
+    await setState(`state = 'failed', failed_from = 'hot'`);
+    expect(await outcome('2020-06-01')).toEqual(['audit_log_y2020m05 failed']);
+    await setState(`state = 'hot', failed_from = null`);
+    expect(await outcome('2020-06-01')).toEqual(['audit_log_y2020m05 archived']);
+  });
+
   test('is postponed while somebody reads hot, archived and late rows together', async () => {
     await ensureMonths(db.engine, ['2021-01']);
     await db.engine.withClient(async (reader) => {

@@ -127,6 +127,20 @@ describe('jobs', () => {
     expect(await runJob('archive', { table: 'audit_log' })).toMatchObject({ counts: { archived: 0, postponed: 1 } });
   });
 
+  test('archive fails when a disturbance keeps a unit for more than a week past its policy', async () => {
+    const structure = (verb: string) => `select pg_advisory_${verb}_shared(24939, 1)`;
+    await db.admin.withClient(async (client) => {
+      await client.query(`update retention.unit set held = false where relation_name = 'audit_log_y2020m02'`);
+      await client.query(structure('lock'));
+      await expect(runJob('archive', { table: 'audit_log' })).rejects.toMatchObject({
+        code: 'RETENTION_FAILED',
+        details: { postponed: 1, failed: 0, overdue: 1 },
+      });
+      await client.query(structure('unlock'));
+      await client.query(`update retention.unit set held = true where relation_name = 'audit_log_y2020m02'`);
+    });
+  });
+
   test('archive fails after all units were tried when one could not be moved', async () => {
     await db.admin.withClient(async (client) => {
       await client.query(`update retention.unit set held = false where relation_name = 'audit_log_y2020m02'`);

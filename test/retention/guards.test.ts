@@ -18,7 +18,7 @@ beforeAll(async () => {
 test.each([
   ['AK104', `select retention.move_unit('audit_log', '2023-01-01Z')`],
   ['AK104', `select retention.move_unit('audit_log', '2019-01-01Z')`],
-  ['AK104', `select retention.seal_partition('audit_log', ${current('u.lower_bound')})`],
+  ['AK108', `select retention.seal_partition('audit_log', ${current('u.lower_bound')})`],
   ['AK104', `select retention.seal_partition('audit_log', '2019-01-01Z')`],
   ['AK101', `select retention.create_partition('users', '2019-01-01Z', '2019-02-01Z')`],
   ['AK101', `select retention.create_partition('audit_log', '2019-01-01Z', '2019-02-01Z', 'standard')`],

@@ -149,7 +149,7 @@ begin
     raise exception 'no hot unit of % begins at %', branch.hot_parent, p_from using errcode = 'AK104';
   end if;
   if unit.upper_bound > clock_timestamp() then
-    raise exception 'unit % has not ended yet', unit.relation_name using errcode = 'AK104';
+    raise exception 'unit % has not ended yet', unit.relation_name using errcode = 'AK108';
   end if;
   leaf := format('%I.%I', unit.schema_name, unit.relation_name)::regclass;
   if unit.diverted_at is null then
@@ -194,7 +194,7 @@ begin
     execute format('select exists (select from %s e where e.incident_id is not null and e.resolved_at is null)', p_leaf)
       into waiting;
     if waiting then
-      raise exception 'unit % has open incidents', p_unit.relation_name using errcode = 'AK104';
+      raise exception 'unit % has open incidents', p_unit.relation_name using errcode = 'AK108';
     end if;
   end if;
 end
