@@ -127,9 +127,109 @@ $$;
 select audit.extend_chain_links();
 select audit.protect_chain_table(t) from unnest(array['chain_head', 'tile', 'checkpoint', 'erasure']) t;
 
+-- What a snapshot shows, as numbers: everything below xmax but the running ones.
+create function audit.snapshot_within(inner_snapshot pg_snapshot, outer_snapshot pg_snapshot) returns boolean
+language sql immutable strict
+set search_path = pg_catalog, pg_temp
+return pg_snapshot_xmax(inner_snapshot) <= pg_snapshot_xmax(outer_snapshot)
+   and pg_snapshot_xmin(inner_snapshot) <= pg_snapshot_xmin(outer_snapshot)
+   and not exists (select from pg_snapshot_xip(outer_snapshot) x where pg_visible_in_snapshot(x, inner_snapshot));
+comment on function audit.snapshot_within(pg_snapshot, pg_snapshot) is 'Whether nothing is visible in the inner snapshot that is not visible in the outer one.';
+
+-- The frontier (see audit.chain_head) of a tree of old_size leaves after further leaves, level by level.
+create function audit.grow_frontier(old_size bigint, old_frontier bytea, leaves bytea) returns bytea
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  nodes bytea := leaves;
+  size bigint := old_size;
+  remaining bytea := old_frontier;
+  grown bytea := '';
+  pairs integer;
+begin
+  -- The last node of the remaining frontier is that of the lowest level whose bit is set in size.
+  while octet_length(nodes) > 0 or size > 0 loop
+    if size % 2 = 1 then
+      nodes := substring(remaining, octet_length(remaining) - 31, 32) || nodes;
+      remaining := substring(remaining, 1, octet_length(remaining) - 32);
+    end if;
+    pairs := octet_length(nodes) / 64;
+    if octet_length(nodes) % 64 = 32 then
+      grown := substring(nodes, pairs * 64 + 1, 32) || grown;
+    end if;
+    select coalesce(string_agg(sha256('\x01'::bytea || substring(nodes, i * 64 + 1, 64)), ''::bytea order by i), '')
+      into nodes from generate_series(0, pairs - 1) i;
+    size := size / 2;
+  end loop;
+  return grown;
+end
+$$;
+
+-- Refuses a move of the head that the sealer never makes (SQLSTATE AK023): a snapshot that goes back, lies ahead of now or
+-- shows what still runs; a cursor that does not advance to the last link; links that are not, in order, stored rows of
+-- the round and beyond the cursor. What is linked already lies below the cursor or the snapshot, so nothing is doubled.
+create function audit.check_append(
+  head audit.chain_head, event_timestamps timestamptz[], event_ids uuid[], txids bigint[],
+  new_snapshot pg_snapshot, new_target pg_snapshot,
+  new_cursor_txid bigint, new_cursor_timestamp timestamptz, new_cursor_id uuid
+) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- Stored rows are probed by key, whatever the planner thinks of 10,000 probes.
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  appended constant integer := cardinality(event_ids);
+  -- What the round seals: that of the cursor, otherwise the one that the head shall have.
+  round_snapshot constant pg_snapshot := coalesce(new_target, new_snapshot);
+  xmax bigint;
+  running bigint[];
+  sealed_xmax constant bigint := coalesce(pg_snapshot_xmax(head.snapshot)::text::bigint, 0);
+  sealed_running constant bigint[] := array(select x::text::bigint from pg_snapshot_xip(head.snapshot) x);
+  problem text;
+begin
+  xmax := pg_snapshot_xmax(round_snapshot)::text::bigint;
+  running := array(select x::text::bigint from pg_snapshot_xip(round_snapshot) x);
+  problem := case
+    when round_snapshot is null then 'no snapshot'
+    when new_target is not null and new_snapshot::text is distinct from head.snapshot::text then 'a snapshot within a round'
+    when head.target_snapshot is not null and round_snapshot::text <> head.target_snapshot::text then 'another round'
+    when not coalesce(audit.snapshot_within(head.snapshot, round_snapshot), true) then 'a snapshot that goes back'
+    when not audit.snapshot_within(round_snapshot, pg_current_snapshot())
+      or pg_visible_in_snapshot(pg_current_xact_id(), round_snapshot) then 'a snapshot ahead of now'
+    when new_target is not null and (appended = 0 or (new_cursor_txid, new_cursor_timestamp, new_cursor_id)
+      is distinct from (txids[appended], event_timestamps[appended], event_ids[appended])) then 'a cursor off the last link'
+    when exists (
+      select from (
+        select e.event_timestamp, e.event_id, e.txid,
+               lag(e.txid, 1, head.cursor_txid) over w as before_txid,
+               lag(e.event_timestamp, 1, head.cursor_timestamp) over w as before_timestamp,
+               lag(e.event_id, 1, head.cursor_id) over w as before_id
+          from unnest(event_timestamps, event_ids, txids) with ordinality as e(event_timestamp, event_id, txid, i)
+        window w as (order by e.i)) l
+       where (l.txid, l.event_timestamp, l.event_id) <= (l.before_txid, l.before_timestamp, l.before_id)
+          or l.txid >= xmax or l.txid = any (running)
+          or (l.txid < sealed_xmax and l.txid <> all (sealed_running))) then 'links out of order or of another round'
+    when exists (
+      select from unnest(event_timestamps, event_ids, txids) as e(event_timestamp, event_id, txid)
+       where not exists (select from audit.audit_log h where h.event_timestamp = e.event_timestamp
+                            and h.id = e.event_id and h.txid = e.txid)
+         and not exists (select from audit.audit_log_late h where h.event_timestamp = e.event_timestamp
+                            and h.id = e.event_id and h.txid = e.txid)) then 'a link to no stored event'
+  end;
+  if problem is not null then
+    raise exception 'the move of the head is refused: %', problem using errcode = 'AK023';
+  end if;
+end
+$$;
+
 -- Appends links and moves the head, if the head still is where the caller read it (SQLSTATE AK020 otherwise). Leaves,
 -- chain hashes and commitments come packed, 32 and 64 bytes a link; 32 zero bytes stand for an absent commitment. The
--- chain hashes are computed again here, so that even the engine by raw SQL cannot append a link that does not fit.
+-- chain hashes and the frontier are computed again here and every link must be of a stored event that the round may seal,
+-- so that even the engine by raw SQL can neither append a link that does not fit nor lead the next rounds astray.
 create function audit.append_links(
   expected_size bigint, expected_hash bytea,
   event_timestamps timestamptz[], event_ids uuid[], txids bigint[],
@@ -143,7 +243,12 @@ as $$
 declare
   appended constant integer := cardinality(event_ids);
   absent constant bytea := decode(repeat('00', 32), 'hex');
+  head audit.chain_head;
 begin
+  select * into head from audit.chain_head h for update;
+  if head.size <> expected_size or head.chain_hash <> expected_hash then
+    raise exception 'the head of the chain has moved' using errcode = 'AK020';
+  end if;
   if appended > 10000 or cardinality(event_timestamps) <> appended or cardinality(txids) <> appended
      or octet_length(leaves) <> 32 * appended or octet_length(chain_hashes) <> 32 * appended
      or octet_length(commitments) <> 64 * appended
@@ -158,16 +263,18 @@ begin
   ) then
     raise exception 'a chain hash does not follow from its predecessor' using errcode = 'AK021';
   end if;
+  if new_frontier <> audit.grow_frontier(expected_size, head.frontier, leaves) then
+    raise exception 'the frontier does not grow out of the one before' using errcode = 'AK021';
+  end if;
+  perform audit.check_append(head, event_timestamps, event_ids, txids, new_snapshot, new_target,
+    new_cursor_txid, new_cursor_timestamp, new_cursor_id);
   update audit.chain_head h
      set size = expected_size + appended,
          chain_hash = case appended when 0 then h.chain_hash
                       else substring(chain_hashes, (appended - 1) * 32 + 1, 32) end,
          frontier = new_frontier, snapshot = new_snapshot, target_snapshot = new_target, cursor_txid = new_cursor_txid,
          cursor_timestamp = new_cursor_timestamp, cursor_id = new_cursor_id, sealed_at = clock_timestamp()
-   where h.size = expected_size and h.chain_hash = expected_hash;
-  if not found then
-    raise exception 'the head of the chain has moved' using errcode = 'AK020';
-  end if;
+   where h.singleton;
   insert into audit.chain_link (seq, event_timestamp, event_id, txid, leaf, chain_hash,
                                 actor_commitment, payload_commitment)
   select expected_size + e.i - 1, e.event_timestamp, e.event_id, e.txid,
