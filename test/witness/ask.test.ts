@@ -289,23 +289,29 @@ it.each([
   expect(await verifyChain(asked)).toMatchObject({ intact: false, anchored: false });
 });
 
-it('sends no proof that the links do not give any more, and keeps the other answers', async () => {
+it.each([
+  ['a link is missing', 'seq = 4999999', 'seq = $SEQ'],
+  ['a leaf is another', 'leaf = sha256(leaf)', 'leaf = $LEAF'],
+])('sends no proof that the links do not give any more: %s; the other answers are kept', async (_, spoil, mend) => {
   const [one, two] = [await honest('w.example/1'), await honest('w.example/2')];
   await signCheckpoint(asking([one, two]));
   await grow(3);
   const { size } = await signCheckpoint(asking([{ ...one, url: nobodyThere }, two]));
-  const change = (from: string, to: string) =>
+  const last = size - 1n;
+  const [leaf] = await column(db.admin, `select quote_literal(leaf) from audit.chain_link where seq = ${last}`);
+  const change = (set: string) =>
     db.admin.withClient((client) =>
       client.query(`alter table audit.chain_link_p000000 disable trigger ak_child_immutable;
-        update audit.chain_link set seq = ${to} where seq = ${from};
+        update audit.chain_link set ${set} where seq in (${last}, 4999999);
         alter table audit.chain_link_p000000 enable always trigger ak_child_immutable`),
     );
-  await change(`${size - 1n}`, '4999999');
+  await change(spoil);
   await expect(signCheckpoint(asking([one, two]))).rejects.toMatchObject({ code: 'CHAIN_REWRITTEN' });
   const status = await readChainStatus(asking([one, two]));
   expect(status.witnesses[1]).toMatchObject({ outcome: 'cosigned', cosignedSize: Number(size) });
+  expect(status.witnesses[0]).toMatchObject({ claimedSize: null });
   expect(status.witnesses[0]?.cosignedSize).toBeLessThan(Number(size));
-  await change('4999999', `${size - 1n}`);
+  await change(mend.replace('$SEQ', String(last)).replace('$LEAF', `${String(leaf)}::bytea`));
   await signCheckpoint(asking([one, two]));
   expect(await readChainStatus(asking([one, two]))).toMatchObject({ anchored: true, anchoredSize: Number(size) });
 });
