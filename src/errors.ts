@@ -29,11 +29,11 @@ export const ERROR_CODES = {
   CHAIN_EVENT_UNKNOWN: { exit: EXIT.usage, meaning: 'no event has this id' },
   CHAIN_EVENT_UNSEALED: { exit: EXIT.unavailable, meaning: 'the event is not sealed into the chain yet' },
   CHAIN_HEAD_MOVED: { exit: EXIT.unavailable, meaning: 'another sealer advanced the chain in between' },
-  CHAIN_NOT_ROLLED_BACK: { exit: EXIT.refused, meaning: 'a new incarnation begins only after a restore' },
   CHAIN_NOTHING_CHECKED: {
     exit: EXIT.findings,
     meaning: 'a verification of a chain that is not empty checked nothing',
   },
+  CHAIN_NOT_ROLLED_BACK: { exit: EXIT.refused, meaning: 'a new incarnation begins only after a restore' },
   CHAIN_REWRITTEN: { exit: EXIT.findings, meaning: 'the chain does not begin with what was signed before' },
   CHAIN_ROLLED_BACK: { exit: EXIT.findings, meaning: 'the chain is behind the last checkpoint that was signed' },
   CHAIN_SIGNER_STORE: { exit: EXIT.usage, meaning: "the signer's own store is missing, damaged or readable by others" },
