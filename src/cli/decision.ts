@@ -1,7 +1,7 @@
 /** `auditkeep decision list | show | verify`: the signed acts on reports. */
 import { EXIT } from '../errors.ts';
 import type { CheckedDecisions, ReportDecision } from '../reports/decision-check.ts';
-import { listReports } from '../reports/read.ts';
+import { findReport, listReports } from '../reports/read.ts';
 import { readDecision, readDecisions } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
@@ -24,7 +24,7 @@ export const decisionCommands: readonly AnyCommand[] = [
     options: (yargs) => yargs.option('report', { type: 'string', describe: 'id of a report' }),
     async run(session, { report }) {
       const ctx = await session.context();
-      const rows = (await listReports(ctx)).filter((row) => report === undefined || row.id.startsWith(report));
+      const rows = report === undefined ? await listReports(ctx) : [await findReport(ctx, report)];
       const entries = [];
       for (const { id, status, framework, version } of rows) {
         const { valid, decisions } = await readDecisions(ctx, id);
@@ -43,7 +43,8 @@ export const decisionCommands: readonly AnyCommand[] = [
         `${reportId}  ${framework} v${version}  ${status}${valid ? '' : '  INVALID'}${waiting === null ? '' : `  (${waiting})`}`,
         ...decisions.map(decisionLine),
       ]);
-      return { data: entries, text: text.length === 0 ? 'There are no reports yet.' : text.join('\n') };
+      const exitCode = entries.every((entry) => entry.valid) ? EXIT.done : EXIT.findings;
+      return { data: entries, text: text.length === 0 ? 'There are no reports yet.' : text.join('\n'), exitCode };
     },
   }),
   defineCommand({
@@ -69,18 +70,21 @@ export const decisionCommands: readonly AnyCommand[] = [
     options: (yargs) => yargs.positional('report', { type: 'string' }),
     async run(session, { report }) {
       const ctx = await session.context();
-      const rows = (await listReports(ctx)).filter((row) => report === undefined || row.id.startsWith(report));
+      const rows = report === undefined ? await listReports(ctx) : [await findReport(ctx, report)];
       const results: ({ reportId: string } & CheckedDecisions)[] = [];
       for (const { id } of rows) results.push({ reportId: id, ...(await readDecisions(ctx, id)) });
       const invalid = results.filter((result) => !result.valid);
+      const found = results.filter((result) => result.findings.length > 0);
       const text = [
-        ...invalid.flatMap(({ reportId, findings }) => [
-          `${reportId}  INVALID`,
-          ...findings.map(({ decisionId, what }) => `  finding: ${decisionId ?? 'report'}: ${what}`),
+        ...found.flatMap(({ reportId, valid, findings }) => [
+          `${reportId}  ${valid ? 'valid, without what is void' : 'INVALID'}`,
+          ...findings.map(
+            (entry) => `  finding: ${entry.decisionId ?? 'report'}: ${entry.what}${entry.void ? ' (void)' : ''}`,
+          ),
         ]),
         `${results.length} reports checked, ${invalid.length} invalid`,
       ];
-      return { data: results, text: text.join('\n'), exitCode: invalid.length > 0 ? EXIT.findings : EXIT.done };
+      return { data: results, text: text.join('\n'), exitCode: found.length > 0 ? EXIT.findings : EXIT.done };
     },
   }),
 ];

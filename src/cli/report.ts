@@ -1,13 +1,14 @@
 /** `auditkeep report generate | list | show` */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AuditkeepError } from '../errors.ts';
+import { AuditkeepError, EXIT } from '../errors.ts';
 import { type GeneratedReport, generateReport } from '../reports/generate.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
 import { renderJson } from '../reports/render/json.ts';
 import { renderPdf } from '../reports/render/pdf.ts';
 import { formatCount } from '../reports/texts.ts';
+import { readDecisions } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 const outOption = { type: 'string', describe: 'folder for the review PDF and the model JSON' } as const;
@@ -57,16 +58,20 @@ export const reportCommands: readonly AnyCommand[] = [
     ],
     options: (yargs) => yargs,
     async run(session) {
-      const rows = await listReports(await session.context());
+      const ctx = await session.context();
+      const rows = await Promise.all(
+        (await listReports(ctx)).map(async (row) => ({ ...row, valid: (await readDecisions(ctx, row.id)).valid })),
+      );
       const lines = rows.map(
         (row) =>
-          `${row.id}  v${row.version}  ${row.framework.padEnd(6)} ${row.periodStart} to ${row.periodEnd}  ${row.status}${row.interim ? ' (interim)' : ''}`,
+          `${row.id}  v${row.version}  ${row.framework.padEnd(6)} ${row.periodStart} to ${row.periodEnd}  ${row.status}${row.interim ? ' (interim)' : ''}${row.valid ? '' : '  INVALID'}`,
       );
       return {
-        data: rows.map(({ id, version, framework, periodStart, periodEnd, status, hash, generatedAt }) => {
-          return { id, version, framework, periodStart, periodEnd, status, hash, generatedAt };
+        data: rows.map(({ id, version, framework, periodStart, periodEnd, status, valid, hash, generatedAt }) => {
+          return { id, version, framework, periodStart, periodEnd, status, valid, hash, generatedAt };
         }),
         text: lines.length === 0 ? 'There are no reports yet.' : lines.join('\n'),
+        exitCode: rows.every((row) => row.valid) ? EXIT.done : EXIT.findings,
       };
     },
   }),
@@ -80,9 +85,12 @@ export const reportCommands: readonly AnyCommand[] = [
     ],
     options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true }).options({ out: outOption }),
     async run(session, args) {
-      const report = await readReport(await session.context(), args.id);
+      const ctx = await session.context();
+      const report = await readReport(ctx, args.id);
+      const { valid } = await readDecisions(ctx, report.row.id);
       const files = args.out === undefined ? [] : await writeFiles(args.out, report.model);
-      return { data: shownReport(report), text: shownText(report, files) };
+      const exitCode = valid ? EXIT.done : EXIT.findings;
+      return { data: { ...shownReport(report), valid }, text: shownText(report, valid, files), exitCode };
     },
   }),
 ];
@@ -125,9 +133,10 @@ function generatedText(report: GeneratedReport, files: readonly string[]): strin
   ].join('\n');
 }
 
-function shownText({ row, model }: ReadReport, files: readonly string[]): string {
+function shownText({ row, model }: ReadReport, valid: boolean, files: readonly string[]): string {
   return [
     `Report ${row.id}, version ${row.version}: ${model.framework.name} ${row.periodStart} to ${row.periodEnd}, ${row.status}.`,
+    ...(valid ? [] : ['INVALID: its status does not rest on signed decisions; see `auditkeep decision verify`']),
     ...controlLines(model),
     `H ${row.hash}`,
     ...files.map((file) => `wrote ${file}`),

@@ -143,28 +143,37 @@ async function evaluate(run: Run, template: ControlTemplate): Promise<ControlRes
   return { kind: 'evaluated', judgement, ...figures, exceptions: found };
 }
 
-/** Reads all exceptions in batches, keeps the first ones and hashes all of them as they pass. */
+/**
+ * Reads all exceptions in batches, keeps the first ones and hashes all of them. First in the order of what is printed: the
+ * order of the values behind the pseudonyms would tell whose they are. The hash is of all rows' hashes, sorted.
+ */
 async function readExceptions(
   run: Run,
   template: ControlTemplate,
   statement: { readonly sql: string; readonly values: readonly string[] },
 ): Promise<{ count: number; sha256: string; rows: (string | null)[][] }> {
   const { columns } = template.exceptions;
-  const hash = createHash('sha256').update('[');
-  const rows: (string | null)[][] = [];
-  let count = 0;
+  const hashes: string[] = [];
+  let shown: { readonly text: string; readonly row: (string | null)[] }[] = [];
   for await (const batch of streamExceptions(run.client, { ...statement, columns })) {
     for (const found of batch) {
       const row = columns.map(({ name, kind }) => {
         const value = found[name] ?? null;
         return value !== null && kind === 'pseudonym' ? run.input.pseudonymize(value) : value;
       });
-      hash.update(`${count === 0 ? '' : ','}${canonicalJson(row)}`);
-      if (count < SHOWN_EXCEPTIONS) rows.push(row);
-      count += 1;
+      const text = canonicalJson(row);
+      hashes.push(createHash('sha256').update(text).digest('hex'));
+      shown.push({ text, row });
     }
+    shown = shown.sort((a, b) => compareTexts(a.text, b.text)).slice(0, SHOWN_EXCEPTIONS);
   }
-  return { count, sha256: hash.update(']').digest('hex'), rows };
+  const sha256 = createHash('sha256').update(canonicalJson(hashes.sort())).digest('hex');
+  return { count: hashes.length, sha256, rows: shown.map(({ row }) => row) };
+}
+
+function compareTexts(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
 }
 
 function bind(run: Run, template: ControlTemplate, part: 'population' | 'exceptions' | 'completeness') {

@@ -10,10 +10,10 @@ import { readEngineVersion } from './engine-version.ts';
 import { evaluateControls } from './evaluate.ts';
 import { buildModel, freezeModel, type ReportModel, SERVICE_PERSON, sha256Hex } from './model.ts';
 import { makePseudonymizer } from './pseudonym.ts';
-import { reportCell } from './read.ts';
+import { findReport, reportCell } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
 import type { Opinion } from './status.ts';
-import { findReportRows, insertReport } from './store.ts';
+import { insertReport } from './store.ts';
 import { loadTemplates, selectFramework } from './template.ts';
 
 type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress'>;
@@ -25,7 +25,7 @@ export interface GenerateInput {
   readonly period: string;
   /** Allows a period that still runs; such a report cannot be approved. */
   readonly interim?: boolean;
-  /** The id of the report that this one is a new version of. */
+  /** The id of the report that this one is a new version of, or its first digits. */
   readonly supersedes?: string | null;
   /** Another templates folder than the product's own. */
   readonly templatesFolder?: string;
@@ -51,8 +51,10 @@ export async function generateReport(ctx: GenerateContext, input: GenerateInput)
   const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false });
   const selected = selectFramework(await loadTemplates(input.templatesFolder), input.framework);
   const id = randomUUID();
-  const supersedes = input.supersedes ?? null;
-  const version = supersedes === null ? 1 : await nextVersion(ctx, supersedes);
+  const previous = input.supersedes == null ? null : await findReport(ctx, input.supersedes);
+  const supersedes = previous?.id ?? null;
+  // In the model, so needed before the row; the database numbers versions itself, and readers compare the two.
+  const version = (previous?.version ?? 0) + 1;
   const pseudonymize = makePseudonymizer((await ctx.keys.secret('report-pseudonym')).key, id);
   const evaluation = await evaluateControls(ctx, { controls: selected.controls, period, pseudonymize });
   const engineVersion = await readEngineVersion();
@@ -124,10 +126,4 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
       });
     }),
   );
-}
-
-/** The number is in the model, so it is needed before the row; the database numbers versions itself and must agree. */
-async function nextVersion(ctx: Pick<Context, 'db'>, supersedes: string): Promise<number> {
-  const [previous] = await ctx.db.withClient((client) => findReportRows(client, supersedes));
-  return (previous?.version ?? 0) + 1;
 }

@@ -111,9 +111,10 @@ type ExceptionsModel = {
   readonly meaning: string;
   /** Null when the control could not be evaluated. */
   readonly count: number | null;
-  /** SHA-256 of the canonical JSON array of all rows, of which `rows` are the first. */
+  /** SHA-256 of the canonical JSON array of all rows' SHA-256 (of their canonical JSON), sorted. */
   readonly sha256: string;
   readonly columns: readonly { readonly name: string; readonly label: string; readonly kind: ColumnKind }[];
+  /** The first by their canonical JSON, that is by what is printed and not by what stands behind a pseudonym. */
   readonly rows: readonly (readonly (string | null)[])[];
 };
 

@@ -76,11 +76,10 @@ interface ExceptionColumn {
   readonly kind: string;
 }
 
-/** The statement that lists exceptions: texts of the columns, in the order of all of them. */
+/** The statement that lists exceptions: texts of the columns. */
 export function exceptionsQuery(sql: string, columns: readonly ExceptionColumn[]): string {
   const texts = columns.map(({ name, kind }) => `${columnText(`found.${name}`, kind)} as ${name}`);
-  const order = columns.map((_, index) => index + 1);
-  return `select ${texts.join(', ')} from (${sql}) as found order by ${order.join(', ')}`;
+  return `select ${texts.join(', ')} from (${sql}) as found`;
 }
 
 /** Exceptions in batches. */

@@ -24,6 +24,7 @@ const shownShape = z.strictObject({
   periodStart: z.string(),
   periodEnd: z.string(),
   status: z.string(),
+  valid: z.boolean(),
   hash: z.string(),
   controls: z.array(
     z.strictObject({
