@@ -365,6 +365,14 @@ describe('a zip', () => {
     expect(report).toMatchObject({ exitCode: 1, findings: [{ class: 'zip-invalid' }] });
   });
 
+  it('says which rule it breaks: a part twice, or out of order', async () => {
+    const zip = (await readFile(`${folder}.zip`)).toString('latin1');
+    const twice = await asZip(Buffer.from(zip.replaceAll('chain/001', 'chain/000'), 'latin1'));
+    expect(twice.findings[0]?.what).toContain('twice');
+    const turned = zip.replaceAll('chain/000', 'chain/007').replaceAll('chain/001', 'chain/000');
+    expect((await asZip(Buffer.from(turned, 'latin1'))).findings[0]?.what).toContain('out of order');
+  });
+
   it('with a part of 4 GB, or a directory of 4 GB, is refused without reading it', async () => {
     const zip = await readFile(`${folder}.zip`);
     const directory = zip.readUInt32LE(zip.length - 6);
