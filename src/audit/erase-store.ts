@@ -76,7 +76,7 @@ export async function countRecorded(client: SqlClient, requestId: string): Promi
 }
 
 /** The persons that keys belong to, by fingerprint. The rows themselves are proven by the register of persons. */
-async function readKeyOwners(client: SqlClient): Promise<Map<string, string>> {
+export async function readKeyOwners(client: SqlClient): Promise<Map<string, string>> {
   const rows = await queryRows(
     client,
     z.object({ fingerprint: z.string(), person_id: z.string() }),

@@ -7,7 +7,7 @@
  *   <home>/checkpoints/          <size, 20 digits>.checkpoint, one file a checkpoint, never rewritten
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { chmod, mkdir, readFile, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
@@ -32,15 +32,19 @@ const stateShape = z.strictObject({
 
 const keyFile = (home: string) => join(home, 'signer', 'log.key');
 const stateFile = (home: string) => join(home, 'signer', 'state.json');
+const checkpointFolder = (home: string) => join(home, 'checkpoints');
 
 /**
- * The log's private key, created on first use.
- * @throws CHAIN_SIGNER_STORE when others may read the file or it is no Ed25519 key
+ * The log's private key, created on first use and never again: a lost one is not replaced.
+ * @throws CHAIN_SIGNER_STORE when others may read the file, it is no Ed25519 key, or it is gone although it has signed
  */
 export async function openLogKey(home: string): Promise<KeyObject> {
   const file = keyFile(home);
   const pem = await readPrivate(file);
-  if (pem === null) return createLogKey(home);
+  if (pem === null) {
+    await requireUnsigned(home);
+    return createLogKey(home);
+  }
   let key: KeyObject;
   try {
     key = createPrivateKey(pem);
@@ -51,9 +55,25 @@ export async function openLogKey(home: string): Promise<KeyObject> {
   return key;
 }
 
-/** The log's public key, or null when this home never signed anything. @throws CHAIN_SIGNER_STORE */
+/** The log's public key, or null when this home never signed anything. @throws CHAIN_SIGNER_STORE also when it is lost */
 export async function readLogPublicKey(home: string): Promise<KeyObject | null> {
-  return (await readPrivate(keyFile(home))) === null ? null : createPublicKey(await openLogKey(home));
+  if ((await readPrivate(keyFile(home))) !== null) return createPublicKey(await openLogKey(home));
+  await requireUnsigned(home);
+  return null;
+}
+
+/** Whether a home bears any trace of a signer: its key, its state or a published checkpoint. @throws CHAIN_SIGNER_STORE */
+export async function hasSignerTraces(home: string): Promise<boolean> {
+  return (await readPrivate(keyFile(home))) !== null || (await signedHere(home));
+}
+
+async function signedHere(home: string): Promise<boolean> {
+  return (await readPrivate(stateFile(home))) !== null || (await listCheckpointFiles(home)).length > 0;
+}
+
+async function requireUnsigned(home: string): Promise<void> {
+  if (!(await signedHere(home))) return;
+  throw damagedStore(`${keyFile(home)} is gone, but this home has signed checkpoints with it`);
 }
 
 /**
@@ -73,7 +93,7 @@ export async function readSignerState(home: string, origin: string): Promise<Sig
   }
   if (state.origin !== origin)
     throw damagedStore(`the state of the signer is of the log ${state.origin}, not ${origin}`);
-  return { origin, frontier, note: state.note };
+  return { origin, frontier, note: state.note === '' ? null : state.note };
 }
 
 /** Replaces the state; on disk when it resolves. */
@@ -84,9 +104,23 @@ export async function writeSignerState(home: string, state: SignerState & { note
   await writeDurably(stateFile(home), `${JSON.stringify(encoded)}\n`, 'replace');
 }
 
+/** Keeps the state of an abandoned incarnation beside the next one's, as state-<size>.json. */
+export async function setSignerStateAside(home: string): Promise<void> {
+  const text = await readPrivate(stateFile(home));
+  if (text === null) throw damagedStore('the signer has no state');
+  const { size, origin } = stateShape.parse(JSON.parse(text));
+  const name = `state-${origin.replaceAll(/[^A-Za-z0-9.-]/g, '_')}-${size}.json`;
+  await writeDurably(join(home, 'signer', name), text, 'keep');
+}
+
 /** Publishes a checkpoint into the directory; the same one again changes nothing. Gives the file's path. */
-export async function writeCheckpointFile(home: string, size: bigint, note: string): Promise<string> {
-  const file = join(home, 'checkpoints', `${String(size).padStart(20, '0')}.checkpoint`);
+export async function writeCheckpointFile(
+  home: string,
+  { size, note, incarnation }: { size: bigint; note: string; incarnation: number },
+): Promise<string> {
+  // Sizes repeat after a restore: each incarnation has a folder of its own.
+  const folder = incarnation === 1 ? 'checkpoints' : join('checkpoints', `incarnation-${incarnation}`);
+  const file = join(home, folder, `${String(size).padStart(20, '0')}.checkpoint`);
   await writeDurably(file, note, 'keep');
   return file;
 }
@@ -101,11 +135,11 @@ async function createLogKey(home: string): Promise<KeyObject> {
 /** The text of a file of the signer; null when there is none. @throws CHAIN_SIGNER_STORE when others may read it */
 export async function readPrivate(file: string): Promise<string | null> {
   const found = await stat(file).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    if (isMissing(error)) return null;
     throw damagedStore(`${file} cannot be read`, error);
   });
   if (found === null) return null;
-  if ((found.mode & 0o077) !== 0) throw damagedStore(`${file} may be read or written by others`);
+  if ((found.mode & 0o077) !== 0) throw wrongMode(file);
   return readFile(file, 'utf8');
 }
 
@@ -123,6 +157,17 @@ async function makeFolder(file: string): Promise<string> {
   const folder = dirname(file);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   return folder;
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+function wrongMode(file: string): AuditkeepError {
+  return new AuditkeepError('CHAIN_SIGNER_STORE', {
+    message: `${file} may be read or written by others`,
+    hint: `chmod 600 ${file}; whoever could read a key may have copied it`,
+  });
 }
 
 /** The signer cannot trust what it finds beside its key. */

@@ -9,6 +9,7 @@ import { compareHeads } from './checkpoint-check.ts';
 import { compareEvents } from './event-compare.ts';
 import { EventSums } from './event-sums.ts';
 import { type Finding, finding, type Verification } from './finding.ts';
+import { readIncarnationFindings } from './incarnation-record.ts';
 import { linkSource } from './link-source.ts';
 import { encodeFrontier } from './merkle.ts';
 import { ScanThreads } from './scan-threads.ts';
@@ -41,6 +42,7 @@ export async function verifyFull(
     ...withoutKnown(chain, events.findings),
     ...opened.findings,
     ...accusations(witnessed, head.size),
+    ...(await readIncarnationFindings(client, head)),
     // What a signed head says about a chain that is broken by itself is said more exactly by the break.
     ...anchors.filter((found) => found.class !== 'rewritten' || chain.length === 0),
     ...unprotected.map((partition) => finding('unprotected', { partition })),

@@ -7,6 +7,7 @@ import { anonymizeCommands } from './anonymize.ts';
 import { archiveCommands } from './archive.ts';
 import { chainCommands } from './chain.ts';
 import { chainExportCommands } from './chain-export.ts';
+import { chainIncarnationCommands } from './chain-incarnation.ts';
 import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
 import { decisionCommands } from './decision.ts';
@@ -45,6 +46,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...archiveCommands,
   ...chainCommands,
   ...chainExportCommands,
+  ...chainIncarnationCommands,
   ...witnessCommands,
   ...reportCommands,
   ...reportWorkflowCommands,

@@ -1,0 +1,29 @@
+/** `auditkeep chain incarnation`: going on after the database was restored to an earlier state. */
+import { beginIncarnation, planIncarnation } from '../persons/begin-incarnation.ts';
+import { type AnyCommand, defineCommand } from './command.ts';
+
+export const chainIncarnationCommands: readonly AnyCommand[] = [
+  defineCommand({
+    path: ['chain', 'incarnation'],
+    summary: 'go on after the database was restored to an earlier state; two key officers sign',
+    examples: [
+      ['auditkeep chain incarnation', 'what was lost'],
+      ['auditkeep chain incarnation --signer a_ed25519 --signer b_ed25519 --apply', 'go on under a new origin'],
+    ],
+    options: (yargs) =>
+      yargs.options({
+        signer: { type: 'string', array: true, default: [], describe: 'SSH key file of a key officer; give two' },
+        apply: { type: 'boolean', default: false, describe: 'do it; without it only the plan is shown' },
+      }),
+    async run(session, { signer, apply }) {
+      const ctx = await session.context();
+      if (apply) {
+        const begun = await beginIncarnation(ctx, { keyFiles: signer });
+        return { data: begun, text: `the chain goes on as ${begun.origin} from ${begun.size} links` };
+      }
+      const plan = await planIncarnation(ctx);
+      const text = `${plan.kept} links are kept, ${plan.abandoned - plan.kept} that were signed are lost; it would go on as ${plan.origin}. Nothing changed: give --apply and two --signer`;
+      return { data: plan, text };
+    },
+  }),
+];

@@ -1,0 +1,102 @@
+/** A database restored to yesterday: refused, until two key officers sign that the chain goes on under another origin. */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
+import { verifyChain } from '../../src/audit/verify.ts';
+import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
+import { foundRegister, type Roster } from '../persons/roster.ts';
+import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { tamper } from '../tamper/tampering.ts';
+import { addEvents, column } from './event-fixtures.ts';
+
+const db = useDatabase();
+let ctx: TestContext;
+let roster: Roster;
+let kept: number;
+const officers = () => ({ keyFiles: [roster.keyFile('officer1'), roster.keyFile('officer2')] });
+
+beforeAll(async () => {
+  ctx = await testContext(db);
+  roster = await foundRegister(ctx, await temporaryHome());
+  await addEvents(db.engine, 10);
+  kept = Number((await sealChain(ctx)).size);
+  await signCheckpoint(ctx);
+  await db.admin.withClient((client) =>
+    client.query('create schema saved; create table saved.head as table audit.chain_head'),
+  );
+  await addEvents(db.engine, 5, 100);
+  await sealChain(ctx);
+  await signCheckpoint(ctx);
+});
+
+/** As a backup of the time of the first checkpoint would be. */
+async function restore(): Promise<void> {
+  await tamper(
+    db.admin,
+    `delete from audit.audit_log where id in (select event_id from audit.chain_link where seq >= ${kept})`,
+    `delete from audit.chain_link where seq >= ${kept}`,
+    `delete from audit.checkpoint where size > ${kept}`,
+    'delete from audit.tile',
+    'delete from audit.chain_head',
+    'insert into audit.chain_head table saved.head',
+  );
+}
+
+describe('a chain that was not rolled back', () => {
+  it('begins no incarnation', async () => {
+    await expect(beginIncarnation(ctx, officers())).rejects.toMatchObject({ code: 'CHAIN_NOT_ROLLED_BACK' });
+    await expect(planIncarnation(ctx)).rejects.toMatchObject({ code: 'CHAIN_NOT_ROLLED_BACK' });
+  });
+});
+
+describe('a chain that was restored to yesterday', () => {
+  beforeAll(restore);
+
+  it('gets no signature, and verification says rolled-back', async () => {
+    await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
+    expect((await verifyChain(ctx)).findings).toMatchObject([{ class: 'rolled-back' }]);
+    expect(await planIncarnation(ctx)).toMatchObject({ kept, abandoned: kept + 5 });
+  });
+
+  it.each([
+    ['one officer', ['officer1'], 'DUTY_SEPARATION'],
+    ['the same officer twice', ['officer1', 'officer1'], 'DUTY_SEPARATION'],
+    ['a person who is no officer', ['officer1', 'records'], 'ROLE_MISSING'],
+  ])('does not go on when signed by %s', async (_, names, code) => {
+    const keyFiles = names.map((name) => roster.keyFile(name));
+    await expect(beginIncarnation(ctx, { keyFiles })).rejects.toMatchObject({ code });
+    expect(await column(db.admin, 'select incarnation from audit.chain_head')).toEqual([1]);
+  });
+
+  it('goes on under another origin, its first leaf the signed record, and what was written meanwhile follows', async () => {
+    await addEvents(db.engine, 3, 200);
+    const begun = await beginIncarnation(ctx, officers());
+    expect(begun).toMatchObject({ origin: expect.stringMatching(/\/2$/), size: kept + 1 });
+    await sealChain(ctx);
+    await sealChain(ctx);
+    const { note } = await signCheckpoint(ctx);
+    expect(note?.split('\n')[0]).toBe(begun.origin);
+    const types = await column(
+      db.admin,
+      `select e.event_type from audit.chain_link l join audit.audit_log_all e on e.id = l.event_id where seq >= ${kept} order by seq`,
+    );
+    expect(types[0]).toBe('chain.incarnation');
+    expect(types.filter((type) => type === 'test.event')).toHaveLength(3);
+    expect(types.filter((type) => type === 'chain.incarnation')).toHaveLength(1);
+  });
+
+  it('never is green again by itself: every verification says what was lost, and nothing else', async () => {
+    const { findings, intact } = await verifyChain(ctx);
+    expect(intact).toBe(false);
+    expect(findings).toMatchObject([
+      { class: 'rolled-back', seq: kept, expected: String(kept + 5), actual: String(kept), checkpointTo: kept + 5 },
+    ]);
+  });
+
+  it('says so when nobody signed the incarnation', async () => {
+    await tamper(db.admin, "update audit.audit_log_late set event_type = 'x' where event_type = 'chain.incarnation'");
+    const { findings } = await verifyChain(ctx);
+    expect(findings.map((found) => `${found.class} ${found.actual?.slice(0, 4)}`)).toContain('rolled-back none');
+  });
+});
