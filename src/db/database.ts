@@ -88,6 +88,9 @@ async function setUpSession(client: SqlClient, role: string | undefined): Promis
   await client.query(
     `select set_config('TimeZone', 'UTC', false), set_config('client_encoding', 'UTF8', false),
             set_config('DateStyle', 'ISO', false), set_config('IntervalStyle', 'postgres', false),
+            -- What is reported as done must outlive a crash of the server, whatever the server's own default is.
+            set_config('synchronous_commit', case current_setting('synchronous_commit') when 'off' then 'on'
+                                               else current_setting('synchronous_commit') end, false),
             set_config('extra_float_digits', '1', false), set_config('bytea_output', 'hex', false),
             set_config('search_path', 'pg_catalog, pg_temp', false),
             set_config('row_security', case when r.rolbypassrls or r.rolsuper then 'off' else 'on' end, false)
