@@ -1,6 +1,6 @@
 -- One known row in every table under forced row-level security, for a reader to prove that it sees them all. The reader
--- rolls its transaction back (src/schema/visibility.ts); should somebody commit, the rows are a disabled user that
--- cannot log in, and planting again fails.
+-- rolls its transaction back (src/schema/visibility.ts). Should somebody commit, the rows are a disabled user that cannot
+-- log in; ids and names are new ones at each call, so that what was left behind stands in nobody's way.
 -- Breaks nothing: a new function.
 create function ops.plant_canaries()
 returns table (schema_name text, table_name text, id uuid)
@@ -8,20 +8,21 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  canary constant uuid := '00000000-0000-4000-8000-00000000ca17';
+  canary constant uuid := gen_random_uuid();
+  name constant text := 'canary ' || canary;
 begin
   insert into security_confidential.users (id, username, email, password_hash, password_salt, account_status)
-    values (canary, 'auditkeep canary', 'canary@invalid', '!', '!', 'disabled');
-  insert into security_internal.roles (id, name) values (canary, 'auditkeep canary');
+    values (canary, name, canary || '@invalid', '!', '!', 'disabled');
+  insert into security_internal.roles (id, name) values (canary, name);
   insert into security_internal.user_roles (id, user_id, role_id, is_active) values (canary, canary, canary, false);
   insert into security_internal.jwt_tokens (id, user_id, token_hash, issued_at, expires_at, is_active)
-    values (canary, canary, '!', '-infinity', '-infinity', false);
+    values (canary, canary, canary, '-infinity', '-infinity', false);
   insert into security_internal.user_sessions (id, user_id, session_token_hash, expires_at, is_active)
-    values (canary, canary, '!', '-infinity', false);
+    values (canary, canary, canary, '-infinity', false);
   insert into security_internal.blockchain_networks (id, network_name, network_type, rpc_endpoints)
-    values (canary, 'auditkeep canary', 'custom', '{}');
+    values (canary, name, 'custom', '{}');
   insert into security_confidential.transactions (id, transaction_hash, network_id, user_id)
-    values (canary, 'auditkeep canary', canary, canary);
+    values (canary, name, canary, canary);
   return query
     select n.nspname::text, c.relname::text, canary
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
