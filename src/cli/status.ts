@@ -30,6 +30,7 @@ function describe({
   runs,
   queue,
   reports,
+  locks,
 }: Overview): string {
   const rows: [string, string][] = [
     ['schema', schema],
@@ -54,6 +55,10 @@ function describe({
       `${queue.waiting} waiting, ${queue.running} running, ${queue.dead} dead${queue.dead > 0 ? ' (auditkeep job dead)' : ''}`,
     ],
     ['reports', reports.length === 0 ? 'none' : reports.map(({ status, count }) => `${count} ${status}`).join(', ')],
+    ...locks.map((held): [string, string] => [
+      'lock held',
+      `${held.lock} by pid ${held.pid} (${held.login}, ${held.application})`,
+    ]),
     ...runs.map((run): [string, string] => [
       `  ${run.job}`,
       `${run.startedAt} ${run.outcome ?? 'running'} ${run.errorCode ?? ''} ${run.summary ?? ''}`.trimEnd(),

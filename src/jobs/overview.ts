@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { readAnchorSummary } from '../audit/status.ts';
 import type { AnchorSummary } from '../audit/witness/anchor.ts';
 import type { Context } from '../context.ts';
+import { type LockHolder, readLockHolders } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { inTransaction } from '../db/transaction.ts';
@@ -45,6 +46,8 @@ export interface Overview {
   readonly runs: readonly z.infer<typeof lastRunShape>[];
   readonly queue: z.infer<typeof queueShape>;
   readonly reports: readonly z.infer<typeof reportShape>[];
+  /** Sessions that hold the product's advisory locks now. */
+  readonly locks: readonly LockHolder[];
 }
 
 /** Reads the overview; nothing is changed. */
@@ -66,6 +69,7 @@ export function readOverview(ctx: Pick<Context, 'db' | 'clock' | 'config'>): Pro
         runs,
         queue: await readQueue(client),
         reports: await readReports(client),
+        locks: await readLockHolders(client),
       };
     },
     'repeatable read, read only',
@@ -89,7 +93,8 @@ function readHorizon(client: SqlClient, now: string) {
   );
 }
 
-function readChain(client: SqlClient, now: string) {
+/** How far the sealer got and what waits for it; `now` is ISO 8601. */
+export function readChain(client: SqlClient, now: string) {
   return queryOne(
     client,
     chainShape,

@@ -2,7 +2,13 @@
 import { z } from 'zod';
 import { sealChain } from '../audit/seal.ts';
 import { signCheckpoint } from '../audit/sign.ts';
+import { lockedBy, readLockHolders } from '../db/advisory-lock.ts';
+import { isoOf } from '../time/clock.ts';
 import { defineJob } from './job.ts';
+import { readChain } from './overview.ts';
+
+/** A sealer of ours links something within this time; a lock that is held beyond it, while events wait, is no sealer's. */
+const LONGEST_SEAL_LAG_SECONDS = 300;
 
 export const sealChainJob = defineJob({
   name: 'seal-chain',
@@ -14,6 +20,14 @@ export const sealChainJob = defineJob({
   input: z.strictObject({}),
   async run(ctx, _input, signal) {
     const { sealed, size, complete } = await sealChain(ctx, { signal });
+    if (sealed === 0 && !complete && !signal.aborted) {
+      await ctx.db.withClient(async (client) => {
+        const { sealLagSeconds, unsealed } = await readChain(client, isoOf(ctx.clock.now()));
+        const holders = await readLockHolders(client);
+        const isHeld = holders.some(({ lock }) => lock === 'sealer');
+        if (isHeld && unsealed > 0 && sealLagSeconds > LONGEST_SEAL_LAG_SECONDS) throw lockedBy('sealer', holders);
+      });
+    }
     const { fresh } = await signCheckpoint(ctx);
     const rest = complete ? '' : ', more to do';
     return {

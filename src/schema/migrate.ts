@@ -15,6 +15,8 @@ import { AuditkeepError } from '../errors.ts';
 import { checkRights, checkServer } from './preflight.ts';
 import { installRoles, ROLES } from './roles.ts';
 
+/** How long a second migration waits for the first. */
+const LONGEST_MIGRATION_MS = 600_000;
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('./migrations/', import.meta.url));
 
 export interface MigrationStatus {
@@ -60,25 +62,27 @@ export interface MigrateOptions {
 /**
  * Migrates and gives the names of what it applied; each file is durable by itself, a failed one leaves nothing. The
  * database's login needs what checkRights asks for, and only while something is pending.
- * @throws DB_VERSION, DB_ENCODING, DB_EXTENSION, DB_PRIVILEGE, SCHEMA_NEWER, INPUT_INVALID: then nothing was changed;
+ * @throws DB_VERSION, DB_ENCODING, DB_EXTENSION, DB_LOCKED, DB_PRIVILEGE, SCHEMA_NEWER, INPUT_INVALID: then nothing
+ *   was changed;
  *   SCHEMA_MIGRATION names the file that failed
  */
 export function migrate(db: Database, options: MigrateOptions = {}): Promise<readonly string[]> {
+  const apply = async (client: SqlClient): Promise<readonly string[]> => {
+    const { pending: wanted } = await migrationStatus(client, options.to);
+    if (wanted.length > 0) {
+      await checkRights(client);
+      await installRoles(client);
+    }
+    if (wanted.length === 0 && options.afterAsOwner === undefined) return [];
+    // When the rest fails the connection is thrown away, and the role with it.
+    await execute(client, `set role ${quoteIdentifier(ROLES.owner)}`);
+    if (wanted.length > 0) await applyFiles(client, wanted);
+    if (options.afterAsOwner !== undefined) await options.afterAsOwner(client);
+    await execute(client, 'reset role');
+    return wanted;
+  };
   return db.withClient((client) =>
-    withSessionLock(client, 'migrate', 'exclusive', async () => {
-      const { pending: wanted } = await migrationStatus(client, options.to);
-      if (wanted.length > 0) {
-        await checkRights(client);
-        await installRoles(client);
-      }
-      if (wanted.length === 0 && options.afterAsOwner === undefined) return [];
-      // When the rest fails the connection is thrown away, and the role with it.
-      await execute(client, `set role ${quoteIdentifier(ROLES.owner)}`);
-      if (wanted.length > 0) await applyFiles(client, wanted);
-      if (options.afterAsOwner !== undefined) await options.afterAsOwner(client);
-      await execute(client, 'reset role');
-      return wanted;
-    }),
+    withSessionLock(client, 'migrate', 'exclusive', () => apply(client), LONGEST_MIGRATION_MS),
   );
 }
 

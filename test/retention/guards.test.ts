@@ -1,6 +1,7 @@
 /** What raw SQL as the engine cannot do: every check is inside the guarded functions, and there is no way around them. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { lockSession, unlockSession } from '../../src/db/advisory-lock.ts';
 import { queryRows } from '../../src/db/query.ts';
 import { useDatabase } from '../support/database.ts';
 import { ensureMonths, failureOf, insertEvents, linkAll, scalar } from './rows.ts';
@@ -73,9 +74,10 @@ describe('sealing', () => {
     await linkAll(db.engine);
     const sealed = [SEAL, SEAL, `select retention.move_unit('audit_log', '2023-01-01Z')`];
     await db.report.withClient(async (reader) => {
-      await reader.query('select pg_advisory_lock_shared(24939, 1)');
+      // By name: the SQL function has to mean the same lock.
+      await lockSession(reader, 'structure', 'shared');
       expect(await failureOf(db.engine, ...sealed)).toMatchObject({ code: 'AK106' });
-      await reader.query('select pg_advisory_unlock_shared(24939, 1)');
+      await unlockSession(reader, 'structure', 'shared');
     });
     expect(await failureOf(db.engine, ...sealed)).toBeNull();
   });
