@@ -42,10 +42,20 @@ export async function runAttempt(ctx: Context, job: AnyJob, delivery: Delivery):
   );
   ctx.log.info({ event: 'job-started', job: job.name, run: runId, attempt: delivery.retryCount + 1 });
   const { end, status } = await callJob(ctx, job, data.input, delivery.signal);
-  await ctx.db.withClient((client) => finishRun(client, runId, { ...end, finishedAt: ctx.clock.now() }));
+  const isRecorded = await ctx.db.withClient((client) =>
+    finishRun(client, runId, { ...end, finishedAt: ctx.clock.now() }),
+  );
+  if (!isRecorded) return givenUp(ctx, job, delivery.id, runId);
   ctx.log.info({ event: 'job-ended', job: job.name, run: runId, outcome: end.outcome, counts: end.counts });
   const failure = end.errorCode === null ? {} : { code: end.errorCode, message: end.summary };
   return { id: delivery.id, status, output: { outcome: end.outcome, ...failure } };
+}
+
+/** Somebody else took over while this attempt was thought dead: its end is not the job's, whatever it was. */
+function givenUp(ctx: Context, job: AnyJob, id: string, runId: string): Settlement {
+  ctx.log.warn({ event: 'job-lost', job: job.name, run: runId });
+  const message = 'the attempt ended after it had been given up as lost';
+  return { id, status: 'failed', output: { outcome: 'lost', code: 'JOB_LOST', message } };
 }
 
 type Ended = { end: Omit<RunEnd, 'finishedAt'>; status: Settlement['status'] };
