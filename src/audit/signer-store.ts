@@ -32,7 +32,9 @@ const stateShape = z.strictObject({
 
 const keyFile = (home: string) => join(home, 'signer', 'log.key');
 const stateFile = (home: string) => join(home, 'signer', 'state.json');
-const checkpointFolder = (home: string) => join(home, 'checkpoints');
+/** Sizes repeat after a restore: each incarnation has a folder of its own. */
+const checkpointFolder = (home: string, incarnation: number) =>
+  incarnation === 1 ? join(home, 'checkpoints') : join(home, 'checkpoints', `incarnation-${incarnation}`);
 
 /**
  * The log's private key, created on first use and never again: a lost one is not replaced.
@@ -68,7 +70,7 @@ export async function hasSignerTraces(home: string): Promise<boolean> {
 }
 
 async function signedHere(home: string): Promise<boolean> {
-  return (await readPrivate(stateFile(home))) !== null || (await listCheckpointFiles(home)).length > 0;
+  return (await readPrivate(stateFile(home))) !== null || (await listCheckpointFiles(home, 1)).length > 0;
 }
 
 async function requireUnsigned(home: string): Promise<void> {
@@ -113,16 +115,38 @@ export async function setSignerStateAside(home: string): Promise<void> {
   await writeDurably(join(home, 'signer', name), text, 'keep');
 }
 
-/** Publishes a checkpoint into the directory; the same one again changes nothing. Gives the file's path. */
+/**
+ * Publishes a checkpoint into the directory; the same one again changes nothing, and one that was cut off by a crash is
+ * completed. Gives the file's path.
+ * @throws CHAIN_SIGNER_STORE when another checkpoint of this log and size is there
+ */
 export async function writeCheckpointFile(
   home: string,
   { size, note, incarnation }: { size: bigint; note: string; incarnation: number },
 ): Promise<string> {
-  // Sizes repeat after a restore: each incarnation has a folder of its own.
-  const folder = incarnation === 1 ? 'checkpoints' : join('checkpoints', `incarnation-${incarnation}`);
-  const file = join(home, folder, `${String(size).padStart(20, '0')}.checkpoint`);
+  const file = join(checkpointFolder(home, incarnation), `${String(size).padStart(20, '0')}.checkpoint`);
   await writeDurably(file, note, 'keep');
+  const kept = await readFile(file, 'utf8');
+  if (kept === note) return file;
+  if (!note.startsWith(kept)) throw damagedStore(`${file} is another checkpoint than the one that was signed`);
+  await writeDurably(file, note, 'replace');
   return file;
+}
+
+/** The published checkpoints of an incarnation, by size; none when the directory is missing. @throws CHAIN_SIGNER_STORE */
+export async function listCheckpointFiles(
+  home: string,
+  incarnation: number,
+): Promise<{ readonly size: bigint; readonly file: string }[]> {
+  const folder = checkpointFolder(home, incarnation);
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw damagedStore(`${folder} cannot be read`, error);
+  });
+  return names.sort().flatMap((name) => {
+    const [, digits] = /^(\d{20})\.checkpoint$/.exec(name) ?? [];
+    return digits === undefined ? [] : [{ size: BigInt(digits), file: join(folder, name) }];
+  });
 }
 
 async function createLogKey(home: string): Promise<KeyObject> {

@@ -27,9 +27,9 @@ export async function verifyFull(
 ): Promise<Verification> {
   const { head, opened, witnessed, overdue } = run;
   const { sums, walk, checked } = await scanChain(ctx, client, run);
-  if (checked + walk.walked === 0 && head.size > 0n) {
+  if (checked + walk.walked === 0 && (head.size > 0n || run.signed)) {
     throw nothingChecked(
-      `the chain says it has ${head.size} links, but neither a link nor an event is there`,
+      `${head.size > 0n ? `the chain says it has ${head.size} links` : 'this home has signed'}, but neither a link nor an event is there`,
       'the tables were emptied or are hidden from the engine: check row-level security, grants and backups',
     );
   }

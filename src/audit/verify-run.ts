@@ -4,8 +4,9 @@ import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type ChainHead, readCheckpoints, readHead } from './chain-store.ts';
 import { type OpenedHeads, openHeads } from './checkpoint-check.ts';
+import { readCheckpointFiles } from './checkpoint-files.ts';
 import { originOf } from './sign.ts';
-import { readLogPublicKey, readSignerState } from './signer-store.ts';
+import { hasSignerTraces, readLogPublicKey, readSignerState } from './signer-store.ts';
 import { type Anchor, readAnchor } from './witness/anchor.ts';
 
 /** What verification needs of the context. */
@@ -16,6 +17,8 @@ export interface VerifyRun {
   readonly origin: string;
   readonly opened: OpenedHeads;
   readonly witnessed: Anchor;
+  /** The home bears traces of a signer: something was signed, so something must be there. */
+  readonly signed: boolean;
   /** The sealer has not come to its end for longer than it may. */
   readonly overdue: boolean;
 }
@@ -27,13 +30,15 @@ export async function openRun(ctx: Verifying, client: SqlClient, unsealedAfterSe
   const publicKey = await readLogPublicKey(ctx.config.home);
   const key = publicKey === null ? null : { name: origin, publicKey };
   const witnessed = await readAnchor(ctx.config, origin, key);
+  const kept = await readCheckpoints(client);
   const opened = openHeads({
     key,
     cosigned: witnessed.heads,
     ownNote: (await readSignerState(ctx.config.home, origin)).note,
-    stored: await readCheckpoints(client),
+    stored: [...kept, ...(await readCheckpointFiles(ctx.config.home, { origin, incarnation: head.incarnation }, kept))],
   });
-  return { head, origin, opened, witnessed, overdue: head.idleSeconds > unsealedAfterSeconds };
+  const signed = await hasSignerTraces(ctx.config.home);
+  return { head, origin, opened, witnessed, signed, overdue: head.idleSeconds > unsealedAfterSeconds };
 }
 
 /** Nothing to verify where there should be something. */
