@@ -23,6 +23,8 @@ interface RegisteredKey extends Interval {
   readonly fingerprint: string;
   readonly publicKey: string;
   readonly endReason: 'replaced' | 'left' | 'compromised' | null;
+  /** The hash of the act that ended it. */
+  readonly endedBy: string | null;
 }
 export interface Register {
   /** Names by e-mail. */
@@ -80,7 +82,7 @@ export function replayActs(installationId: string, acts: readonly StoredAct[]): 
       continue;
     }
     register = result.register;
-    after = { act: result.act, sha256: createHash('sha256').update(stored.payload).digest('hex') };
+    after = { act: result.act, sha256: sha256Of(stored.payload) };
   }
   return { register, findings, head: after?.sha256 ?? null, voided };
 }
@@ -110,7 +112,7 @@ function replayAct(
     return 'it does not follow';
   const unproved = act.changes.some((change) => change.kind === 'key' && !isPossessionProved(change));
   if (unproved) return 'a key in it was not proved to be held';
-  const after = applyChanges(before, act);
+  const after = applyChanges(before, act, sha256Of(stored.payload));
   if (after === null) return 'its changes contradict the register';
   const founding = last === null;
   const untimely = checkTimes(act, last?.act ?? null, founding, stored.signatures.length);
@@ -156,8 +158,8 @@ function checkSigners(stored: StoredAct, act: PersonAct, register: Register, fou
   return null;
 }
 
-function applyChanges(before: Register, act: PersonAct): Register | null {
-  const draft = { persons: new Map(before.persons), roles: [...before.roles], keys: new Map(before.keys) };
+function applyChanges(before: Register, act: PersonAct, actSha256: string): Register | null {
+  const draft = { persons: new Map(before.persons), roles: [...before.roles], keys: new Map(before.keys), actSha256 };
   for (const change of act.changes) {
     if (change.kind !== 'person' && !draft.persons.has(change.email)) return null;
     if (!applyChange(draft, change, act.effective_at)) return null;
@@ -169,6 +171,7 @@ interface RegisterDraft {
   readonly persons: Map<string, string>;
   readonly roles: RegisteredRole[];
   readonly keys: Map<string, RegisteredKey>;
+  readonly actSha256: string;
 }
 
 /** False when the change contradicts the register. */
@@ -193,15 +196,27 @@ function applyChange(draft: RegisterDraft, change: PersonChange, at: string): bo
     case 'key': {
       const { fingerprint } = parseSshPublicKey(change.public_key);
       if (draft.keys.has(fingerprint)) return false;
-      const key = { email, fingerprint, publicKey: change.public_key, from: at, until: null, endReason: null };
+      const key = {
+        email,
+        fingerprint,
+        publicKey: change.public_key,
+        from: at,
+        until: null,
+        endReason: null,
+        endedBy: null,
+      };
       draft.keys.set(fingerprint, key);
       return true;
     }
     case 'key-end': {
       const key = draft.keys.get(change.fingerprint);
       if (key?.email !== email || key.until !== null) return false;
-      draft.keys.set(change.fingerprint, { ...key, until: at, endReason: change.reason });
+      draft.keys.set(change.fingerprint, { ...key, until: at, endReason: change.reason, endedBy: draft.actSha256 });
       return true;
     }
   }
+}
+
+function sha256Of(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }

@@ -20,6 +20,8 @@ export const reportFileSchema = z.strictObject({
   reportId: z.uuid(),
   version: z.int().positive(),
   engineVersion: z.string(),
+  /** Fingerprints of signing keys that were reported compromised later; the packer's word. */
+  compromisedKeys: z.array(z.string()),
   /** The versions that were decided on, as they were when this one was approved. */
   versions: z.array(
     z.strictObject({

@@ -114,6 +114,9 @@ function reportFile(
     reportId: model.report.id,
     version: model.report.version,
     engineVersion: model.generated.engineVersion,
+    compromisedKeys: [
+      ...new Set(decisions.filter((entry) => entry.keyCompromisedLater).map((entry) => entry.keyFingerprint)),
+    ].sort(),
     versions: versionsAfter(decided, decisions),
   });
 }

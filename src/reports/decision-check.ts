@@ -28,10 +28,25 @@ export interface ReportVersion {
   readonly approvedBy: string | null;
 }
 
+/** The person of a key. */
+export interface Signer {
+  readonly email: string;
+  readonly compromised: boolean;
+  /** The hash of the act that ended the key later; null where it was not ended or is not known. */
+  readonly endedBy: string | null;
+}
+
+/** What the audit trail says of decisions and acts: their place in the chain, null until they are linked. */
+export interface Anchors {
+  readonly decisions: ReadonlyMap<string, { readonly payloadSha256: string; readonly seq: bigint | null }>;
+  /** By the act's hash. */
+  readonly acts: ReadonlyMap<string, bigint | null>;
+}
+
 /** Who may sign. */
 export interface SignerBook {
   /** The person of a key at an instant; compromised when it was later ended for that reason. Null: nobody's then. */
-  signerOf(fingerprint: string, at: string): { readonly email: string; readonly compromised: boolean } | null;
+  signerOf(fingerprint: string, at: string): Signer | null;
   /** Null where roles are not known (a bundle away from the register). */
   hasRole(email: string, role: Role, at: string): boolean | null;
   /** The registered name; null where names are not known, and the signed one stands for itself. */
@@ -60,7 +75,16 @@ export interface ReportDecision {
 }
 
 interface DecisionFinding {
-  readonly kind: 'signature' | 'text' | 'chain' | 'signer' | 'transition' | 'separation' | 'status' | 'register';
+  readonly kind:
+    | 'signature'
+    | 'text'
+    | 'chain'
+    | 'signer'
+    | 'transition'
+    | 'separation'
+    | 'status'
+    | 'register'
+    | 'anchor';
   /** The decision that does not hold; null where it is about the report or the register. */
   readonly decisionId: string | null;
   readonly what: string;
@@ -83,6 +107,8 @@ export interface DecisionCheckInput {
   readonly versions: readonly ReportVersion[];
   readonly stored: readonly StoredDecision[];
   readonly signers: SignerBook;
+  /** Null away from the database. */
+  readonly anchors: Anchors | null;
 }
 
 interface Replay {
@@ -171,6 +197,8 @@ function applyDecision(replay: Replay, stored: StoredDecision, payload: Decision
   if (version === undefined || !isAbout) return { kind: 'text', what: 'it was signed for another report or version' };
   const signer = replay.input.signers.signerOf(payload.key_fingerprint, time);
   if (signer?.email !== person) return { kind: 'signer', what: 'its key was not a valid key of its person' };
+  const unanchored = checkAnchor(replay.input.anchors, stored, payload, signer);
+  if (unanchored !== null) return unanchored;
   const name = replay.input.signers.nameOf(person);
   if (name !== null && name !== payload.person_name) return { kind: 'signer', what: 'its person has another name' };
   const from = replay.statuses.get(version.id) ?? 'draft';
@@ -202,6 +230,26 @@ function applyDecision(replay: Replay, stored: StoredDecision, payload: Decision
     payloadSha256: hashText(stored.payload),
   });
   return null;
+}
+
+/**
+ * Every decision has its audit event. Where its key was ended later, times are the word of whoever wrote the row: the chain
+ * has to show the decision before the end, at once for a compromised key, and when the end is linked for others.
+ */
+function checkAnchor(
+  anchors: Anchors | null,
+  stored: StoredDecision,
+  payload: DecisionPayload,
+  signer: Signer,
+): Problem {
+  if (anchors === null) return null;
+  const event = anchors.decisions.get(payload.decision_id);
+  if (event?.payloadSha256 !== hashText(stored.payload)) return { kind: 'anchor', what: 'no audit event records it' };
+  if (signer.endedBy === null) return null;
+  const end = anchors.acts.get(signer.endedBy) ?? null;
+  const isBefore = event.seq !== null && (end === null || event.seq < end);
+  if (isBefore || (end === null && !signer.compromised)) return null;
+  return { kind: 'anchor', what: 'the chain does not show it before the end of its key' };
 }
 
 function checkDuties(replay: Replay, part: Part | null, payload: DecisionPayload, version: ReportVersion): Problem {

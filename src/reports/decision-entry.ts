@@ -21,7 +21,7 @@ export function entryOf(decision: ReportDecision): DecisionEntry {
     meaning: WORDS[decision.meaning],
     person: `${decision.name} <${decision.person}>`,
     at: decision.time,
-    keyFingerprint: decision.keyFingerprint,
+    keyFingerprint: `${decision.keyFingerprint}${decision.keyCompromisedLater ? ' (reported compromised later)' : ''}`,
     comment: decision.comment,
     sha256: decision.payloadSha256,
   };
@@ -41,6 +41,7 @@ export function jsonOf(decision: ReportDecision): JsonValue {
     time: decision.time,
     comment: decision.comment,
     key_fingerprint: decision.keyFingerprint,
+    key_compromised_later: decision.keyCompromisedLater,
     payload_sha256: decision.payloadSha256,
   };
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { type DecisionRequest, decisionRequestSchema, type Meaning } from '../persons/decision.ts';
-import type { ReportVersion, StoredDecision } from './decision-check.ts';
+import type { Anchors, ReportVersion, StoredDecision } from './decision-check.ts';
 
 /** Issues a nonce and gives what to sign; the database refuses with an AK... SQLSTATE. */
 export async function beginDecision(
@@ -124,4 +124,34 @@ export async function insertDistribution(client: SqlClient, entry: Distribution)
     ],
   );
   return row.id;
+}
+
+/** The audit events of a root's decisions and of all acts of the register, with their places in the chain. */
+export async function readAnchors(client: SqlClient, root: string): Promise<Anchors> {
+  const rows = await queryRows(
+    client,
+    z.object({
+      decision: z.string().nullable(),
+      payloadSha256: z.string().nullable(),
+      act: z.string().nullable(),
+      seq: z.bigint().nullable(),
+    }),
+    `select e.additional_data->>'decisionId' as decision, e.additional_data->>'payloadSha256' as "payloadSha256",
+            e.additional_data->>'actSha256' as act, l.seq
+       from audit.audit_log_all e
+       left join audit.chain_link l on l.event_id = e.id and l.event_timestamp = e.event_timestamp
+      where (e.resource_type = 'compliance_report' and e.resource_id in
+               (select r.id::text from audit.compliance_reports r where r.report_root = $1::uuid))
+         or e.event_type in ('person.init', 'person.changed')
+      order by l.seq desc nulls first`,
+    [root],
+  );
+  const decisions = new Map<string, { payloadSha256: string; seq: bigint | null }>();
+  const acts = new Map<string, bigint | null>();
+  // The first place counts, where somebody wrote an event twice.
+  for (const { decision, payloadSha256, act, seq } of rows) {
+    if (decision !== null && payloadSha256 !== null) decisions.set(decision, { payloadSha256, seq });
+    if (act !== null) acts.set(act, seq);
+  }
+  return { decisions, acts };
 }

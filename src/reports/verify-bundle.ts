@@ -74,7 +74,8 @@ export async function verifyBundle(zip: Uint8Array, givenSigners: string | null)
     installationId: report.installationId,
     versions: report.versions,
     stored: readSignedFiles(parts),
-    signers: bookOf(given ?? bundled),
+    signers: bookOf(given ?? bundled, report.compromisedKeys),
+    anchors: null,
   });
   const { decisions } = checked;
   findings.push(...checked.findings.map(({ decisionId, what }) => ({ part: partOf(parts, decisionId), what })));
@@ -154,7 +155,7 @@ function readBundledSigners(parts: BundleParts, findings: BundleFinding[]): Allo
   }
 }
 
-function bookOf(signers: readonly AllowedSigner[]): SignerBook {
+function bookOf(signers: readonly AllowedSigner[], compromised: readonly string[] = []): SignerBook {
   return {
     signerOf(fingerprint, at) {
       const stamp = stampOf(at);
@@ -165,7 +166,9 @@ function bookOf(signers: readonly AllowedSigner[]): SignerBook {
           (signer.validAfter === null || signer.validAfter <= stamp) &&
           (signer.validBefore === null || stamp <= signer.validBefore),
       );
-      return found === undefined ? null : { email: found.email, compromised: false };
+      return found === undefined
+        ? null
+        : { email: found.email, compromised: compromised.includes(fingerprint), endedBy: null };
     },
     // The list of signers says nothing about roles; the database enforced them.
     hasRole: () => null,

@@ -26,6 +26,7 @@ import {
   beginDecision,
   findStoredDecision,
   insertDecision,
+  readAnchors,
   readReportRoot,
   readStoredDecisions,
   readVersions,
@@ -101,9 +102,6 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
   const status = await translateRefusals(() =>
     inTransaction(ctx.db, async (client) => {
       const newStatus = await insertDecision(client, { payload, signature, comment });
-      const checked = await verifyDecisions(client, reportId);
-      if (checked.head !== payloadSha256) throw refusedDecision(checked, decisionId, previous);
-      if (!checked.valid) throw invalidDecision(checked);
       await recordEvent(ctx, client, {
         type: `report.${meaning}`,
         category: 'authorization',
@@ -118,6 +116,10 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
           status: newStatus,
         },
       });
+      // As every reader will check it, with its audit event.
+      const checked = await verifyDecisions(client, reportId);
+      if (checked.head !== payloadSha256) throw refusedDecision(checked, decisionId, previous);
+      if (!checked.valid) throw invalidDecision(checked);
       return newStatus;
     }),
   );
@@ -177,6 +179,7 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
     versions: await readVersions(client, root),
     stored: await readStoredDecisions(client, root),
     signers: signersOf(register),
+    anchors: await readAnchors(client, root),
   });
   const registerFindings = findings.map(({ kind, what }) => ({
     kind: 'register' as const,
@@ -208,7 +211,7 @@ function signersOf(register: Register): SignerBook {
     signerOf(fingerprint, at) {
       const key = register.keys.get(fingerprint);
       if (key === undefined || !isWithin(key, at)) return null;
-      return { email: key.email, compromised: key.endReason === 'compromised' };
+      return { email: key.email, compromised: key.endReason === 'compromised', endedBy: key.endedBy };
     },
     hasRole: (email, role, at) => hasRole(register, email, role, at),
     nameOf: (email) => register.persons.get(email) ?? null,
