@@ -88,7 +88,7 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   const file = await readConfigFile(sources.file, workingFolder);
   const merged = {
     ...withAbsolutePaths(file.values, dirname(file.path)),
-    ...withAbsolutePaths(readEnvironment(environment), workingFolder),
+    ...withAbsolutePaths(readEnvironment(environment, sources.flags?.databaseUrl ?? null), workingFolder),
     ...withAbsolutePaths(definedOnly(sources.flags ?? {}), workingFolder),
   };
   const parsed = configSchema.safeParse(merged);
@@ -144,7 +144,8 @@ function parseConfigFile(text: string, path: string): Layer {
   return parsed.data;
 }
 
-function readEnvironment(environment: Environment): Layer {
+/** libpq's variables are left alone when a flag names the database. */
+function readEnvironment(environment: Environment, givenUrl: string | null): Layer {
   const values: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(environment)) {
     if (!name.startsWith('AUDITKEEP_') || name.startsWith('AUDITKEEP_TEST_')) continue;
@@ -152,7 +153,7 @@ function readEnvironment(environment: Environment): Layer {
     if (key === undefined) throw unknownName(`environment variable ${name}`, name, Object.keys(VARIABLES));
     if (key !== null && value !== undefined && value !== '') values[key] = value;
   }
-  const url = environment['DATABASE_URL'] || libpqUrl(environment);
+  const url = givenUrl ?? (environment['DATABASE_URL'] || libpqUrl(environment));
   return url === null ? values : { ...values, databaseUrl: url };
 }
 

@@ -106,6 +106,11 @@ describe('configuration', () => {
     });
   });
 
+  it('does not ask libpq’s variables when a flag names the database', async () => {
+    const config = await load({ PGSERVICE: 'audit' }, { flags: { databaseUrl: 'postgres://flag/x' } });
+    expect(config.databaseUrl).toBe('postgres://flag/x');
+  });
+
   it('needs the file that --config names', async () => {
     await expect(load({}, { file: 'absent.yaml' })).rejects.toMatchObject({ code: 'INPUT_FILE' });
   });
