@@ -79,7 +79,7 @@ function mergeInline(sealed: readonly Finding[], inline: readonly Finding[]): Fi
 }
 
 /** Events missing from the end of the chain are truncated, from its beginning head-cut, elsewhere deleted. */
-function judgeMissing(missing: readonly { seq: bigint; eventId: string }[], size: bigint): Finding[] {
+export function judgeMissing(missing: readonly { seq: bigint; eventId: string }[], size: bigint): Finding[] {
   const sorted = [...missing].sort((a, b) => (a.seq < b.seq ? -1 : 1));
   let tail = sorted.length;
   for (let end = size - 1n; tail > 0 && sorted[tail - 1]?.seq === end; end -= 1n) tail -= 1;
@@ -89,9 +89,17 @@ function judgeMissing(missing: readonly { seq: bigint; eventId: string }[], size
   });
 }
 
+/** What single events are judged by when not the whole chain is compared. */
+export async function readRangeCircumstances(
+  client: SqlClient,
+  input: Omit<ComparisonInput, 'sums'>,
+): Promise<Circumstances> {
+  return readCircumstances(client, input, (await judgeInlineRows(client)).members);
+}
+
 async function readCircumstances(
   client: SqlClient,
-  { head, overdue }: ComparisonInput,
+  { head, overdue }: Omit<ComparisonInput, 'sums'>,
   members: ReadonlySet<string>,
 ): Promise<Circumstances> {
   const names = await readPartitionNames(client);

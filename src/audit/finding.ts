@@ -38,8 +38,13 @@ export interface Finding {
   readonly checkpointTo: number | null;
 }
 
+/** How much of the chain a run looks at, the least first. */
+export const VERIFY_LEVELS = ['head', 'incremental', 'rolling', 'full'] as const;
+
+export type VerifyLevel = (typeof VERIFY_LEVELS)[number];
+
 export interface Verification {
-  readonly level: 'full';
+  readonly level: VerifyLevel;
   /** Events whose leaf was recomputed. */
   readonly checked: number;
   /** The links walked: seq in [from, to). */

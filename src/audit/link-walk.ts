@@ -27,18 +27,27 @@ export interface WalkedHead {
 }
 
 export class LinkWalk {
-  #next = 0n;
-  #previous: Digest = GENESIS;
+  #next: bigint;
+  #previous: Digest;
   #open: Break | null = null;
-  #frontier: Frontier = EMPTY_FRONTIER;
+  #frontier: Frontier;
   #walked = 0;
   #clean = true;
   readonly #roots = new Map<bigint, Digest>();
   readonly #wanted: readonly bigint[];
   readonly #findings: Finding[] = [];
 
-  /** @param sizes tree sizes whose roots are wanted */
-  constructor(sizes: readonly bigint[] = []) {
+  /**
+   * @param sizes tree sizes whose roots are wanted
+   * @param start where the walk begins, when not at the first link; roots are right only if the frontier is
+   */
+  constructor(
+    sizes: readonly bigint[] = [],
+    start: WalkedHead = { size: 0n, chainHash: GENESIS, frontier: EMPTY_FRONTIER },
+  ) {
+    this.#next = start.size;
+    this.#previous = start.chainHash;
+    this.#frontier = start.frontier;
     this.#wanted = [...new Set(sizes)].sort((a, b) => (a < b ? -1 : 1));
   }
 
@@ -61,6 +70,18 @@ export class LinkWalk {
       this.#report(finding('rewritten', hashes(rootOf(this.#frontier), rootOf(head.frontier))));
     }
     return this.#findings;
+  }
+
+  /** Gives everything found in a walk that ends, by intention, before the head. Call once, after the last link. */
+  finishAt(size: bigint): Finding[] {
+    if (this.#open !== null) this.#close(this.#open, null);
+    if (this.#next < size) this.#report(finding('deleted', { ...this.#place(), ...sizes(size, this.#next) }));
+    return this.#findings;
+  }
+
+  /** Where chain and tree end now. */
+  get reached(): WalkedHead {
+    return { size: this.#next, chainHash: this.#previous, frontier: this.#frontier };
   }
 
   /** Links seen. */

@@ -22,7 +22,7 @@ interface Thread {
 
 export class ScanThreads {
   readonly #threads: Thread[];
-  #failure: unknown = null;
+  #failure: Error | null = null;
   /** Rows that were hashed. */
   rows = 0;
 
@@ -75,13 +75,13 @@ export class ScanThreads {
       else this.rows += reply.rows;
     });
     worker.on('error', (error) => {
-      this.#failure ??= error;
+      this.#failure ??= error instanceof Error ? error : new Error(String(error));
     });
     return thread;
   }
 
   async #send(thread: Thread, request: ScanRequest): Promise<void> {
-    if (this.#failure !== null) throw this.#failure;
+    this.#check();
     thread.waiting += 1;
     thread.worker.postMessage(request, 'slab' in request ? [request.slab.buffer] : []);
     while (thread.waiting >= WAITING_SLABS) await this.#progress(thread);
@@ -89,8 +89,12 @@ export class ScanThreads {
 
   /** Resolves with the thread's next reply. */
   async #progress(thread: Thread): Promise<void> {
-    if (this.#failure !== null) throw this.#failure;
+    this.#check();
     await once(thread.worker, 'message');
+    this.#check();
+  }
+
+  #check(): void {
     if (this.#failure !== null) throw this.#failure;
   }
 }

@@ -1,5 +1,5 @@
 /** `auditkeep chain status | seal | verify | checkpoint` */
-import type { Finding, Verification } from '../audit/finding.ts';
+import { type Finding, VERIFY_LEVELS, type Verification } from '../audit/finding.ts';
 import { sealChain } from '../audit/seal.ts';
 import { planCheckpoint, signCheckpoint } from '../audit/sign.ts';
 import { type ChainStatus, readChainStatus } from '../audit/status.ts';
@@ -44,14 +44,15 @@ export const chainCommands: readonly AnyCommand[] = [
   }),
   defineCommand({
     path: ['chain', 'verify'],
-    summary: 'recompute the whole chain and name every event that was tampered with; exit code 3 on a finding',
+    summary: 'recompute the chain and name every event that was tampered with; exit code 3 on a finding',
     examples: [
       ['auditkeep chain verify', 'everything, with words'],
+      ['auditkeep chain verify --level incremental', 'what was signed since the last verification'],
       ['auditkeep chain verify --level full --json', 'for scripts'],
     ],
     options: (yargs) =>
       yargs.options({
-        level: { choices: ['full'] as const, default: 'full' as const, describe: 'how much is verified' },
+        level: { choices: VERIFY_LEVELS, default: 'full' as const, describe: 'how much is verified' },
       }),
     async run(session, args) {
       const result = await verifyChain(await session.context(), { level: args.level });
@@ -96,12 +97,12 @@ function witnessText({ outcome, detail, cosignedSize }: WitnessStatus): string {
 }
 
 function verificationText(result: Verification): string {
-  const { checked, to, findings, anchored } = result;
+  const { checked, from, to, findings, anchored } = result;
   const anchor = anchored
     ? 'anchored by a checkpoint outside the database'
     : 'NOT anchored: no checkpoint outside fits, or too few witnesses have cosigned one';
   const lines = [
-    `${checked} events, ${to} links verified: ${findings.length === 0 ? 'intact' : `${findings.length} findings`}`,
+    `${checked} events, ${to - from} links verified (${result.level}): ${findings.length === 0 ? 'intact' : `${findings.length} findings`}`,
     anchor,
     ...findings.slice(0, SHOWN_FINDINGS).map(findingLine),
   ];

@@ -7,6 +7,9 @@ import { generateReportJob } from './generate-report.ts';
 import type { AnyJob } from './job.ts';
 import { sealChainJob } from './seal-chain.ts';
 import { verifyChainJob } from './verify-chain.ts';
+import { verifyHeadJob } from './verify-head.ts';
+import { verifyIncrementalJob } from './verify-incremental.ts';
+import { verifyRollingJob } from './verify-rolling.ts';
 
 export const JOBS: readonly AnyJob[] = [
   createPartitionsJob,
@@ -15,6 +18,9 @@ export const JOBS: readonly AnyJob[] = [
   generateReportJob,
   sealChainJob,
   verifyChainJob,
+  verifyHeadJob,
+  verifyIncrementalJob,
+  verifyRollingJob,
 ];
 
 /**

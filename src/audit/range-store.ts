@@ -1,0 +1,103 @@
+/** What the verification of a part of the chain reads: links by seq, and their events by key, partition by partition. */
+import { z } from 'zod';
+import type { SqlClient } from '../db/database.ts';
+import { queryMaybe, queryRows } from '../db/query.ts';
+import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
+import type { JudgedLink } from './judge.ts';
+import type { LinkRow } from './link-source.ts';
+import { uuidText } from './pg-time.ts';
+import type { TupleSource } from './tuples.ts';
+
+/** Links [from, to). */
+export interface SeqRange {
+  readonly from: bigint;
+  readonly to: bigint;
+}
+
+/** The links of a range in order, with everything that is kept of them. */
+export function rangeLinkSource({ from, to }: SeqRange): TupleSource<LinkRow & JudgedLink> {
+  return {
+    statement: `copy (select seq, event_timestamp, event_id, leaf, chain_hash, actor_commitment, payload_commitment
+                        from audit.chain_link where seq >= ${from}::bigint and seq < ${to}::bigint order by seq)
+                to stdout (format binary)`,
+    fieldCount: 7,
+    decode: (tuple) => ({
+      seq: tuple.bytes(0).readBigInt64BE(),
+      timestamp: tuple.bytes(1),
+      eventId: tuple.bytes(2),
+      leaf: tuple.bytes(3),
+      chainHash: tuple.bytes(4),
+      actorCommitment: tuple.maybe(5),
+      payloadCommitment: tuple.maybe(6),
+    }),
+  };
+}
+
+/**
+ * The events that the links of a range name, by key. A plain join would read every partition; `offset 0` keeps the
+ * planner from making one out of this, so that each link prunes to the partition of its time.
+ */
+export function rangeEventQuery({ from, to }: SeqRange): string {
+  const tables = EVENT_TABLES.map(
+    (table) =>
+      `select ${RAW_EVENT_COLUMNS} from ${table} e where e.event_timestamp = k.event_timestamp and e.id = k.event_id`,
+  );
+  return `select r.* from (select event_id, event_timestamp from audit.chain_link
+                            where seq >= ${from}::bigint and seq < ${to}::bigint order by seq offset 0) k
+           cross join lateral (${tables.join(' union all ')} offset 0) r`;
+}
+
+/** The events of a range. */
+export function rangeEventSource(range: SeqRange): TupleSource<EventRow> {
+  return eventSource(rangeEventQuery(range));
+}
+
+/** Events by id wherever they lie: reads every partition, for the few whose time was changed. Ids are 16 bytes each. */
+export function eventsWithIdsSource(ids: readonly Buffer[]): TupleSource<EventRow> {
+  const list = `'{${ids.map(uuidText).join(',')}}'::uuid[]`;
+  return eventSource(
+    EVENT_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e where e.id = any (${list})`).join(
+      ' union all ',
+    ),
+  );
+}
+
+/** The sweep: events without a link, by an anti-join over everything. */
+export const unlinkedEventSource: TupleSource<EventRow> = eventSource(
+  EVENT_TABLES.map(
+    (table) => `select ${RAW_EVENT_COLUMNS} from ${table} e
+                 where not exists (select from audit.chain_link l where l.event_id = e.id)`,
+  ).join(' union all '),
+);
+
+/** The chain hash of a link, or null. */
+export async function readChainHash(client: SqlClient, seq: bigint): Promise<Buffer | null> {
+  const row = await queryMaybe(
+    client,
+    z.object({ chain_hash: z.instanceof(Buffer) }),
+    'select chain_hash from audit.chain_link where seq = $1::bigint',
+    [seq],
+  );
+  return row?.chain_hash ?? null;
+}
+
+/** The seq of the last link, or null. */
+export async function readLastSeq(client: SqlClient): Promise<bigint | null> {
+  const shape = z.object({ seq: z.bigint() });
+  return (await queryMaybe(client, shape, 'select seq from audit.chain_link order by seq desc limit 1'))?.seq ?? null;
+}
+
+const doubledShape = z.object({ event_id: z.string(), links: z.bigint(), seq: z.bigint() });
+
+/** Events of a range that are linked more than once, in the range or before it. */
+export function readDoubledIn(client: SqlClient, { from, to }: SeqRange): Promise<z.infer<typeof doubledShape>[]> {
+  return queryRows(
+    client,
+    doubledShape,
+    `select k.event_id::text, count(distinct l.seq) as links, max(l.seq) as seq
+       from (select event_id from audit.chain_link where seq >= $1::bigint and seq < $2::bigint offset 0) k
+      cross join lateral (select seq from audit.chain_link where event_id = k.event_id offset 0) l
+      group by k.event_id having count(distinct l.seq) > 1 order by 3`,
+    [from, to],
+  );
+}

@@ -1,0 +1,192 @@
+/**
+ * The levels below full. Each proves that what it does not read is what was verified before: head by the signed root
+ * and the last link, incremental by the chain hash and frontier kept in the signer's store, rolling by the chain itself.
+ */
+import type { SqlClient } from '../db/database.ts';
+import { checkCanary } from './canary.ts';
+import { GENESIS } from './chain.ts';
+import { compareHeads } from './checkpoint-check.ts';
+import { readRangeCircumstances } from './event-compare.ts';
+import { type Finding, finding, type Verification, type VerifyLevel } from './finding.ts';
+import { judgeEvent } from './judge.ts';
+import type { WalkedHead } from './link-walk.ts';
+import { EMPTY_FRONTIER } from './merkle.ts';
+import { readRoot } from './proof-path.ts';
+import { rangeEventSource, readChainHash, readLastSeq, unlinkedEventSource } from './range-store.ts';
+import { nodeReader } from './tile-store.ts';
+import { readTuples } from './tuples.ts';
+import { nextPart, readRolling, readVerified, writeRolling, writeVerified } from './verified-store.ts';
+import { type RangeOutcome, readAll, verifyRange } from './verify-range.ts';
+import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
+import { readUnprotected } from './verify-store.ts';
+import { accusations, isAnchored } from './witness/anchor.ts';
+
+const EMPTY_START: WalkedHead = { size: 0n, chainHash: GENESIS, frontier: EMPTY_FRONTIER };
+
+/** The signed head against the database: O(log n) reads. @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED */
+export async function verifyHead(client: SqlClient, run: VerifyRun): Promise<Verification> {
+  const signed = signedSize(run);
+  const { head } = run;
+  const checked = await runCanary(client, run);
+  const findings = await headFindings(client, run);
+  const own = run.opened.own;
+  if (own !== null && signed <= head.size && findings.length === 0) {
+    const root = await readRoot(nodeReader(client, { stored: true }), signed);
+    if (!root.equals(own.root)) {
+      const facts = { expected: own.root.toString('hex'), actual: root.toString('hex'), checkpointTo: Number(signed) };
+      findings.push(finding('rewritten', facts));
+    }
+  }
+  return verification('head', run, { from: head.size, to: head.size, checked, erased: 0, findings });
+}
+
+/** What was signed since the last verification, which it moves on when there is no finding. */
+export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Verification> {
+  const to = signedSize(run);
+  const { home } = ctx.config;
+  const start = (await readVerified(home, run.origin)) ?? EMPTY_START;
+  const findings = [...(await headFindings(client, run)), ...(await startFindings(client, start))];
+  const canary = await runCanary(client, run);
+  if (to > run.head.size || to <= start.size) {
+    const end = { from: start.size, to: start.size, checked: canary, erased: 0, findings };
+    return verification('incremental', run, end);
+  }
+  const sizes = run.opened.heads.map((signed) => signed.size).filter((size) => size > start.size && size <= to);
+  const range = { from: start.size, to };
+  const part = await verifyRange(ctx, client, run, { range, start, sizes });
+  requireRows(part, range);
+  const heads = run.opened.heads.filter((signed) => sizes.includes(signed.size));
+  findings.push(
+    ...part.findings,
+    ...(part.findings.length > 0 ? [] : compareHeads(part.walk, { ...run.opened, heads }, to)),
+  );
+  if (findings.length === 0) await writeVerified(home, run.origin, part.walk.reached);
+  return verification('incremental', run, { ...range, checked: part.checked, erased: part.erased, findings });
+}
+
+/** A thirtieth of the chain, in an order that the signer's store keeps secret, and the sweep for unsealed events. */
+export async function verifyRolling(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Verification> {
+  const signed = signedSize(run);
+  const { home } = ctx.config;
+  const findings = await headFindings(client, run);
+  const canary = await runCanary(client, run);
+  const cycle = await readRolling(home, run.origin, signed);
+  const range = nextPart(cycle);
+  const before = range.from === 0n ? GENESIS : await readChainHash(client, range.from - 1n);
+  let part: Pick<RangeOutcome, 'checked' | 'erased' | 'findings'> = { checked: 0, erased: 0, findings: [] };
+  if (before === null) {
+    findings.push(finding('deleted', { seq: Number(range.from - 1n), partition: 'audit.chain_link' }));
+  } else if (range.to > range.from && range.to <= run.head.size) {
+    const start = { size: range.from, chainHash: before, frontier: EMPTY_FRONTIER };
+    part = await verifyRange(ctx, client, run, { range, start, sizes: [] });
+  }
+  findings.push(...part.findings);
+  const swept = await sweep(client, run);
+  await writeRolling(home, run.origin, { ...cycle, done: cycle.done + 1 });
+  return verification('rolling', run, {
+    ...range,
+    checked: part.checked + canary,
+    erased: part.erased,
+    findings: [...findings, ...swept.findings],
+    pending: swept.pending,
+  });
+}
+
+/** The size of the signer's own last checkpoint. @throws CHAIN_NOTHING_CHECKED when links wait and none was signed */
+function signedSize({ head, opened }: VerifyRun): bigint {
+  if (opened.own !== null) return opened.own.size;
+  if (head.size === 0n) return 0n;
+  throw nothingChecked(
+    `the chain has ${head.size} links, but this home has signed none of them`,
+    'run auditkeep chain checkpoint with the home that signs, or verify with --level full',
+  );
+}
+
+/** The end of the links against the head, and the head against everything signed. */
+async function headFindings(client: SqlClient, { head, opened }: VerifyRun): Promise<Finding[]> {
+  const last = await readLastSeq(client);
+  const size = last === null ? 0n : last + 1n;
+  const beyond = compareHeads({ clean: true, rootAt: () => undefined }, opened, head.size);
+  if (size !== head.size) {
+    const kind = size < head.size ? 'truncated' : 'rolled-back';
+    return [...beyond, finding(kind, { seq: Number(size), expected: String(head.size), actual: String(size) })];
+  }
+  const hash = last === null ? GENESIS : await readChainHash(client, last);
+  const same = hash?.equals(head.chainHash) === true;
+  const facts = { expected: head.chainHash.toString('hex'), actual: hash?.toString('hex') ?? 'none' };
+  return same ? beyond : [...beyond, finding('rewritten', facts)];
+}
+
+/** The last link that was verified must still be the one that was verified. */
+async function startFindings(client: SqlClient, start: WalkedHead): Promise<Finding[]> {
+  if (start.size === 0n) return [];
+  const seq = start.size - 1n;
+  const hash = await readChainHash(client, seq);
+  if (hash?.equals(start.chainHash) === true) return [];
+  const actual = hash?.toString('hex') ?? 'none';
+  return [finding('rewritten', { seq: Number(seq), expected: start.chainHash.toString('hex'), actual })];
+}
+
+/** The event of the last link is the canary; gives 1, or 0 where there is none to take. @throws CHAIN_CANARY */
+async function runCanary(client: SqlClient, { head }: VerifyRun): Promise<number> {
+  if (head.size === 0n) return 0;
+  const [row] = await readAll(client, rangeEventSource({ from: head.size - 1n, to: head.size }));
+  if (row === undefined) return 0;
+  checkCanary(row);
+  return 1;
+}
+
+async function sweep(client: SqlClient, run: VerifyRun): Promise<{ findings: Finding[]; pending: number }> {
+  const known = await readRangeCircumstances(client, run);
+  const findings: Finding[] = [];
+  let pending = 0;
+  for await (const rows of readTuples(client, unlinkedEventSource)) {
+    for (const row of rows) {
+      const verdict = judgeEvent({ links: [], rows: [row] }, known);
+      if (verdict.kind === 'found') findings.push(verdict.finding);
+      else pending += 1;
+    }
+  }
+  return { findings, pending };
+}
+
+function requireRows(part: RangeOutcome, { from, to }: { from: bigint; to: bigint }): void {
+  if (part.checked > 0 || part.walk.walked > 0) return;
+  throw nothingChecked(
+    `neither a link nor an event of seq ${from} to ${to} is there`,
+    'the tables were emptied or are hidden from the engine: check row-level security, grants and backups',
+  );
+}
+
+interface LevelOutcome {
+  readonly from: bigint;
+  readonly to: bigint;
+  readonly checked: number;
+  readonly erased: number;
+  readonly findings: readonly Finding[];
+  readonly pending?: number;
+}
+
+function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome): Verification {
+  const findings = [...outcome.findings, ...run.opened.findings, ...accusations(run.witnessed, run.head.size)];
+  return {
+    level,
+    checked: outcome.checked,
+    from: Number(outcome.from),
+    to: Number(outcome.to),
+    intact: findings.length === 0,
+    anchored: isAnchored(run.witnessed, run.opened.own?.size ?? null) && findings.length === 0,
+    findings,
+    ...{ sealed: 0, erased: outcome.erased, purged: 0, pending: outcome.pending ?? 0 },
+  };
+}
+
+/** Leaf tables whose triggers are off, as every level reports them. */
+export async function withUnprotected(client: SqlClient, result: Verification): Promise<Verification> {
+  const unprotected = (await readUnprotected(client)).map((partition) => finding('unprotected', { partition }));
+  return {
+    ...result,
+    findings: [...result.findings, ...unprotected],
+    intact: result.intact && unprotected.length === 0,
+  };
+}

@@ -1,0 +1,32 @@
+/** The jobs that verify the audit chain differ in level and schedule only. */
+import { z } from 'zod';
+import type { VerifyLevel } from '../audit/finding.ts';
+import { verifyChain } from '../audit/verify.ts';
+import { type AnyJob, defineJob } from './job.ts';
+
+/** A job that verifies the chain at one level. */
+export function verifyJob(job: {
+  readonly name: string;
+  readonly summary: string;
+  readonly level: VerifyLevel;
+  /** In UTC. */
+  readonly cron: string;
+  readonly timeLimitSeconds: number;
+}): AnyJob {
+  const { name, summary, level, timeLimitSeconds } = job;
+  return defineJob({
+    ...{ name, summary, timeLimitSeconds, policy: 'exclusive', retryLimit: 2 },
+    schedule: { cron: job.cron, timeZone: 'UTC' },
+    input: z.strictObject({ level: z.literal(level).default(level) }),
+    async run(ctx) {
+      const { checked, findings, intact, from, to } = await verifyChain(ctx, { level });
+      return {
+        summary: intact
+          ? `${checked} events verified, no findings`
+          : `${findings.length} findings in ${checked} events`,
+        counts: { checked, links: to - from, findings: findings.length },
+        findings: !intact,
+      };
+    },
+  });
+}
