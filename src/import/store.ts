@@ -10,7 +10,7 @@ export type KnownEvent = z.infer<typeof known>;
 
 /**
  * Which of the events may not be stored: duplicates (same id and time in hot, archive or late), conflicts (the chain
- * knows the id with another time), refused ones (their range was purged). Scalar subqueries with a limit: they can only
+ * or an event that waits for the sealer has the id with another time), refused ones (their range was purged). Scalar subqueries with a limit: they can only
  * be index probes, where an anti-join might read a whole partition. The range of the batch prunes partitions.
  */
 export function findKnownEvents(client: SqlClient, rows: readonly EventRow[]): Promise<KnownEvent[]> {
@@ -18,7 +18,18 @@ export function findKnownEvents(client: SqlClient, rows: readonly EventRow[]): P
   return queryRows(
     client,
     known,
-    `select v.id::text as id, v.verdict
+    `with waiting as materialized (
+       select e.id
+         from audit.chain_head d
+        cross join lateral (
+          select h.id, h.txid from audit.audit_log h
+           where h.txid >= coalesce(pg_catalog.pg_snapshot_xmin(d.snapshot)::text::bigint, 0)
+          union all
+          select l.id, l.txid from audit.audit_log_late l
+           where l.txid >= coalesce(pg_catalog.pg_snapshot_xmin(d.snapshot)::text::bigint, 0)) e
+        where (d.snapshot is null or not pg_catalog.pg_visible_in_snapshot(e.txid::text::xid8, d.snapshot))
+          and e.id = any ($1::uuid[]))
+     select v.id::text as id, v.verdict
        from (select k.id,
                     case
                       when (select true from audit.audit_log h
@@ -29,7 +40,8 @@ export function findKnownEvents(client: SqlClient, rows: readonly EventRow[]): P
                                and a.event_timestamp between $3::timestamptz and $4::timestamptz limit 1)
                         or (select true from audit.audit_log_late l
                              where l.event_timestamp = k.event_timestamp and l.id = k.id limit 1) then 'duplicate'
-                      when (select true from audit.chain_link c where c.event_id = k.id limit 1) then 'conflict'
+                      when (select true from audit.chain_link c where c.event_id = k.id limit 1)
+                        or k.id in (select w.id from waiting w) then 'conflict'
                       when (select true from retention.unit u
                              where u.table_name = 'audit_log' and u.state in ('purging', 'purged')
                                and k.event_timestamp >= u.lower_bound and k.event_timestamp < u.upper_bound limit 1)
