@@ -5,8 +5,9 @@ import { RecordRejected } from './rejection.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /**
- * A word of a vocabulary: no space, `@`, `:` or `/`, and no run of nine digits, so that no name of a person, e-mail
- * address, IP address, ARN, account or phone number has this form.
+ * A word of a vocabulary: no space, `@`, `:` or `/`, and no run of nine digits, so that no e-mail address, IP address, ARN,
+ * account or phone number has this form. A name of a person can have it (`alice`, `Alice.Smith`), and so can the name of a
+ * person's machine: what a source puts where a word belongs is for whoever sets the source up to see to.
  */
 const WORD = /^[A-Za-z](?!.*\d{9})[A-Za-z0-9_.-]{0,63}$/;
 const VERSION = /^(?!.*\d{9})[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}$/;
