@@ -1,5 +1,4 @@
 /** The public data sets of ../shared/data: numbers, mapping, and that nothing personal stands in a bare column. */
-import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -8,11 +7,12 @@ import { queryOne, queryRows } from '../../src/db/query.ts';
 import { importCloudtrail, importEthereum } from '../../src/import/import.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { isExpected } from '../support/seed.ts';
 
 const DATA = join(import.meta.dirname, '../../../shared/data');
 const CLOUDTRAIL = join(DATA, 'cloudtrail');
 const TRANSACTIONS = join(DATA, 'ethereum/transactions.json');
-const hasData = existsSync(DATA);
+const hasData = isExpected(DATA);
 if (!hasData) console.warn('skipped: ../shared/data is absent, so there is no real data to import');
 
 const db = useDatabase();

@@ -104,6 +104,35 @@ describe('killed while it seals, killed while it moves, run again', () => {
   });
 });
 
+describe('killed between the divert and the seal', () => {
+  const db = useDatabase();
+
+  test('writers go on: repeated rows are stored once, new ones come late, and the next run takes the unit', async () => {
+    await ensureMonths(db.engine, ['2023-01']);
+    const row = (n: number) =>
+      db.engine.withClient((client) =>
+        client.query(
+          `insert into audit.audit_log (id, event_type, event_category, event_action, event_timestamp)
+           values ($1, 'test', 'system', 'CREATE', '2023-01-10T00:00:00Z') on conflict do nothing`,
+          [`00000000-0000-4000-8000-${String(n).padStart(12, '0')}`],
+        ),
+      );
+    await row(1);
+    await linkAll(db.engine);
+    // The dead run got as far as committing the divert.
+    await db.engine.withClient((client) => client.query(`select retention.seal_partition('audit_log', '2023-01-01Z')`));
+    await row(1);
+    await row(2);
+    await row(2);
+    expect(await countByOrigin(db.engine)).toEqual({ hot: 1, late: 1 });
+    const run = await runArchive(retentionContext(db.engine), { table: 'audit_log', before: BEFORE, reason: 'again' });
+    expect(run.units.map((unit) => unit.outcome)).toEqual([{ kind: 'archived', rows: 1 }]);
+    await row(1);
+    await row(2);
+    expect(await countByOrigin(db.engine)).toEqual({ archive: 1, late: 1 });
+  });
+});
+
 describe('two runs at once', () => {
   const db = useDatabase();
 

@@ -1,10 +1,9 @@
 /** The installed catalog against the seed's own text: every table, column and type of the seed exists. */
-import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
 import { useDatabase } from '../support/database.ts';
-import { parseTables, readSeed, SEED_FOLDER } from '../support/seed.ts';
+import { isExpected, parseTables, readSeed, SEED_FOLDER } from '../support/seed.ts';
 
 /** The seed's spelling of a type as the catalog prints it. */
 function catalogType(type: string): string {
@@ -14,7 +13,7 @@ function catalogType(type: string): string {
     .replace(/^numeric\((\d+),(\d+)\)/, 'numeric($1,$2)');
 }
 
-describe.skipIf(!existsSync(SEED_FOLDER))('the seed (skipped only where the folder with it is absent)', () => {
+describe.skipIf(!isExpected(SEED_FOLDER))('the seed (skipped only where the folder with it is absent)', () => {
   const db = useDatabase();
   const text = readSeed();
   const seed = parseTables(text);
