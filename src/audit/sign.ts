@@ -7,6 +7,7 @@ import { createPublicKey } from 'node:crypto';
 import type { Context } from '../context.ts';
 import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
+import { sqlStateOf } from '../db/errors.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type ChainHead, publishCheckpoint, readHead, readLastCheckpoint } from './chain-store.ts';
@@ -89,7 +90,9 @@ async function signHead(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>, c
   const note = fresh ? signTreeHead({ origin, size: head.size, root }, await openLogKey(home)) : (state.note ?? '');
   if (fresh) await writeSignerState(home, { origin, frontier: grown, note });
   await writeCheckpointFile(home, { size: head.size, note, incarnation: head.incarnation });
-  await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note }));
+  await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note })).catch(
+    otherPublished,
+  );
   await transact(client, () => storeTiles(client));
   if (ctx.config.witnesses.length > 0) {
     const logKey = { name: origin, publicKey: createPublicKey(await openLogKey(home)) };
@@ -118,6 +121,16 @@ async function growTree(
   for await (const leaves of readTuples(client, leafSource(grown.size, head.size))) grown = appendLeaves(grown, leaves);
   if (grown.size !== head.size || !rootOf(grown).equals(rootOf(head.frontier))) throw rewritten(head.size, state);
   return { head, state, grown };
+}
+
+/** SQLSTATE AK022; the store has advanced already, so that the next, larger head can be signed all the same. */
+function otherPublished(error: unknown): never {
+  if (sqlStateOf(error) !== 'AK022') throw error;
+  throw new AuditkeepError('CHAIN_REWRITTEN', {
+    message: 'audit.checkpoint has, or the chain by now is, something else than what was signed',
+    hint: 'run auditkeep chain verify: somebody wrote to audit.checkpoint or changed the chain itself',
+    cause: error,
+  });
 }
 
 function rolledBack(size: bigint, signed: bigint): AuditkeepError {

@@ -71,7 +71,7 @@ function cutMove(head: ChainHead, rows: readonly EventRow[], target: NonNullable
 
 describe('the engine by raw SQL cannot', () => {
   const none: EventRow[] = [];
-  const refused = { code: 'AK023' };
+  const refused = { code: 'AK027' };
 
   it('forget what was sealed', async () => {
     await expect(attempt(({ head }) => moveOf(head, none, null))).rejects.toMatchObject(refused);

@@ -116,3 +116,24 @@ it('is not anchored without a signer of its own', async () => {
   const sighted = { ...ctx, config: { ...ctx.config, home: copy } };
   expect(await verifyChain(sighted)).toMatchObject({ intact: true, anchored: true });
 });
+
+it('keeps no checkpoint that the chain never had, so that the engine cannot get before the signer', async () => {
+  await addEvents(db.engine, 1, 900);
+  await sealChain(ctx);
+  const root = Buffer.alloc(32, 7);
+  const publish = (size: number, note: string) =>
+    db.engine.withClient((client) =>
+      client.query('select audit.publish_checkpoint($1, $2, $3, $4)', ['auditkeep.local/audit', size, root, note]),
+    );
+  const noteOf = (size: number) => `auditkeep.local/audit\n${size}\n${root.toString('base64')}\n\njunk`;
+  const { size } = await readChainStatus(ctx);
+  for (const [at, note] of [
+    [size, 'junk'],
+    [size, noteOf(size)],
+    [size + 1, noteOf(size + 1)],
+    [size - 1, noteOf(size)],
+  ] as const) {
+    await expect(publish(at, note)).rejects.toMatchObject({ code: 'AK022' });
+  }
+  await expect(signCheckpoint(ctx)).resolves.toMatchObject({ fresh: true, size: BigInt(size) });
+});

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
 import { withSessionLock } from '../../src/db/advisory-lock.ts';
 import type { Database } from '../../src/db/database.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';
@@ -146,9 +147,7 @@ describe('archived and late rows', () => {
     expect(units.map((unit) => unit.outcome.kind)).toContain('archived');
     await runAll(db.admin, [insert]); // diverted to late: its range is archived
     await sealChain(ctx);
-    await runAll(db.admin, [
-      `select audit.publish_checkpoint('test', (select size from audit.chain_head), decode(repeat('00', 32), 'hex'), 'x')`,
-    ]);
+    await signCheckpoint(ctx);
     const origins = await db.report.withClient((client) =>
       queryRows(
         client,

@@ -166,7 +166,7 @@ begin
 end
 $$;
 
--- Refuses a move of the head that the sealer never makes (SQLSTATE AK023): a snapshot that goes back, lies ahead of now or
+-- Refuses a move of the head that the sealer never makes (SQLSTATE AK027): a snapshot that goes back, lies ahead of now or
 -- shows what still runs; a cursor that does not advance to the last link; links that are not, in order, stored rows of
 -- the round and beyond the cursor. What is linked already lies below the cursor or the snapshot, so nothing is doubled.
 create function audit.check_append(
@@ -221,7 +221,7 @@ begin
                             and h.id = e.event_id and h.txid = e.txid)) then 'a link to no stored event'
   end;
   if problem is not null then
-    raise exception 'the move of the head is refused: %', problem using errcode = 'AK023';
+    raise exception 'the move of the head is refused: %', problem using errcode = 'AK027';
   end if;
 end
 $$;
@@ -286,13 +286,36 @@ begin
 end
 $$;
 
--- Keeps a signed checkpoint. The same one twice is no error; another one of the same size is.
+-- The root of the tree that a frontier stands for; null of the empty one.
+create function audit.frontier_root(frontier bytea) returns bytea
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  root bytea;
+begin
+  for i in reverse octet_length(frontier) / 32 - 1 .. 0 loop
+    root := case when root is null then substring(frontier, i * 32 + 1, 32)
+            else sha256('\x01'::bytea || substring(frontier, i * 32 + 1, 32) || root) end;
+  end loop;
+  return root;
+end
+$$;
+
+-- Keeps a signed checkpoint. The same one twice is no error; another one of the same size is (SQLSTATE AK022), and so is
+-- a note that does not say what its row says, or is of a tree that the chain never had. Its signature is for readers
+-- to check: no public key is in the database.
 create function audit.publish_checkpoint(log_origin text, tree_size bigint, root_hash bytea, signed_note text)
 returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not starts_with(signed_note, format(e'%s\n%s\n%s\n', log_origin, tree_size, encode(root_hash, 'base64')))
+     or not exists (select from audit.chain_head h
+                     where tree_size < h.size or (tree_size = h.size and audit.frontier_root(h.frontier) = root_hash)) then
+    raise exception 'the chain has no such tree of size %', tree_size using errcode = 'AK022';
+  end if;
   insert into audit.checkpoint (origin, size, root, note) values (log_origin, tree_size, root_hash, signed_note)
   on conflict (origin, size) do nothing;
   if not found and not exists (select from audit.checkpoint c where c.origin = log_origin and c.size = tree_size
