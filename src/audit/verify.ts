@@ -46,7 +46,8 @@ export async function verifyChain(ctx: Verifying, input: VerifyInput = {}): Prom
 async function verifyAt(ctx: Verifying, client: SqlClient, input: VerifyInput): Promise<Verification> {
   await lockChainTables(client);
   const run = await openRun(ctx, client, input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS);
-  switch (input.level) {
+  const level = input.level ?? 'full';
+  switch (level) {
     case 'head':
       return withUnprotected(client, await verifyHead(client, run));
     case 'incremental':
@@ -54,7 +55,6 @@ async function verifyAt(ctx: Verifying, client: SqlClient, input: VerifyInput): 
     case 'rolling':
       return withUnprotected(client, await verifyRolling(ctx, client, run));
     case 'full':
-    case undefined:
       return verifyFull(ctx, client, run);
   }
 }
