@@ -32,7 +32,7 @@ export const reportBundleCommands: readonly AnyCommand[] = [
     summary: 'encrypt the bundle of an approved report for one recipient and log it',
     examples: [
       [
-        'auditkeep report distribute 1b4e28ba --to auditor@example.com --age age1... --purpose "annual audit" --as you@example.org',
+        'auditkeep report distribute 1b4e28ba --to auditor@example.com --age age1... --purpose "annual audit" --as you@example.org --key ~/.ssh/id_ed25519',
         'writes report-ID-NN.zip.age, which `age -d` opens',
       ],
     ],

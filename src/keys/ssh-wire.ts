@@ -49,6 +49,8 @@ export class WireReader {
     const bytes = this.string();
     const first = bytes[0];
     if (first !== undefined && first >= 0x80) throw keyFormat('a number is negative');
+    // One number, one form: otherwise one key would have many fingerprints.
+    if (first === 0 && (bytes[1] ?? 0) < 0x80) throw keyFormat('a number has leading zeros');
     return first === 0 ? bytes.subarray(1) : bytes;
   }
 

@@ -29,7 +29,7 @@ export interface ReportVersion {
 }
 
 /** The person of a key. */
-export interface Signer {
+interface Signer {
   readonly email: string;
   readonly compromised: boolean;
   /** The hash of the act that ended the key later; null where it was not ended or is not known. */

@@ -1,4 +1,5 @@
 /** Giving a bundle to a recipient, encrypted for their age key and logged; and opening what was received. */
+import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Decrypter, Encrypter } from 'age-encryption';
@@ -6,6 +7,9 @@ import { recordEvent } from '../audit/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
+import { readSshKeyFile } from '../keys/ssh-key.ts';
+import { checkSshsig, NAMESPACES, signSshsig } from '../keys/sshsig.ts';
+import { readRegister } from '../persons/read-register.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { makeBundle, writeWhole } from './bundle.ts';
 import { MAX_BUNDLE_BYTES, sha256Of, unpackBundle } from './bundle-format.ts';
@@ -36,7 +40,7 @@ export interface Distributed {
 /**
  * Writes `report-ID-NN.zip.age` for one recipient and logs it: recipient, purpose, hashes, time and by whom. The file is
  * there when the log is; where logging is refused the file is removed again.
- * @throws USAGE without an acting person, INPUT_INVALID for a malformed recipient, REPORT_NOT_APPROVED, ROLE_MISSING,
+ * @throws USAGE without an acting person and key, PERSON_KEY_INVALID, INPUT_INVALID for a malformed recipient, REPORT_NOT_APPROVED, ROLE_MISSING,
  * PERSON_UNKNOWN, and those of makeBundle
  */
 export async function distributeReport(
@@ -44,12 +48,13 @@ export async function distributeReport(
   input: DistributeInput,
 ): Promise<Distributed> {
   const { actor } = ctx;
-  if (actor.kind !== 'person') {
+  if (actor.kind !== 'person' || actor.keyFile === null) {
     throw new AuditkeepError('USAGE', {
-      message: 'a report is distributed by a person',
-      hint: 'give --as EMAIL',
+      message: 'a report is distributed by a person who shows their key',
+      hint: 'give --as EMAIL and --key FILE',
     });
   }
+  const keyFingerprint = await showKey(ctx, actor.email.toLowerCase(), actor.keyFile);
   const bundle = await makeBundle(ctx, input.reportId);
   const encrypted = await encryptFor(input.ageRecipient, bundle.zip);
   const sha256 = sha256Of(encrypted);
@@ -73,7 +78,7 @@ export async function distributeReport(
           action: 'DISTRIBUTE',
           resourceType: 'compliance_report',
           resourceId: bundle.reportId,
-          details: { distributionId, sha256, bundleSha256: bundle.sha256, bytes: encrypted.length },
+          details: { distributionId, keyFingerprint, sha256, bundleSha256: bundle.sha256, bytes: encrypted.length },
         });
         return { distributionId, path, sha256, bundleSha256: bundle.sha256 };
       }),
@@ -82,6 +87,22 @@ export async function distributeReport(
     await rm(path, { force: true }); // what is not in the log was not distributed
     throw error;
   }
+}
+
+/** The fingerprint of the key, when it is a valid one of the person and signs now. */
+async function showKey(ctx: Pick<Context, 'db' | 'clock'>, email: string, keyFile: string): Promise<string> {
+  const key = await readSshKeyFile(keyFile);
+  const { fingerprint } = key.publicKey;
+  const { register } = await ctx.db.withClient(readRegister);
+  const registered = register.keys.get(fingerprint);
+  const challenge = randomBytes(32);
+  const check = checkSshsig(await signSshsig(key, NAMESPACES.person, challenge), NAMESPACES.person, challenge);
+  const shown = check.valid && check.publicKey.fingerprint === fingerprint;
+  if (shown && registered?.email === email && registered.until === null) return fingerprint;
+  throw new AuditkeepError('PERSON_KEY_INVALID', {
+    message: 'the key is not a valid key of the person who distributes',
+    hint: 'use a key that `auditkeep person list` shows as valid for you',
+  });
 }
 
 async function encryptFor(ageRecipient: string, zip: Buffer): Promise<Buffer> {

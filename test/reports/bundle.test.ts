@@ -409,6 +409,23 @@ describe('distribution', () => {
     }
   });
 
+  test('nobody distributes in the name of another', async () => {
+    const input = {
+      reportId,
+      recipient: 'x',
+      ageRecipient: await identityToRecipient(identity),
+      purpose: 'y',
+      outDir: join(folder, 'borrowed'),
+    };
+    const as = (keyFile: string | null) => ({
+      ...ctx,
+      actor: { kind: 'person', email: 'approver@example.org', keyFile } as const,
+    });
+    await expect(distributeReport(as(null), input)).rejects.toMatchObject({ code: 'USAGE' });
+    const borrowed = distributeReport(as(roster.keyFile('reviewer')), input);
+    await expect(borrowed).rejects.toMatchObject({ code: 'PERSON_KEY_INVALID' });
+  });
+
   test('a recipient that is no age key, and a person without a role, are refused and leave no file', async () => {
     const outDir = join(folder, 'refused');
     const input = { reportId, recipient: 'x', ageRecipient: 'age1nonsense', purpose: 'y', outDir };
