@@ -132,7 +132,8 @@ const OVERDUE_AFTER: Period = { unit: 'day', count: 7 };
 /** Units that a disturbance has kept hot for more than a week past their policy: somebody has to look. */
 export function overdue(run: ArchiveRun, now: UtcInstant): readonly PlanUnit[] {
   return run.units.filter(({ outcome, ...unit }) => {
-    const hot = POLICIES.find((policy) => policy.table === unit.table && policy.category === unit.category)?.hot ?? null;
+    const hot =
+      POLICIES.find((policy) => policy.table === unit.table && policy.category === unit.category)?.hot ?? null;
     const isDisturbed = outcome.kind === 'postponed' && !outcome.byRule;
     return isDisturbed && hot !== null && unit.to <= subtractPeriod(subtractPeriod(now, OVERDUE_AFTER), hot);
   });
