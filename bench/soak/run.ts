@@ -27,7 +27,7 @@ try {
   await migrate(admin);
   const app = await openApp(config);
   const programs = await findPrograms();
-  const { data, root } = embeddedPaths(home);
+  const { data, root, log } = embeddedPaths(home);
   const db = openDatabase({ url, role: 'auditkeep_engine', applicationName: 'soak', maxConnections: 24 });
   const result = await runSoak({
     ctx: { ...app.context, db },
@@ -35,7 +35,12 @@ try {
     engineUrl: url,
     seconds: minutes * 60,
     async restart() {
-      await runProgram(programs.pg_ctl, ['-D', data, '-m', 'immediate', '-w', 'restart'], serverIdentity(), root);
+      await runProgram(
+        programs.pg_ctl,
+        ['-D', data, '-l', log, '-m', 'immediate', '-w', 'restart'],
+        serverIdentity(),
+        root,
+      );
     },
   });
   await db.end();
