@@ -37,6 +37,10 @@ export const ERROR_CODES = {
   CHAIN_REWRITTEN: { exit: EXIT.findings, meaning: 'the chain does not begin with what was signed before' },
   CHAIN_ROLLED_BACK: { exit: EXIT.findings, meaning: 'the chain is behind the last checkpoint that was signed' },
   CHAIN_SIGNER_STORE: { exit: EXIT.usage, meaning: "the signer's own store is missing, damaged or readable by others" },
+  CHAIN_TXID_WENT_BACK: {
+    exit: EXIT.findings,
+    meaning: 'transaction ids began anew (a restored dump), so that nothing would be sealed any more',
+  },
   CHAIN_UNSIGNED: { exit: EXIT.unavailable, meaning: 'no signed checkpoint covers this yet' },
   CHECKPOINT_FORMAT: { exit: EXIT.findings, meaning: 'a checkpoint is not a well-formed signed note' },
   CHECKPOINT_KEY: {

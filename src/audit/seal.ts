@@ -32,6 +32,7 @@ import { timestampText, uuidText } from './pg-time.ts';
 import { linkRows, type TreeEnd } from './seal-batch.ts';
 import { cancelQuery, readBackendPid, requireDurableCommit } from './seal-store.ts';
 import { NOTHING_SEEN, type Snapshot } from './snapshot.ts';
+import { requireTransactionOrder } from './transaction-order.ts';
 import { readTuples } from './tuples.ts';
 
 /** Links in one transaction; audit.append_links refuses more. */
@@ -60,7 +61,7 @@ export interface SealResult {
 /**
  * Links everything that was committed when it began. Durable when it resolves. A second sealer at the same time does
  * nothing and says complete: false. Takes two connections.
- * @throws CHAIN_HEAD_MOVED when something else moved the head; nothing of that batch is kept
+ * @throws CHAIN_TXID_WENT_BACK after a dump and restore; CHAIN_HEAD_MOVED when something else moved the head; nothing of that batch is kept
  */
 export function sealChain(ctx: Pick<Context, 'db' | 'log'>, input: SealInput = {}): Promise<SealResult> {
   return ctx.db.withClient(async (writer) => {
@@ -137,7 +138,9 @@ async function sealCandidates(
 ): Promise<RoundEnd> {
   const head = await readHead(reader);
   const resumed = head.cursor !== null;
-  const target = head.cursor?.target ?? (await currentSnapshot(reader));
+  const now = await currentSnapshot(reader);
+  requireTransactionOrder(head, now);
+  const target = head.cursor?.target ?? now;
   if (head.cursor !== null) await setCursor(reader, head.cursor);
   const pid = await readBackendPid(reader);
   const source = candidateSource({ sealed: head.snapshot ?? NOTHING_SEEN, target, after: head.cursor });

@@ -2,6 +2,7 @@
 import { type Finding, VERIFY_LEVELS, type Verification } from '../audit/finding.ts';
 import { sealChain } from '../audit/seal.ts';
 import { planCheckpoint, signCheckpoint } from '../audit/sign.ts';
+import { hasSignerTraces } from '../audit/signer-store.ts';
 import { type ChainStatus, readChainStatus } from '../audit/status.ts';
 import { verifyChain } from '../audit/verify.ts';
 import type { WitnessStatus } from '../audit/witness/anchor.ts';
@@ -10,6 +11,8 @@ import { anchorText } from './anchor-text.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
+/** What an installation reads that has sealed but never signed. */
+const UNSIGNED = 'no checkpoint was signed yet: run `auditkeep chain checkpoint`';
 /** Findings printed for people; `--json` has all of them. */
 const SHOWN_FINDINGS = 50;
 
@@ -55,9 +58,11 @@ export const chainCommands: readonly AnyCommand[] = [
         level: { choices: VERIFY_LEVELS, default: 'full' as const, describe: 'how much is verified' },
       }),
     async run(session, args) {
-      const result = await verifyChain(await session.context(), { level: args.level });
+      const ctx = await session.context();
+      const result = await verifyChain(ctx, { level: args.level });
+      const signed = await hasSignerTraces(ctx.config.home);
       const exitCode = result.intact ? EXIT.done : EXIT.findings;
-      return { data: result, text: verificationText(result), exitCode };
+      return { data: result, text: verificationText(result, signed), exitCode };
     },
   }),
   defineCommand({
@@ -96,11 +101,11 @@ function witnessText({ outcome, detail, cosignedSize }: WitnessStatus): string {
   return `${outcome ?? 'never asked'}${detail === '' ? '' : `: ${detail}`} (${last})`;
 }
 
-function verificationText(result: Verification): string {
+function verificationText(result: Verification, signed: boolean): string {
   const { checked, from, to, findings, anchored } = result;
   const anchor = anchored
     ? 'anchored by a checkpoint outside the database'
-    : 'NOT anchored: no checkpoint outside fits, or too few witnesses have cosigned one';
+    : `NOT anchored: ${signed ? 'no checkpoint outside fits, or too few witnesses have cosigned one' : UNSIGNED}`;
   const lines = [
     `${checked} events, ${to - from} links verified (${result.level}): ${findings.length === 0 ? 'intact' : `${findings.length} findings`}`,
     anchor,

@@ -47,3 +47,10 @@ it('finds an event of a transaction that is still open', async () => {
   await tamper(db.admin, "delete from audit.audit_log where event_type = 'forged'");
   await sealChain(ctx);
 });
+
+it('does not believe a head whose sealer comes by in the future', async () => {
+  await addEvents(db.engine, 1, 500);
+  await tamper(db.admin, "update audit.chain_head set sealed_at = clock_timestamp() + interval '10 years'");
+  const found = await verifyChain(ctx);
+  expect([...new Set(found.findings.map((one) => one.class))]).toEqual(['unsealed']);
+});
