@@ -49,13 +49,16 @@ describe('recorded events', () => {
     await refused(application, 'select event_type from audit.audit_log');
   });
 
-  test.each(['actor_salt', 'payload_salt', 'txid', 'hash_version', 'event_hash', 'previous_event_hash'])('no application chooses %s', async (column) => {
-    const value = column.endsWith('salt') ? `decode(repeat('00', 16), 'hex')` : '1';
-    const insert = `insert into audit.audit_log (event_type, event_category, event_action, ${column})
+  test.each(['actor_salt', 'payload_salt', 'txid', 'hash_version', 'event_hash', 'previous_event_hash'])(
+    'no application chooses %s',
+    async (column) => {
+      const value = column.endsWith('salt') ? `decode(repeat('00', 16), 'hex')` : '1';
+      const insert = `insert into audit.audit_log (event_type, event_category, event_action, ${column})
                     values ('test', 'system', 'CREATE', ${value})`;
-    await refused(db.as('app_readwrite_role'), insert);
-    await refused(db.engine, insert);
-  });
+      await refused(db.as('app_readwrite_role'), insert);
+      await refused(db.engine, insert);
+    },
+  );
 
   test('an auditor reads and writes nothing', async () => {
     const auditor = db.as('audit_role');
