@@ -1,10 +1,11 @@
 /** `npm run bench -- AREA [--json] [--quick]`: runs the benchmarks of an area, or all. Exit 3 when a bar is missed. */
 import { cpus, loadavg, totalmem } from 'node:os';
 import type { Bench, BenchResult } from './bench.ts';
+import { chainBench } from './chain.ts';
 import { importBench } from './import.ts';
 
 /** Every area, in the order in which `npm run bench` without an area runs them. */
-const BENCHES: readonly Bench[] = [importBench];
+const BENCHES: readonly Bench[] = [importBench, chainBench];
 
 async function main(args: readonly string[]): Promise<number> {
   const flags = args.filter((arg) => arg.startsWith('--'));
