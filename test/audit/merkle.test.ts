@@ -1,5 +1,5 @@
 /** The tree against published cases (RFC 6962 proofs, negatives included) and against its own definition. */
-import { existsSync, globSync, readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -17,6 +17,7 @@ import {
   verifyConsistency,
   verifyInclusion,
 } from '../../src/audit/merkle.ts';
+import { isExpected } from '../support/shared-data.ts';
 
 const CASES = join(import.meta.dirname, '../../../shared/data/merkle');
 const base64 = z
@@ -40,7 +41,7 @@ const inclusionCase = z.object({
 const consistencyCase = z.object({ size1: size, size2: size, root1: base64, root2: base64, proof, wantErr: outcome });
 
 // The folder holds real data that the project does not copy; a user's machine does not have it.
-describe.skipIf(!existsSync(CASES))('published cases (shared/data/merkle)', () => {
+describe.skipIf(!isExpected(CASES))('published cases (shared/data/merkle)', () => {
   const files = (kind: string) => globSync(`${kind}/**/*.json`, { cwd: CASES }).sort();
   const read = (file: string): unknown => JSON.parse(readFileSync(join(CASES, file), 'utf8'));
 

@@ -7,7 +7,7 @@ import { queryOne, queryRows } from '../../src/db/query.ts';
 import { importCloudtrail, importEthereum } from '../../src/import/import.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
-import { isExpected } from '../support/seed.ts';
+import { isExpected } from '../support/shared-data.ts';
 
 const DATA = join(import.meta.dirname, '../../../shared/data');
 const CLOUDTRAIL = join(DATA, 'cloudtrail');

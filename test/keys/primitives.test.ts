@@ -1,10 +1,11 @@
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { gcm } from '@noble/ciphers/aes.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { isExpected } from '../support/shared-data.ts';
 
 const FOLDER = '../shared/data/wycheproof';
 const hex = (text: string) => Buffer.from(text, 'hex');
@@ -66,7 +67,7 @@ function nobleGcmOpen(key: Buffer, iv: Buffer, aad: Buffer, sealed: Buffer): Uin
   }
 }
 
-describe.skipIf(!existsSync(FOLDER))('wycheproof vectors (../shared/data/wycheproof) on the primitives used', () => {
+describe.skipIf(!isExpected(FOLDER))('wycheproof vectors (../shared/data/wycheproof) on the primitives used', () => {
   test('AES-256-GCM, 96-bit nonce, 128-bit tag: both libraries', () => {
     const groups = read(aeadShape, 'aes_gcm_test.json').testGroups.filter(
       (group) => group.keySize === 256 && group.ivSize === 96 && group.tagSize === 128,

@@ -1,14 +1,15 @@
 /** Real and made-up Ethereum transactions in the table, sealed as an import seals them. */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { SqlClient } from '../../src/db/database.ts';
 import { execute, queryOne, queryRows } from '../../src/db/query.ts';
 import { TRANSACTIONS_TABLE } from '../../src/privacy/replacement.ts';
 import { transactionId } from '../../src/privacy/transaction-id.ts';
 import type { TestContext } from '../support/context.ts';
+import { isExpected } from '../support/shared-data.ts';
 
 const ETHEREUM_FOLDER = '../shared/data/ethereum';
-export const hasEthereumData = existsSync(ETHEREUM_FOLDER);
+export const hasEthereumData = isExpected(ETHEREUM_FOLDER);
 
 /** What the public chain says of a transaction. Amounts are decimal text: wei is beyond 2^53. */
 export interface PublicTransaction {

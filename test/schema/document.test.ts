@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { readDesign } from '../../src/schema/drift.ts';
-import { columnsOfSeed, indexesOfSeed, isExpected, SEED_FOLDER } from '../support/seed.ts';
+import { columnsOfSeed, indexesOfSeed, SEED_FOLDER } from '../support/seed.ts';
+import { isExpected } from '../support/shared-data.ts';
 
 const page = readFileSync('docs/design/schema.md', 'utf8');
 const says = (name: string) => new RegExp(`(?<![A-Za-z0-9_])${name}(?![A-Za-z0-9_])`).test(page);

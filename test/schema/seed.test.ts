@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
 import { useDatabase } from '../support/database.ts';
-import { isExpected, parseTables, readSeed, SEED_FOLDER } from '../support/seed.ts';
+import { parseTables, readSeed, SEED_FOLDER } from '../support/seed.ts';
+import { isExpected } from '../support/shared-data.ts';
 
 /** The seed's spelling of a type as the catalog prints it. */
 function catalogType(type: string): string {

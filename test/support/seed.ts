@@ -1,14 +1,10 @@
 /** Reads the seed's own text: its tables, columns, CHECK lists and indexes. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isExpected } from './shared-data.ts';
 
 /** Beside the project; tests that need it are skipped where it is absent. */
 export const SEED_FOLDER = '../shared/seed';
-
-/** Whether tests of a folder beside the project run: where it lies, and in CI always, so that there its absence fails. */
-export function isExpected(folder: string): boolean {
-  return existsSync(folder) || (process.env['CI'] ?? '') !== '';
-}
 
 export interface SeedTable {
   readonly name: string;

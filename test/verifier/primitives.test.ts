@@ -1,12 +1,13 @@
 /** The verifier's own tree and notes, against published cases and notes that other programs signed. */
 import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { existsSync, globSync, readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { sha256 } from '../../src/audit/hash.ts';
 import { consistencyProof, treeHash } from '../../src/audit/merkle.ts';
 import { tilePath } from '../../src/audit/tile.ts';
+import { isExpected } from '../support/shared-data.ts';
 import eventVectors from '../vectors/audit-event-v1.json' with { type: 'json' };
 import checkpointVectors from '../vectors/checkpoint-v1.json' with { type: 'json' };
 import { verifier } from './verifier.ts';
@@ -33,7 +34,7 @@ const inclusionCase = z.object({
 const consistencyCase = z.object({ size1: size, size2: size, root1: base64, root2: base64, proof, wantErr: outcome });
 
 // The folder holds real data that the project does not copy; a user's machine does not have it.
-describe.skipIf(!existsSync(CASES))('published cases (shared/data/merkle)', () => {
+describe.skipIf(!isExpected(CASES))('published cases (shared/data/merkle)', () => {
   const files = (kind: string) => globSync(`${kind}/**/*.json`, { cwd: CASES }).sort();
   const read = (file: string): unknown => JSON.parse(readFileSync(join(CASES, file), 'utf8'));
 
