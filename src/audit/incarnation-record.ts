@@ -70,7 +70,7 @@ export async function readIncarnationFindings(client: SqlClient, head: ChainHead
       const payload = parsePayload(record.data.payload);
       const valid =
         payload?.incarnation === incarnation &&
-        payload.kept_size === String(row.seq) &&
+        BigInt(payload.kept_size) <= row.seq &&
         isSignedByTwo(record.data, NAMESPACES.incarnation, (key) => owners.get(key) ?? null);
       return valid ? [{ id: row.id, payload }] : [];
     });

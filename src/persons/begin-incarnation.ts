@@ -2,10 +2,12 @@
  * Going on after the database was restored to an earlier state. States:
  *
  *   refused (the signer knows more links than the chain has)
- *     -- two key officers sign; number, record event and its link, one transaction --> moved
- *   moved -- the signer's state is set aside and the new origin's first checkpoint is signed --> going on
+ *     -- two key officers sign; number and record event, one transaction --> moved
+ *   moved -- the record is linked, before anything else that waits --> linked
+ *   linked -- the signer's state is set aside and the new origin's first checkpoint is signed --> going on
  *
- * A crash in between is harmless: the signer refuses everything until the same command has run again.
+ * A crash in between is harmless: the signer refuses everything until the same command has run again. After one between
+ * the first two, `chain seal` links the record in its turn.
  */
 
 import { appendLinks, type ChainHead, extendChainLinks, readHead } from '../audit/chain-store.ts';
@@ -110,24 +112,29 @@ async function moveChain(
   });
   const record = await signByTwo(signers, NAMESPACES.incarnation, payload);
   await extendChainLinks(client);
-  await transact(client, async () => {
-    const id = await recordEvent(ctx, client, {
+  const id = await transact(client, async () => {
+    await moveIncarnation(client, head.incarnation);
+    return recordEvent(ctx, client, {
       type: INCARNATION_EVENT,
       category: 'security',
       action: 'BEGIN',
       resourceType: 'audit_chain',
       details: { ...record },
     });
-    const rows: EventRow[] = [];
-    for await (const slab of readTuples(client, eventByIdSource(id))) rows.push(...slab);
-    const [row] = rows;
-    if (row === undefined) throw new Error('the record of the incarnation was not stored');
-    const { links, end } = linkRows(head, rows);
-    const snapshot = seeing(head.snapshot ?? NOTHING_SEEN, row.txid);
-    await appendLinks(client, { from: head, links, frontier: encodeFrontier(end.frontier), snapshot, cursor: null });
-    await moveIncarnation(client, head.incarnation);
   });
+  await transact(client, () => linkFirst(client, head, id), 'repeatable read');
   return originOf(name, head.incarnation + 1);
+}
+
+/** Links the record before anything else that waits: only committed events are linked, so this is a step of its own. */
+async function linkFirst(client: SqlClient, head: ChainHead, id: string): Promise<void> {
+  const rows: EventRow[] = [];
+  for await (const slab of readTuples(client, eventByIdSource(id))) rows.push(...slab);
+  const [row] = rows;
+  if (row === undefined) throw new Error('the record of the incarnation was not stored');
+  const { links, end } = linkRows(head, rows);
+  const snapshot = seeing(head.snapshot ?? NOTHING_SEEN, row.txid);
+  await appendLinks(client, { from: head, links, frontier: encodeFrontier(end.frontier), snapshot, cursor: null });
 }
 
 /** The snapshot as it is, but seeing one more transaction: its event is linked already. */
