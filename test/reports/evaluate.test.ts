@@ -282,9 +282,11 @@ describe('evaluateControls', () => {
             .then(check)
             .finally(() => (ended = true)),
         );
-        // Until the report's session waits for the lock; one that does not wait ends.
-        const waits = `select from pg_locks where locktype = 'advisory' and not granted`;
-        while (!ended && (await queryRows(client, z.object({}), waits)).length === 0);
+        // Until the report's session has asked for the lock; one that does not wait for it ends.
+        const asked = `select from pg_stat_activity where datname = current_database()
+          and usename = 'auditkeep_report' and query like '%pg_try_advisory_lock_shared%'`;
+        const askers = () => db.admin.withClient((admin) => queryRows(admin, z.object({}), asked));
+        while (!ended && (await askers()).length === 0);
         moved = true;
       }),
     );
