@@ -28,7 +28,7 @@ it.each(['chain_link', 'chain_link_p000000', 'checkpoint', 'erasure', 'tile', 'c
   'refuses TRUNCATE of %s even to its owner while the triggers are on',
   async (table) => {
     const owner = db.as('auditkeep_owner');
-    await expect(owner.withClient((client) => client.query(`truncate audit.${table}`))).rejects.toMatchObject({
+    await expect(owner.withClient((client) => client.query(`truncate audit.${table} cascade`))).rejects.toMatchObject({
       code: 'AK100',
     });
   },
