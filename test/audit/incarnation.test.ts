@@ -72,7 +72,8 @@ describe('a chain that was restored to yesterday', () => {
   it('goes on under another origin, its first leaf the signed record, and what was written meanwhile follows', async () => {
     await addEvents(db.engine, 3, 200);
     const begun = await beginIncarnation(ctx, officers());
-    expect(begun).toMatchObject({ origin: expect.stringMatching(/\/2$/), size: kept + 1 });
+    expect(begun.origin).toMatch(/\/2$/);
+    expect(begun.size).toBe(kept + 1);
     await sealChain(ctx);
     await sealChain(ctx);
     const { note } = await signCheckpoint(ctx);

@@ -160,7 +160,9 @@ describe('both profiles in one database', () => {
       `update audit.audit_log set event_hash = null, previous_event_hash = null where id = '${id}'`,
     );
     await tamper(db.admin, `update audit.audit_log set event_action = 'X' where id = '${ids[3]}'`);
-    expect(await findings()).toMatchObject([{ class: 'modified', eventId: ids[3], seq: expect.any(Number) }]);
+    const found = await findings();
+    expect(found).toMatchObject([{ class: 'modified', eventId: ids[3] }]);
+    expect(typeof found[0]?.seq).toBe('number');
     await tamper(
       db.admin,
       'truncate audit.chain_link, audit.chain_head',
