@@ -101,7 +101,7 @@ export async function readUnprotected(client: SqlClient): Promise<string[]> {
        from leaf l
       where l.relkind = 'r'
         and 2 <> (select count(*) from pg_catalog.pg_trigger t
-                   where t.tgrelid = l.oid and t.tgenabled = 'A'
+                   where t.tgrelid = l.oid and t.tgenabled = 'A' and t.tgqual is null and t.tgattr = ''
                      and t.tgname in ('ak_child_immutable', 'ak_child_truncate'))
       order by 1`,
   );

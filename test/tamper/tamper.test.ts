@@ -293,6 +293,22 @@ it.each(['audit_log_late', 'audit_log_y2002m01', 'chain_link_p000000'])(
   },
 );
 
+it('says unprotected when a trigger of the right name never fires', async () => {
+  const leaf = 'audit.audit_log_y2002m01';
+  const create = (when: string) => `create trigger ak_child_immutable before update or delete on ${leaf}
+    for each row ${when} execute function audit.refuse_change('audit_log')`;
+  const replace = (when: string) =>
+    db.admin.withClient(async (client) => {
+      await client.query(`drop trigger ak_child_immutable on ${leaf}`);
+      await client.query(create(when));
+      await client.query(`alter table ${leaf} enable always trigger ak_child_immutable`);
+    });
+  await replace('when (false)');
+  expect(await findings()).toMatchObject([{ class: 'unprotected', partition: leaf }]);
+  await replace('');
+  expect(await findings()).toEqual([]);
+});
+
 it('says unsealed only when the sealer has left committed events alone for too long', async () => {
   const before = new Set(await column(db.admin, 'select id::text from audit.audit_log'));
   await addEvents(db.engine, 1, 500);
