@@ -11,7 +11,7 @@
  * that batch, which the next run makes again from the cursor.
  */
 import type { Context } from '../context.ts';
-import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
+import { withFreeLock } from '../db/advisory-lock.ts';
 import type { Database, SqlClient } from '../db/database.ts';
 import { sqlStateOf } from '../db/errors.ts';
 import { transact } from '../db/transaction.ts';
@@ -65,12 +65,8 @@ export interface SealResult {
  */
 export function sealChain(ctx: Pick<Context, 'db' | 'log'>, input: SealInput = {}): Promise<SealResult> {
   return ctx.db.withClient(async (writer) => {
-    if (!(await tryLockSession(writer, 'sealer', 'exclusive'))) {
-      return { sealed: 0, size: (await readHead(writer)).size, batches: 0, complete: false };
-    }
-    // When a batch fails the pool ends this connection, which gives the lock back.
-    const result = await sealRounds(ctx.db, writer, input);
-    await unlockSession(writer, 'sealer', 'exclusive');
+    const result = await withFreeLock(writer, 'sealer', 'exclusive', () => sealRounds(ctx.db, writer, input));
+    if (result === null) return { sealed: 0, size: (await readHead(writer)).size, batches: 0, complete: false };
     if (result.sealed > 0) ctx.log.info({ sealed: result.sealed, size: String(result.size) }, 'chain.sealed');
     return result;
   });

@@ -5,7 +5,7 @@
  */
 import { createPublicKey } from 'node:crypto';
 import type { Context } from '../context.ts';
-import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
+import { withFreeLock } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
 import { sqlStateOf } from '../db/errors.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
@@ -46,11 +46,8 @@ export function originOf(name: string, incarnation: number): string {
  */
 export function signCheckpoint(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>): Promise<SignResult> {
   return ctx.db.withClient(async (client) => {
-    if (!(await tryLockSession(client, 'signer', 'exclusive'))) {
-      return { note: null, size: (await readHead(client)).size, fresh: false };
-    }
-    const result = await signHead(ctx, client);
-    await unlockSession(client, 'signer', 'exclusive');
+    const result = await withFreeLock(client, 'signer', 'exclusive', () => signHead(ctx, client));
+    if (result === null) return { note: null, size: (await readHead(client)).size, fresh: false };
     if (result.fresh) ctx.log.info({ size: String(result.size) }, 'chain.checkpoint');
     return result;
   });

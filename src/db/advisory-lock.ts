@@ -146,6 +146,24 @@ export async function withSessionLock<T>(
   waitMs: number = WAIT_MS,
 ): Promise<T> {
   await lockSession(client, name, mode, waitMs);
+  return givingBack(client, name, mode, fn);
+}
+
+/**
+ * Runs fn if the lock is free now; null, without running it, when somebody holds it. The lock is free again when the
+ * promise settles, whichever way.
+ */
+export async function withFreeLock<T>(
+  client: SqlClient,
+  name: LockName,
+  mode: LockMode,
+  fn: () => Promise<T>,
+): Promise<T | null> {
+  return (await tryLockSession(client, name, mode)) ? givingBack(client, name, mode, fn) : null;
+}
+
+/** Runs fn under a lock that the session holds, and gives it back. */
+async function givingBack<T>(client: SqlClient, name: LockName, mode: LockMode, fn: () => Promise<T>): Promise<T> {
   let result: T;
   try {
     result = await fn();
