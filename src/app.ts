@@ -64,6 +64,7 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
     queue: () => (queue ??= openQueue(queueOptions)),
     openWorkerQueue: () => openQueue(queueOptions, true),
     async close() {
+      // Whoever asked for a queue that did not open was told so; there is nothing of it to close.
       const opened = await queue?.catch(() => null);
       await opened?.close();
       await Promise.all([db.end(), reportDb.end()]);

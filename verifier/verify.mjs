@@ -2,7 +2,7 @@
 /**
  * Checks audit bundles and proofs offline: Node.js 20 or newer, this one file, nothing else. Written from
  * docs/spec/audit-event-v1.md, checkpoint-v1.md and tlog-bundle-v1.md and from the C2SP and RFC documents they name; it
- * shares no line with the program that makes bundles.
+ * imports nothing of the program that makes bundles. It is one long file on purpose: an auditor reads and copies one.
  *
  *   node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
  *   node verify.mjs proof FILE --key 'NAME+ID+KEY' [--entry FILE] [--witness ...]... [--json]

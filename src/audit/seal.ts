@@ -162,6 +162,7 @@ async function sealCandidates(
   return { size: end.size, drained: true, resumed };
 }
 
+/** Ends the stream of a round that is cut short. Where that fails the stream ends with its connection; the reason is told. */
 async function cancelled(db: Database, pid: number, reason: unknown): Promise<never> {
   await db.withClient((client) => cancelQuery(client, pid)).catch(() => undefined);
   throw reason;

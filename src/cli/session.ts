@@ -39,6 +39,7 @@ export function openSession(
     session,
     async close() {
       progress.stop();
+      // What did not open was told to the command that asked for it; there is nothing of it to close.
       await (await app?.catch(() => null))?.close();
       await (await admin?.catch(() => null))?.end();
     },
