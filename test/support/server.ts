@@ -9,6 +9,11 @@ import { type EmbeddedPrograms, failureLine, findPrograms, runProgram } from '..
 export interface TestServer {
   url(database: string): string;
   readonly dataFolder: string;
+  /** Stops at once, as a crash of the server does: no checkpoint, every session lost. */
+  crash(): Promise<void>;
+  /** Starts again after crash(), on the same port; recovery is done when it returns. */
+  restart(): Promise<void>;
+  /** Ends the server, wherever it is, and removes its folder. */
   stop(): Promise<void>;
 }
 
@@ -38,12 +43,23 @@ export async function startTestServer(settings: readonly string[] = []): Promise
     ...settings.map((setting) => `-c ${setting}`),
   ].join(' ');
   const log = join(folder, 'server.log');
-  await run(binaries.pg_ctl, ['-D', data, '-l', log, '-w', '-t', '60', '-o', options, 'start']);
+  const start = () => run(binaries.pg_ctl, ['-D', data, '-l', log, '-w', '-t', '60', '-o', options, 'start']);
+  const crash = () => run(binaries.pg_ctl, ['-D', data, '-m', 'immediate', '-w', 'stop']);
+  let running = true;
+  await start();
   return {
     dataFolder: data,
     url: (database) => `postgres://postgres@127.0.0.1:${port}/${database}`,
+    async crash() {
+      await crash();
+      running = false;
+    },
+    async restart() {
+      await start();
+      running = true;
+    },
     async stop() {
-      await run(binaries.pg_ctl, ['-D', data, '-m', 'immediate', '-w', 'stop']);
+      if (running) await crash();
       await rm(folder, { recursive: true, force: true });
     },
   };
