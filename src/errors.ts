@@ -115,6 +115,7 @@ export const ERROR_CODES = {
   RETENTION_BUSY: { exit: EXIT.unavailable, meaning: 'a lock that retention needs is held by a reader or writer' },
   RETENTION_FAILED: { exit: EXIT.bug, meaning: 'units of a retention run failed; the others were handled' },
   RETENTION_HELD: { exit: EXIT.refused, meaning: 'the unit is under a legal hold' },
+  RETENTION_NOT_APPROVED: { exit: EXIT.refused, meaning: 'no approved plan allows that the unit is destroyed' },
   RETENTION_NOT_YET: { exit: EXIT.refused, meaning: 'the unit has not ended yet, or has open incidents' },
   RETENTION_STATE: { exit: EXIT.refused, meaning: 'the unit is not in the state that the step begins from' },
   RETENTION_UNKNOWN: { exit: EXIT.usage, meaning: 'the table, category or partition is not under retention' },

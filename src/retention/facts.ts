@@ -1,9 +1,7 @@
 /** What the catalog says about partitions and units: plain data, read by store.ts, judged by plan.ts. */
 import type { UtcInstant } from '../time/clock.ts';
+import type { UnitState } from './edges.ts';
 import type { FamilyName } from './policy.ts';
-
-/** The state of a unit as retention.unit has it (README.md lists states and transitions). */
-export type UnitState = string;
 
 /** A partition that hangs below a hot table. */
 export interface LeafFacts {

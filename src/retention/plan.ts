@@ -4,7 +4,8 @@ import { canonicalJson } from '../canonical-json.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { addPeriod, describePeriod, startOfStep, subtractPeriod } from '../time/period.ts';
 import { intersect, rangesFrom, rangesOf, type TimeRange } from './bounds.ts';
-import type { BranchFacts, LeafFacts, UnitFacts, UnitState } from './facts.ts';
+import type { UnitState } from './edges.ts';
+import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
 import { type BranchPolicy, type FamilyName, POLICY_VERSION } from './policy.ts';
 
 type PlanAction = 'create' | 'adopt' | 'archive';

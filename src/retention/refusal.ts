@@ -14,6 +14,7 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
     hint: 'find out who changed the partition, then restore its triggers and CHECK',
   },
   AK108: { code: 'RETENTION_NOT_YET', hint: 'a later run seals it; open incidents hold a unit for at most 90 days' },
+  AK109: { code: 'RETENTION_NOT_APPROVED', hint: 'destruction needs a plan that two persons signed' },
 };
 
 /** The coded error for a refusal by the database, or the error itself. */

@@ -5,13 +5,14 @@ import { quoteIdentifier } from '../db/identifier.ts';
 import { queryOne, queryRows } from '../db/query.ts';
 import { isoOf, parseInstant, type UtcInstant } from '../time/clock.ts';
 import type { TimeRange } from './bounds.ts';
+import { UNIT_STATES } from './edges.ts';
 import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
 import { FAMILIES, type FamilyName } from './policy.ts';
 
 const familyShape = z.enum(FAMILIES);
 const unitShape = {
   unit_id: z.bigint(),
-  state: z.string(),
+  state: z.enum(UNIT_STATES),
   held: z.boolean(),
   diverted: z.boolean(),
   row_count: z.bigint().nullable(),
@@ -29,7 +30,12 @@ const leafShape = z.object({
   size_bytes: z.bigint().nullable(),
   estimated_rows: z.bigint(),
   unit: z.boolean(),
-  ...{ ...unitShape, unit_id: z.bigint().nullable(), state: z.string().nullable(), held: z.boolean().nullable() },
+  ...{
+    ...unitShape,
+    unit_id: z.bigint().nullable(),
+    state: z.enum(UNIT_STATES).nullable(),
+    held: z.boolean().nullable(),
+  },
 });
 
 /** What the catalog says about every branch: its leaves, lowest first, with bounds as PostgreSQL has them. */
