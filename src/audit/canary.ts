@@ -7,7 +7,7 @@ import { AuditkeepError } from '../errors.ts';
 import { commitEvent, eventLeaf } from './canonical.ts';
 import { EMPTY_CHAIN } from './chain.ts';
 import type { EventRow } from './event-source.ts';
-import { EventSums } from './event-sums.ts';
+import { EventSums, summedEvent, summedLink } from './event-sums.ts';
 import { linkHash } from './hash.ts';
 import { type JudgedLink, judgeEvent } from './judge.ts';
 import type { LinkRow } from './link-source.ts';
@@ -35,6 +35,7 @@ export function checkCanary(row: EventRow): void {
     seq: 0n,
     timestamp: row.timestamp,
     eventId: row.id,
+    txid: row.txid,
     leaf,
     actorCommitment: commitments.actor,
     payloadCommitment: commitments.payload,
@@ -52,14 +53,14 @@ function judge(link: JudgedLink, row: EventRow): boolean {
 
 function sumsDiffer(link: JudgedLink, row: EventRow): boolean {
   const sums = new EventSums();
-  sums.add('link', link.eventId, link.timestamp, link.leaf);
-  sums.add('event', row.id, row.timestamp, eventLeaf(row.bare, commitEvent(row)));
+  sums.add('link', summedLink(link));
+  sums.add('event', summedEvent(row));
   return sums.differing().length > 0;
 }
 
 function walkBreaks(link: JudgedLink, leaf: Buffer): boolean {
   const chainHash = linkHash(EMPTY_CHAIN.chainHash, 0n, link.leaf);
-  const copy: LinkRow = { seq: 0n, timestamp: link.timestamp, eventId: link.eventId, leaf, chainHash };
+  const copy: LinkRow = { ...link, leaf, chainHash };
   const walk = new LinkWalk();
   walk.push([copy]);
   return walk.finish({ size: 1n, chainHash, frontier: appendLeaves(EMPTY_FRONTIER, [link.leaf]) }).length > 0;

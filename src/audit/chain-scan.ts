@@ -1,8 +1,7 @@
 /** What a thread of full verification computes from slabs: the walk over the links and the sums of events and links. Pure. */
 import { checkCanary } from './canary.ts';
-import { commitEvent, eventLeaf } from './canonical.ts';
 import { eventTuples } from './event-source.ts';
-import { EventSums, type PartialSums } from './event-sums.ts';
+import { EventSums, type PartialSums, summedEvent, summedLink } from './event-sums.ts';
 import type { Finding } from './finding.ts';
 import type { Digest } from './hash.ts';
 import { linkSource } from './link-source.ts';
@@ -47,7 +46,7 @@ export class ChainScan {
   pushLinks(slab: Slab): number {
     const links = slabRows(slab, linkSource);
     this.#walk.push(links);
-    for (const link of links) this.#sums.add('link', link.eventId, link.timestamp, link.leaf);
+    for (const link of links) this.#sums.add('link', summedLink(link));
     return links.length;
   }
 
@@ -58,7 +57,7 @@ export class ChainScan {
     if (!this.#sawEvent && first !== undefined) checkCanary(first);
     this.#sawEvent = true;
     for (const row of rows) {
-      this.#sums.add('event', row.id, row.timestamp, eventLeaf(row.bare, commitEvent(row)));
+      this.#sums.add('event', summedEvent(row));
       if (row.hasOwnHash || row.hashVersion !== 1) this.#sums.suspect(row.timestamp);
     }
     return rows.length;

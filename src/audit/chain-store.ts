@@ -200,12 +200,13 @@ const checkpointShape = z.object({
   note: z.string(),
 });
 
-/** Every kept checkpoint, by size. */
-export function readCheckpoints(client: SqlClient): Promise<StoredCheckpoint[]> {
+/** The kept checkpoints from a size on, by size. */
+export function readCheckpoints(client: SqlClient, from: bigint): Promise<StoredCheckpoint[]> {
   return queryRows(
     client,
     checkpointShape,
-    'select origin, size, root, note from audit.checkpoint order by size, origin',
+    'select origin, size, root, note from audit.checkpoint where size >= $1::bigint order by size, origin',
+    [from],
   );
 }
 

@@ -14,8 +14,16 @@ export interface SignedHeads {
   readonly ownNote: string | null;
   /** What witnesses cosigned, opened by witness/anchor.ts: outside the database too. */
   readonly cosigned: readonly TreeHead[];
-  /** Copies in the database. */
-  readonly stored: readonly StoredCheckpoint[];
+  /** Copies in the database and in the directory of checkpoints. */
+  readonly stored: readonly KeptCheckpoint[];
+  /** The names that the log had before this incarnation: their checkpoints must bear its signature too. */
+  readonly earlierOrigins: readonly string[];
+}
+
+/** A checkpoint that is kept where others can write. */
+export interface KeptCheckpoint extends StoredCheckpoint {
+  /** `audit.checkpoint`, or the file's name in the directory of checkpoints. */
+  readonly place: string;
 }
 
 export interface OpenedHeads {
@@ -25,28 +33,36 @@ export interface OpenedHeads {
   readonly findings: readonly Finding[];
 }
 
-/** Opens the checkpoints of this log; one that does not verify, or whose row says something else, is a finding. */
-export function openHeads({ key, ownNote, cosigned, stored }: SignedHeads): OpenedHeads {
+/**
+ * Opens the checkpoints of this log; one that does not verify, or whose row says something else, is a finding, whatever
+ * its root: nobody but the signer publishes. Those of earlier incarnations are of trees that were abandoned, so only
+ * their signatures are judged.
+ */
+export function openHeads({ key, ownNote, cosigned, stored, earlierOrigins }: SignedHeads): OpenedHeads {
   if (key === null) return { heads: [], own: null, findings: [] };
   const heads: TreeHead[] = [...cosigned];
   const findings: Finding[] = [];
   const own = ownNote === null ? null : openCheckpoint(ownNote, key);
-  for (const row of stored.filter((candidate) => candidate.origin === key.name)) {
-    const opened = openStored(row, key);
-    if ('head' in opened) heads.push(opened.head);
-    else findings.push(finding('checkpoint-invalid', { actual: opened.code, checkpointTo: Number(row.size) }));
+  for (const row of stored) {
+    const name = earlierOrigins.includes(row.origin) ? row.origin : key.name;
+    const opened = openStored(row, { ...key, name });
+    if ('code' in opened) {
+      const facts = { expected: `a checkpoint of ${name} in ${row.place}`, actual: opened.code };
+      findings.push(finding('checkpoint-invalid', { ...facts, checkpointTo: Number(row.size) }));
+    } else if (name === key.name) heads.push(opened.head);
   }
   if (own !== null) heads.push(own);
   return { heads: heads.sort((a, b) => (a.size < b.size ? -1 : 1)), own, findings };
 }
 
 function openStored(
-  row: StoredCheckpoint,
+  row: KeptCheckpoint,
   key: { readonly name: string; readonly publicKey: KeyObject },
 ): { head: TreeHead } | { code: string } {
   try {
     const head = openCheckpoint(row.note, key);
-    return head.size === row.size && head.root.equals(row.root) ? { head } : { code: 'row differs from its note' };
+    const same = head.origin === row.origin && head.size === row.size && head.root.equals(row.root);
+    return same ? { head } : { code: 'row differs from its note' };
   } catch (error) {
     if (error instanceof AuditkeepError) return { code: error.code };
     throw error;

@@ -16,6 +16,7 @@ const RAW_KEY_BYTES = 32;
 const SPKI_PREFIX = Buffer.from('302a300506032b6570032100', 'hex');
 /** No note of ours is longer; a reader of foreign bytes stops here. */
 const MAX_NOTE_BYTES = 16_384;
+const MAX_SIZE = 2n ** 63n - 1n;
 
 export interface TreeHead {
   /** The log's name: what the note's first line says. */
@@ -120,9 +121,12 @@ function parseSignature(line: string): NoteSignature {
   return { name, id: bytes.subarray(0, KEY_ID_BYTES), signature: bytes.subarray(KEY_ID_BYTES) };
 }
 
+/** An empty tree is never signed, and a place in the chain is an int64. */
 function parseSize(text: string | undefined): bigint {
-  if (text === undefined || !/^(0|[1-9][0-9]{0,18})$/.test(text)) throw malformed('has a bad tree size');
-  return BigInt(text);
+  if (text === undefined || !/^[1-9][0-9]{0,18}$/.test(text)) throw malformed('has a bad tree size');
+  const size = BigInt(text);
+  if (size > MAX_SIZE) throw malformed('has a bad tree size');
+  return size;
 }
 
 function parseRoot(text: string | undefined): Digest {

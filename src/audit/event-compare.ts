@@ -6,6 +6,7 @@ import { erasureKey, readErasures } from './erase-store.ts';
 import type { EventRow } from './event-source.ts';
 import type { EventSums } from './event-sums.ts';
 import { type Finding, finding } from './finding.ts';
+import type { UnlinkedEvent } from './gap.ts';
 import { type InlineJudgement, judgeInline } from './inline-judge.ts';
 import { readInlineRows, readInlineSegments } from './inline-store.ts';
 import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
@@ -21,6 +22,8 @@ import {
 
 export interface Comparison {
   readonly findings: readonly Finding[];
+  /** Events without a link: inserted, unless their link was taken out of the chain (gap.ts). */
+  readonly unlinked: readonly UnlinkedEvent[];
   readonly counts: {
     readonly sealed: number;
     readonly erased: number;
@@ -42,6 +45,7 @@ export async function compareEvents(client: SqlClient, input: ComparisonInput): 
   const doubled = await readDoubledIds(client);
   const findings: Finding[] = [];
   const missing: { seq: bigint; eventId: string }[] = [];
+  const unlinked: UnlinkedEvent[] = [];
   const counts = { sealed: 0, erased: 0, purged: 0, pending: 0 };
   const inline = await judgeInlineRows(client);
   const ranges = input.sums.differing();
@@ -50,6 +54,7 @@ export async function compareEvents(client: SqlClient, input: ComparisonInput): 
     for (const judged of await judgeRanges(client, ranges, known)) {
       if (judged.kind === 'found') findings.push(judged.finding);
       else if (judged.kind === 'missing') missing.push(judged);
+      else if (judged.kind === 'inserted') unlinked.push(judged.event);
       else if (judged.kind === 'erased' || judged.kind === 'pending') counts[judged.kind] += 1;
     }
   }
@@ -58,7 +63,7 @@ export async function compareEvents(client: SqlClient, input: ComparisonInput): 
     findings.push(finding('doubled', { seq: Number(seq), eventId, expected: '1 link', actual: `${links} links` }));
   }
   findings.push(...judgeMissing(missing, input.head.size));
-  return { findings: mergeInline(findings, inline.findings).sort(bySeq), counts };
+  return { findings: mergeInline(findings, inline.findings).sort(bySeq), unlinked, counts };
 }
 
 /** Only where a segment was declared: elsewhere filled hash columns are a finding by themselves. */
@@ -156,7 +161,7 @@ async function judgeRanges(
 function compact(link: JudgedLink): JudgedLink {
   const copy = (bytes: Buffer | null) => (bytes === null ? null : Buffer.from(bytes));
   return {
-    seq: link.seq,
+    ...link,
     timestamp: Buffer.from(link.timestamp),
     eventId: Buffer.from(link.eventId),
     leaf: Buffer.from(link.leaf),

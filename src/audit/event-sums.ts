@@ -1,16 +1,34 @@
 /**
- * Compares the events with the links without joining them: per slice of time, the multisets of (id, time, leaf) on both
- * sides by count and by a sum of keyed hashes. The key is drawn for the run, so nobody can prepare rows whose sums
+ * Compares the events with the links without joining them: per slice of time, the multisets of (id, time, transaction,
+ * leaf, commitments) on both sides by count and by a sum of keyed hashes. The key is drawn for the run, so nobody can prepare rows whose sums
  * agree. Only slices that differ are joined, to name rows. Memory is one sum per slice.
  */
 import { randomBytes } from 'node:crypto';
-import { sha256 } from './hash.ts';
+import { commitEvent, eventLeaf } from './canonical.ts';
+import type { EventRow } from './event-source.ts';
+import { DIGEST_BYTES, sha256 } from './hash.ts';
+import type { LinkRow } from './link-source.ts';
 
 const LANES = 8;
 /** The high word of int64 microseconds, without its lowest 7 bits: a slice is 2^39 us, about 6.4 days. */
 const SLICE_SHIFT = 7;
 
 type Side = 'event' | 'link';
+
+/** What an event and its link say alike. Only the leaf is proven by the chain; the rest must fit it. */
+export interface SummedEvent {
+  /** 16 bytes. */
+  readonly id: Buffer;
+  /** int64 big-endian microseconds since 2000-01-01 UTC. */
+  readonly timestamp: Buffer;
+  readonly txid: bigint;
+  readonly leaf: Buffer;
+  readonly actor: Buffer | null;
+  readonly payload: Buffer | null;
+}
+
+const ABSENT = Buffer.alloc(DIGEST_BYTES);
+const txidBytes = Buffer.alloc(8);
 
 /** What one thread has summed up; survives a structured clone. */
 export interface PartialSums {
@@ -28,10 +46,11 @@ export class EventSums {
     this.key = key;
   }
 
-  /** Adds one event or link: 16 bytes of id, 8 bytes of time, 32 bytes of leaf. */
-  add(side: Side, id: Buffer, timestamp: Buffer, leaf: Buffer): void {
+  /** Adds one event or link. */
+  add(side: Side, { id, timestamp, txid, leaf, actor, payload }: SummedEvent): void {
     const slice = this.#slice(sliceOf(timestamp));
-    const digest = sha256(this.key, id, timestamp, leaf);
+    txidBytes.writeBigInt64BE(txid);
+    const digest = sha256(this.key, id, timestamp, txidBytes, leaf, actor ?? ABSENT, payload ?? ABSENT);
     const sign = side === 'event' ? 1 : -1;
     // Lane-wise addition modulo 2^32 of a secret function of each element; the last lane counts.
     for (let lane = 0; lane < LANES; lane += 1) {
@@ -91,4 +110,17 @@ function sliceOf(timestamp: Buffer): number {
 
 function startOf(slice: number): bigint {
   return BigInt(slice) << BigInt(32 + SLICE_SHIFT);
+}
+
+/** An event as its sums have it. */
+export function summedEvent(row: EventRow): SummedEvent {
+  const commitments = commitEvent(row);
+  const { id, timestamp, txid } = row;
+  return { id, timestamp, txid, leaf: eventLeaf(row.bare, commitments), ...commitments };
+}
+
+/** A link as its sums have it. */
+export function summedLink(link: Omit<LinkRow, 'seq' | 'chainHash'>): SummedEvent {
+  const { eventId: id, timestamp, txid, leaf, actorCommitment: actor, payloadCommitment: payload } = link;
+  return { id, timestamp, txid, leaf, actor, payload };
 }

@@ -6,6 +6,7 @@ import { type Commitments, commitEvent, type EventGroup, eventEntry, frameFields
 import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import { type Digest, leafHash } from './hash.ts';
 import type { LinkRow } from './link-source.ts';
+import { rangeLinkSource } from './range-store.ts';
 import { readTuples, type TupleSource } from './tuples.ts';
 
 /** A recorded erasure of one group of one sealed event. */
@@ -37,7 +38,7 @@ const NO_OPENING = frameFields([null, null, null, null]);
  */
 export async function readSealedEvents(client: SqlClient, from: bigint, to: bigint): Promise<SealedEvent[]> {
   const links: LinkRow[] = [];
-  for await (const slab of readTuples(client, linkRange(from, to))) links.push(...slab);
+  for await (const slab of readTuples(client, rangeLinkSource({ from, to }))) links.push(...slab);
   const rows = new Map<string, EventRow[]>();
   for await (const slab of readTuples(client, eventRange(from, to))) {
     for (const row of slab) rows.set(keyOf(row), [...(rows.get(keyOf(row)) ?? []), row]);
@@ -73,21 +74,6 @@ function commitmentsOf(row: EventRow, erasures: readonly SealedErasure[]): Commi
 
 function keyOf({ id, timestamp }: { readonly id: Buffer; readonly timestamp: Buffer }): string {
   return id.toString('latin1') + timestamp.toString('latin1');
-}
-
-function linkRange(from: bigint, to: bigint): TupleSource<LinkRow> {
-  return {
-    statement: `copy (select seq, event_timestamp, event_id, leaf, chain_hash from audit.chain_link
-                       where seq >= ${from}::bigint and seq < ${to}::bigint order by seq) to stdout (format binary)`,
-    fieldCount: 5,
-    decode: (tuple) => ({
-      seq: tuple.bytes(0).readBigInt64BE(),
-      timestamp: tuple.bytes(1),
-      eventId: tuple.bytes(2),
-      leaf: tuple.bytes(3),
-      chainHash: tuple.bytes(4),
-    }),
-  };
 }
 
 /** A keyed lookup for each link: a plain join would read every partition. */

@@ -7,23 +7,20 @@
  *     or of a transaction that cannot have been  -> inserted
  *   a row without a link, overdue              -> unsealed; not overdue: pending, no finding
  *   one of each, the leaf differs              -> rehashed, commitment-broken, erased-without-record, modified
+ *   the leaf fits, what the link keeps of its
+ *     commitments does not                     -> rehashed; its transaction, which orders events, does not -> reordered
  */
-import { commitEvent, type EventGroup, eventLeaf } from './canonical.ts';
+import { type Commitments, commitEvent, type EventGroup, eventLeaf } from './canonical.ts';
 import type { EventRow } from './event-source.ts';
 import { type Finding, finding } from './finding.ts';
+import type { UnlinkedEvent } from './gap.ts';
 import type { Digest } from './hash.ts';
+import type { LinkRow } from './link-source.ts';
 import { uuidText } from './pg-time.ts';
 import { isVisibleIn, type Snapshot } from './snapshot.ts';
 
-/** A link with what tells a broken group from a changed event. */
-export interface JudgedLink {
-  readonly seq: bigint;
-  readonly timestamp: Buffer;
-  readonly eventId: Buffer;
-  readonly leaf: Digest;
-  readonly actorCommitment: Digest | null;
-  readonly payloadCommitment: Digest | null;
-}
+/** A link with what tells a broken group from a changed event; its chain hash is judged by link-walk.ts. */
+export type JudgedLink = Omit<LinkRow, 'chainHash'>;
 
 export interface JudgedEvent {
   readonly links: readonly JudgedLink[];
@@ -50,7 +47,9 @@ export type Judgement =
   | { readonly kind: 'erased' }
   | { readonly kind: 'pending' }
   | { readonly kind: 'missing'; readonly seq: bigint; readonly eventId: string }
-  | { readonly kind: 'found'; readonly finding: Finding };
+  | { readonly kind: 'found'; readonly finding: Finding }
+  /** An event that no link names, though the sealer is past it: its link may be one that was taken out of the chain. */
+  | { readonly kind: 'inserted'; readonly event: UnlinkedEvent };
 
 /** Judges the links and rows of one event id; at least one of both. */
 export function judgeEvent(event: JudgedEvent, known: Circumstances): Judgement {
@@ -82,7 +81,11 @@ function judgeUnlinked(row: EventRow, known: Circumstances): Judgement {
   // No transaction can have written such a row: the sealer would never come to it, and it would pend for ever.
   const impossible = !isVisibleIn(row.txid, known.now);
   if (impossible || (known.sealed !== null && isVisibleIn(row.txid, known.sealed))) {
-    return found(finding('inserted', { ...place, expected: 'no such event', actual: `transaction ${row.txid}` }));
+    const facts = { ...place, expected: 'no such event', actual: `transaction ${row.txid}` };
+    const { txid, timestamp, id } = row;
+    const leaf = eventLeaf(row.bare, commitEvent(row));
+    const copy = { txid, timestamp: Buffer.from(timestamp), id: Buffer.from(id), leaf };
+    return { kind: 'inserted', event: { ...copy, finding: finding('inserted', facts) } };
   }
   if (!known.overdue) return { kind: 'pending' };
   return found(finding('unsealed', { ...place, expected: 'a link', actual: 'none' }));
@@ -100,8 +103,8 @@ function judgePair(link: JudgedLink, row: EventRow, known: Circumstances): Judge
   };
   if (row.hasOwnHash && !known.isInline(facts.eventId)) return found(finding('rehashed', facts));
   if (leaf.equals(link.leaf)) {
-    const same = row.hashVersion === 1 && row.timestamp.equals(link.timestamp);
-    return same ? { kind: 'sound' } : found(finding('modified', facts));
+    if (row.hashVersion !== 1 || !row.timestamp.equals(link.timestamp)) return found(finding('modified', facts));
+    return judgeKept(link, row, { commitments, facts });
   }
   const opened = eventLeaf(row.bare, { actor: link.actorCommitment, payload: link.payloadCommitment });
   if (!opened.equals(link.leaf)) return found(finding('modified', facts));
@@ -112,6 +115,23 @@ function judgePair(link: JudgedLink, row: EventRow, known: Circumstances): Judge
   if (broken.length > 0) return found(finding('commitment-broken', facts));
   const unrecorded = groups.filter((group) => !sameDigest(known.erasureOf(facts.eventId, group), linked(link, group)));
   return unrecorded.length > 0 ? found(finding('erased-without-record', facts)) : { kind: 'erased' };
+}
+
+/** The leaf fits: what else the link keeps of the event must fit too. */
+function judgeKept(
+  link: JudgedLink,
+  row: EventRow,
+  { commitments, facts }: { readonly commitments: Commitments; readonly facts: Partial<Finding> },
+): Judgement {
+  for (const group of ['actor', 'payload'] as const) {
+    if (sameDigest(commitments[group], linked(link, group))) continue;
+    const of = (digest: Digest | null) => `${group} commitment ${digest?.toString('hex') ?? 'none'}`;
+    const hashes = { expected: of(commitments[group]), actual: of(linked(link, group)) };
+    return found(finding('rehashed', { ...facts, ...hashes }));
+  }
+  if (row.txid === link.txid) return { kind: 'sound' };
+  const order = { expected: `transaction ${link.txid}`, actual: `transaction ${row.txid}` };
+  return found(finding('reordered', { ...facts, ...order }));
 }
 
 function linked(link: JudgedLink, group: EventGroup): Digest | null {

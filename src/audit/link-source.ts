@@ -1,16 +1,38 @@
 /** Links of the chain as COPY ... BINARY gives them. Bounds are our own numbers: COPY takes no parameters. */
-import type { TupleSource } from './tuples.ts';
+import type { TupleShape, TupleSource } from './tuples.ts';
 
-/** One row of audit.chain_link without its commitments. */
+/** One row of audit.chain_link. */
 export interface LinkRow {
   readonly seq: bigint;
   /** int64 big-endian microseconds since 2000-01-01 UTC. */
   readonly timestamp: Buffer;
   /** 16 bytes. */
   readonly eventId: Buffer;
+  readonly txid: bigint;
   readonly leaf: Buffer;
   readonly chainHash: Buffer;
+  readonly actorCommitment: Buffer | null;
+  readonly payloadCommitment: Buffer | null;
 }
+
+/** The columns of linkTuples, in its order. */
+export const LINK_COLUMNS =
+  'seq, event_timestamp, event_id, txid, leaf, chain_hash, actor_commitment, payload_commitment';
+
+/** How a tuple of LINK_COLUMNS is read. */
+export const linkTuples: TupleShape<LinkRow> = {
+  fieldCount: 8,
+  decode: (tuple) => ({
+    seq: tuple.bytes(0).readBigInt64BE(),
+    timestamp: tuple.bytes(1),
+    eventId: tuple.bytes(2),
+    txid: tuple.bytes(3).readBigInt64BE(),
+    leaf: tuple.bytes(4),
+    chainHash: tuple.bytes(5),
+    actorCommitment: tuple.maybe(6),
+    payloadCommitment: tuple.maybe(7),
+  }),
+};
 
 /** Leaves from seq `from` up to, without, `to`, in order. */
 export function leafSource(from: bigint, to: bigint): TupleSource<Buffer> {
@@ -24,14 +46,6 @@ export function leafSource(from: bigint, to: bigint): TupleSource<Buffer> {
 
 /** Every link, in order. */
 export const linkSource: TupleSource<LinkRow> = {
-  statement: `copy (select seq, event_timestamp, event_id, leaf, chain_hash from audit.chain_link order by seq)
-              to stdout (format binary)`,
-  fieldCount: 5,
-  decode: (tuple) => ({
-    seq: tuple.bytes(0).readBigInt64BE(),
-    timestamp: tuple.bytes(1),
-    eventId: tuple.bytes(2),
-    leaf: tuple.bytes(3),
-    chainHash: tuple.bytes(4),
-  }),
+  statement: `copy (select ${LINK_COLUMNS} from audit.chain_link order by seq) to stdout (format binary)`,
+  ...linkTuples,
 };

@@ -2,9 +2,11 @@
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryRows } from '../db/query.ts';
+import { GENESIS } from './chain.ts';
+import type { ChainHead } from './chain-store.ts';
 import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
-import type { JudgedLink } from './judge.ts';
-import type { LinkRow } from './link-source.ts';
+import type { Gap } from './gap.ts';
+import { LINK_COLUMNS, type LinkRow, linkTuples } from './link-source.ts';
 import { uuidText } from './pg-time.ts';
 import type { TupleSource } from './tuples.ts';
 
@@ -14,22 +16,12 @@ export interface SeqRange {
   readonly to: bigint;
 }
 
-/** The links of a range in order, with everything that is kept of them. */
-export function rangeLinkSource({ from, to }: SeqRange): TupleSource<LinkRow & JudgedLink> {
+/** The links of a range in order. */
+export function rangeLinkSource({ from, to }: SeqRange): TupleSource<LinkRow> {
   return {
-    statement: `copy (select seq, event_timestamp, event_id, leaf, chain_hash, actor_commitment, payload_commitment
-                        from audit.chain_link where seq >= ${from}::bigint and seq < ${to}::bigint order by seq)
-                to stdout (format binary)`,
-    fieldCount: 7,
-    decode: (tuple) => ({
-      seq: tuple.bytes(0).readBigInt64BE(),
-      timestamp: tuple.bytes(1),
-      eventId: tuple.bytes(2),
-      leaf: tuple.bytes(3),
-      chainHash: tuple.bytes(4),
-      actorCommitment: tuple.maybe(5),
-      payloadCommitment: tuple.maybe(6),
-    }),
+    statement: `copy (select ${LINK_COLUMNS} from audit.chain_link
+                       where seq >= ${from}::bigint and seq < ${to}::bigint order by seq) to stdout (format binary)`,
+    ...linkTuples,
   };
 }
 
@@ -69,6 +61,34 @@ export const unlinkedEventSource: TupleSource<EventRow> = eventSource(
                  where not exists (select from audit.chain_link l where l.event_id = e.id)`,
   ).join(' union all '),
 );
+
+const gapShape = z.object({
+  from: z.bigint(),
+  to: z.bigint(),
+  before: z.instanceof(Buffer),
+  leaf: z.instanceof(Buffer).nullable(),
+  chain_hash: z.instanceof(Buffer).nullable(),
+});
+
+/** Where links are missing below the head's size: reads every link, so it is asked only when some are. */
+export async function readGaps(client: SqlClient, head: Pick<ChainHead, 'size' | 'chainHash'>): Promise<Gap[]> {
+  const rows = await queryRows(
+    client,
+    gapShape,
+    `select l.seq + 1 as "from", least(coalesce(l.next, $1::bigint), $1::bigint) as "to", l.chain_hash as before,
+            n.leaf, n.chain_hash
+       from (select seq, chain_hash, lead(seq) over (order by seq) as next from audit.chain_link
+             union all select -1, $2::bytea, min(seq) from audit.chain_link) l
+       left join audit.chain_link n on n.seq = l.next
+      where least(coalesce(l.next, $1::bigint), $1::bigint) > l.seq + 1
+      order by 1`,
+    [head.size, GENESIS],
+  );
+  return rows.map(({ from, to, before, leaf, chain_hash: hash }) => ({
+    ...{ from, to, before },
+    after: leaf === null || hash === null ? { leaf: null, chainHash: head.chainHash } : { leaf, chainHash: hash },
+  }));
+}
 
 /** The chain hash of a link, or null. */
 export async function readChainHash(client: SqlClient, seq: bigint): Promise<Buffer | null> {

@@ -42,7 +42,7 @@ const HEAD_MOVED = 'AK020';
 export interface SealInput {
   /** Stops after this many batches; undefined goes on until everything visible at the start of a round is sealed. */
   readonly maxBatches?: number;
-  /** Links a batch, at most 10,000. */
+  /** Links a batch, from 1 to 10,000. */
   readonly batchSize?: number;
   /** Stops before the next batch once aborted. */
   readonly signal?: AbortSignal;
@@ -76,6 +76,7 @@ async function sealRounds(db: Database, writer: SqlClient, input: SealInput): Pr
   let [sealed, batches] = [0, 0];
   const mayGoOn = () => batches < (input.maxBatches ?? Number.POSITIVE_INFINITY) && input.signal?.aborted !== true;
   const batchSize = Math.min(input.batchSize ?? BATCH_SIZE, BATCH_SIZE);
+  if (!(batchSize >= 1)) throw new RangeError(`a batch of ${batchSize} links would never come to an end`);
   for (;;) {
     const round: Round = {
       batchSize,

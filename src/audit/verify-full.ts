@@ -8,16 +8,21 @@ import type { ScanResult } from './chain-scan.ts';
 import { compareHeads } from './checkpoint-check.ts';
 import { compareEvents } from './event-compare.ts';
 import { EventSums } from './event-sums.ts';
-import { type Finding, finding, type Verification } from './finding.ts';
+import { type Finding, type FindingClass, finding, type Verification } from './finding.ts';
+import { explainGaps } from './gap.ts';
 import { readIncarnationFindings } from './incarnation-record.ts';
 import { linkSource } from './link-source.ts';
 import { encodeFrontier } from './merkle.ts';
+import { readGaps } from './range-store.ts';
 import { ScanThreads } from './scan-threads.ts';
 import { readSlabs, type Slab } from './slabs.ts';
 import type { TupleSource } from './tuples.ts';
 import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
 import { allEventsSource, readUnprotected } from './verify-store.ts';
 import { accusations, isAnchored } from './witness/anchor.ts';
+
+/** What the walk says of a gap in the links. */
+const MISSING_LINK: ReadonlySet<FindingClass> = new Set(['deleted', 'head-cut', 'truncated']);
 
 /** Verifies everything in the client's transaction. @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED */
 export async function verifyFull(
@@ -36,10 +41,16 @@ export async function verifyFull(
   const events = await compareEvents(client, { sums, head, overdue });
   const anchors = compareHeads({ clean: walk.clean, rootAt: (size) => rootAt(walk, size) }, opened, head.size);
   const chain = walk.findings;
+  const gaps = explainGaps(
+    BigInt(walk.walked) < head.size ? await readGaps(client, head) : [],
+    events.unlinked,
+    head.size,
+  );
   const unprotected = await readUnprotected(client);
   const findings = [
-    ...withoutUnlinked(events.findings, head.size - BigInt(walk.walked)),
-    ...withoutKnown(chain, events.findings),
+    ...events.findings,
+    ...gaps.findings,
+    ...withoutKnown(chain, events.findings, gaps.filled),
     ...opened.findings,
     ...accusations(witnessed, head.size),
     ...(await readIncarnationFindings(client, head)),
@@ -102,14 +113,11 @@ function rootAt(walk: ScanResult, size: bigint): Buffer | undefined {
   return root === undefined ? undefined : Buffer.from(root);
 }
 
-/** A break in the links at a place where the event itself is a finding says nothing new. */
-function withoutKnown(chain: readonly Finding[], events: readonly Finding[]): Finding[] {
+/** A break in the links at a place where the event itself is a finding says nothing new, nor does a gap that is filled. */
+function withoutKnown(chain: readonly Finding[], events: readonly Finding[], filled: ReadonlySet<number>): Finding[] {
   const known = new Set(events.map((found) => found.seq));
-  return chain.filter((found) => found.class !== 'reordered' || !known.has(found.seq));
-}
-
-/** Events whose own links were taken out of the chain were not inserted: the gap in the links is the finding. */
-function withoutUnlinked(events: readonly Finding[], missingLinks: bigint): Finding[] {
-  const inserted = events.filter((found) => found.class === 'inserted').length;
-  return events.filter((found) => found.class !== 'inserted' || inserted > missingLinks);
+  return chain.filter((found) => {
+    if (found.class === 'reordered') return !known.has(found.seq);
+    return !MISSING_LINK.has(found.class) || found.seq === null || !filled.has(found.seq);
+  });
 }

@@ -8,11 +8,12 @@ import { GENESIS } from './chain.ts';
 import { compareHeads } from './checkpoint-check.ts';
 import { readRangeCircumstances } from './event-compare.ts';
 import { type Finding, finding, type Verification, type VerifyLevel } from './finding.ts';
+import { explainGaps, type UnlinkedEvent } from './gap.ts';
 import { judgeEvent } from './judge.ts';
 import type { WalkedHead } from './link-walk.ts';
 import { EMPTY_FRONTIER } from './merkle.ts';
 import { readRoot } from './proof-path.ts';
-import { rangeEventSource, readChainHash, readLastSeq, unlinkedEventSource } from './range-store.ts';
+import { rangeEventSource, readChainHash, readGaps, readLastSeq, unlinkedEventSource } from './range-store.ts';
 import { nodeReader } from './tile-store.ts';
 import { readTuples } from './tuples.ts';
 import { nextPart, readRolling, readVerified, writeRolling, writeVerified } from './verified-store.ts';
@@ -82,12 +83,13 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
   }
   findings.push(...part.findings);
   const swept = await sweep(client, run);
+  const named = new Set(swept.findings.map((found) => found.seq));
   await writeRolling(home, run.origin, { ...cycle, done: cycle.done + 1 });
   return verification('rolling', run, {
     ...range,
     checked: part.checked + canary,
     erased: part.erased,
-    findings: [...findings, ...swept.findings],
+    findings: [...findings.filter((found) => found.seq === null || !named.has(found.seq)), ...swept.findings],
     pending: swept.pending,
   });
 }
@@ -136,17 +138,22 @@ async function runCanary(client: SqlClient, { head }: VerifyRun): Promise<number
   return 1;
 }
 
+/** Links are looked for only where events without a link are: an event whose link was taken out was not inserted. */
 async function sweep(client: SqlClient, run: VerifyRun): Promise<{ findings: Finding[]; pending: number }> {
   const known = await readRangeCircumstances(client, run);
   const findings: Finding[] = [];
+  const unlinked: UnlinkedEvent[] = [];
   let pending = 0;
   for await (const rows of readTuples(client, unlinkedEventSource)) {
     for (const row of rows) {
       const verdict = judgeEvent({ links: [], rows: [row] }, known);
       if (verdict.kind === 'found') findings.push(verdict.finding);
+      else if (verdict.kind === 'inserted') unlinked.push(verdict.event);
       else pending += 1;
     }
   }
+  const gaps = unlinked.length === 0 ? [] : await readGaps(client, run.head);
+  findings.push(...explainGaps(gaps, unlinked, run.head.size).findings);
   return { findings, pending };
 }
 

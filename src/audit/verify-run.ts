@@ -8,6 +8,7 @@ import { readCheckpointFiles } from './checkpoint-files.ts';
 import { originOf } from './sign.ts';
 import { hasSignerTraces, readLogPublicKey, readSignerState } from './signer-store.ts';
 import { requireTransactionOrder } from './transaction-order.ts';
+import { readVerified } from './verified-store.ts';
 import { type Anchor, readAnchor } from './witness/anchor.ts';
 
 /** How far the server's clock may be set back without a finding. */
@@ -27,25 +28,40 @@ export interface VerifyRun {
   readonly overdue: boolean;
 }
 
+export interface RunInput {
+  readonly unsealedAfterSeconds: number;
+  /** Only checkpoints from what was verified last are opened; one a minute makes half a million a year. */
+  readonly recentOnly: boolean;
+}
+
 /** Reads head and signed heads in the client's transaction. @throws CHAIN_SIGNER_STORE, CHAIN_TXID_WENT_BACK */
-export async function openRun(ctx: Verifying, client: SqlClient, unsealedAfterSeconds: number): Promise<VerifyRun> {
+export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput): Promise<VerifyRun> {
   const head = await readHead(client);
   requireTransactionOrder(head, await currentSnapshot(client));
   const origin = originOf(ctx.config.origin, head.incarnation);
   const publicKey = await readLogPublicKey(ctx.config.home);
   const key = publicKey === null ? null : { name: origin, publicKey };
   const witnessed = await readAnchor(ctx.config, origin, key);
-  const kept = await readCheckpoints(client);
+  const state = await readSignerState(ctx.config.home, origin);
+  const from = input.recentOnly ? await recentSize(ctx.config.home, origin, state.frontier.size) : 1n;
+  const kept = (await readCheckpoints(client, from)).map((row) => ({ ...row, place: 'audit.checkpoint' }));
   const opened = openHeads({
     key,
     cosigned: witnessed.heads,
-    ownNote: (await readSignerState(ctx.config.home, origin)).note,
-    stored: [...kept, ...(await readCheckpointFiles(ctx.config.home, { origin, incarnation: head.incarnation }, kept))],
+    ownNote: state.note,
+    stored: [...kept, ...(await readCheckpointFiles(ctx.config.home, { origin, incarnation: head.incarnation, from }))],
+    earlierOrigins: Array.from({ length: head.incarnation - 1 }, (_, at) => originOf(ctx.config.origin, at + 1)),
   });
   const signed = await hasSignerTraces(ctx.config.home);
   // A sealer that will come to its end in the future is one whose time somebody set.
-  const overdue = head.idleSeconds > unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
+  const overdue = head.idleSeconds > input.unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
   return { head, origin, opened, witnessed, signed, overdue };
+}
+
+/** The size from which checkpoints are new: what was verified last, or what was signed last if that is less. */
+async function recentSize(home: string, origin: string, signed: bigint): Promise<bigint> {
+  const verified = (await readVerified(home, origin))?.size ?? 0n;
+  return verified < signed ? verified + 1n : signed;
 }
 
 /** Nothing to verify where there should be something. */

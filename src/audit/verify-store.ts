@@ -4,7 +4,7 @@ import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';
 import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import type { Finding } from './finding.ts';
-import type { JudgedLink } from './judge.ts';
+import { LINK_COLUMNS, type LinkRow, linkTuples } from './link-source.ts';
 import { microsText } from './pg-time.ts';
 import type { TupleSource } from './tuples.ts';
 
@@ -47,20 +47,11 @@ export function eventsByIdSource(ranges: readonly TimeRange[]): TupleSource<Even
 }
 
 /** Links of some ranges, ordered by event id. */
-export function linksByIdSource(ranges: readonly TimeRange[]): TupleSource<JudgedLink> {
+export function linksByIdSource(ranges: readonly TimeRange[]): TupleSource<LinkRow> {
   return {
-    statement: `copy (select seq, event_timestamp, event_id, leaf, actor_commitment, payload_commitment
-                        from audit.chain_link where ${withinRanges(ranges)} order by event_id, seq)
-                to stdout (format binary)`,
-    fieldCount: 6,
-    decode: (tuple) => ({
-      seq: tuple.bytes(0).readBigInt64BE(),
-      timestamp: tuple.bytes(1),
-      eventId: tuple.bytes(2),
-      leaf: tuple.bytes(3),
-      actorCommitment: tuple.maybe(4),
-      payloadCommitment: tuple.maybe(5),
-    }),
+    statement: `copy (select ${LINK_COLUMNS} from audit.chain_link where ${withinRanges(ranges)}
+                       order by event_id, seq) to stdout (format binary)`,
+    ...linkTuples,
   };
 }
 

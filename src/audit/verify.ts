@@ -45,8 +45,11 @@ export async function verifyChain(ctx: Verifying, input: VerifyInput = {}): Prom
 
 async function verifyAt(ctx: Verifying, client: SqlClient, input: VerifyInput): Promise<Verification> {
   await lockChainTables(client);
-  const run = await openRun(ctx, client, input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS);
   const level = input.level ?? 'full';
+  const run = await openRun(ctx, client, {
+    unsealedAfterSeconds: input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS,
+    recentOnly: QUIET_LEVELS.has(level),
+  });
   switch (level) {
     case 'head':
       return withUnprotected(client, await verifyHead(client, run));

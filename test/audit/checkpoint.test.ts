@@ -64,7 +64,7 @@ describe('a note that is not exactly ours', () => {
     expect(() => openCheckpoint(text, key)).toThrow(expect.objectContaining({ code }));
   });
 
-  it.each(['007', '-1', '1.0', '1e3', '', '99999999999999999999'])(
+  it.each(['0', '9223372036854775808', '007', '-1', '1.0', '1e3', '', '99999999999999999999'])(
     'with the size %j is refused though signed',
     (text) => {
       const signed = resign(`${vectors.origin}\n${text}\n${head.root.toString('base64')}\n`);

@@ -3,8 +3,10 @@
  * the last event, and on archived and late rows, done by a superuser with the triggers off. Each must be found with the
  * exact event and class, and nothing else must be reported.
  */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Finding } from '../../src/audit/finding.ts';
+import { type Finding, VERIFY_LEVELS } from '../../src/audit/finding.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
@@ -192,8 +194,21 @@ describe.each(PLACES)('$place', ({ seq, table }) => {
 
   it('with its link taken out is found at that place', async () => {
     await tamper(db.admin, `delete from audit.chain_link where seq = ${seq}`);
-    const kind = seq === 0 ? 'head-cut' : seq === ids.length - 1 ? 'truncated' : 'deleted';
-    expect(await findings()).toMatchObject([{ class: kind, seq }]);
+    expect(await named()).toEqual(only(seq === 0 ? 'head-cut' : seq === ids.length - 1 ? 'truncated' : 'deleted'));
+  });
+
+  it.each(['actor', 'payload'])('with the %s commitment of its link rewritten is rehashed', async (group) => {
+    await tamper(db.admin, `update audit.chain_link set ${group}_commitment = sha256('x') where seq = ${seq}`);
+    expect(await named()).toEqual(only('rehashed'));
+  });
+
+  it('given another transaction, in the row or in its link, is reordered', async () => {
+    await tamper(db.admin, `update ${table} set txid = txid - 1 ${at(seq)}`);
+    expect(await named()).toEqual(only('reordered'));
+    await tamper(db.admin, `update audit.chain_link set txid = txid - 1 where seq = ${seq}`);
+    expect(await named()).toEqual([]);
+    await tamper(db.admin, `update ${table} set txid = txid + 1 ${at(seq)}`);
+    expect(await named()).toEqual(only('reordered'));
   });
 });
 
@@ -218,6 +233,38 @@ it('names a row that was put in under an old transaction inserted', async () => 
     `insert into ${HOT} (id, event_type, event_category, event_action, txid) values ('${id}', 'x', 'system', 'X', 3)`,
   );
   expect(await findings()).toMatchObject([{ class: 'inserted', eventId: id }]);
+});
+
+describe('an event put in while links are taken out', () => {
+  const id = '11111111-2222-4333-8444-666666666666';
+  const insert = (txid: string) => `insert into ${HOT} (id, event_type, event_category, event_action, txid)
+    values ('${id}', 'x', 'system', 'X', ${txid})`;
+
+  it.each([
+    ['one link', [4]],
+    ['several links', [4, 5, 6]],
+    ['links at two places', [4, 7, 8]],
+    ['the first links', [0, 1]],
+    ['the last links', [EVENTS + 7, EVENTS + 8]],
+  ])('is inserted, and each of the events of %s named', async (_, seqs) => {
+    const taken = `delete from audit.chain_link where seq in (${seqs})`;
+    const kind = seqs[0] === 0 ? 'head-cut' : seqs.includes(EVENTS + 8) ? 'truncated' : 'deleted';
+    const expected = [...seqs.map((seq) => `${kind} ${seq} ${ids[seq]}`), `inserted null ${id}`].sort();
+    // Before all others in the order of sealing, and among those whose links are gone.
+    await tamper(db.admin, insert('3'), taken);
+    expect((await named()).sort()).toEqual(expected);
+    await tamper(
+      db.admin,
+      `update ${HOT} set txid = (select txid from saved.link where seq = ${seqs[0]}),
+      event_timestamp = (select event_timestamp + interval '1 us' from saved.link where seq = ${seqs[0]}) where id = '${id}'`,
+    );
+    expect((await named()).sort()).toEqual(expected);
+  });
+
+  it('is inserted also when the event of the missing link is gone', async () => {
+    await tamper(db.admin, insert('3'), 'delete from audit.chain_link where seq = 4', `delete from ${HOT} ${at(4)}`);
+    expect((await named()).sort()).toEqual(['deleted 4 null', `inserted null ${id}`]);
+  });
 });
 
 it('names an event id that occurs twice doubled', async () => {
@@ -275,6 +322,43 @@ it('says rewritten when event, links and head were all made to fit: only the che
 it('says checkpoint-invalid when a stored checkpoint is not what was signed', async () => {
   await tamper(db.admin, `update audit.checkpoint set note = replace(note, E'\\n${ids.length}\\n', E'\\n5\\n')`);
   expect(await findings()).toMatchObject([{ class: 'checkpoint-invalid', actual: 'CHECKPOINT_SIGNATURE' }]);
+});
+
+describe('a checkpoint of the true root under a signature that is not the log’s', () => {
+  const forged = "overlay(note placing 'AAAAAAAA' from length(note) - 12)";
+  const expected = { class: 'checkpoint-invalid', actual: 'CHECKPOINT_SIGNATURE', checkpointTo: 21 };
+
+  it.each(VERIFY_LEVELS)('in the database is checkpoint-invalid at level %s, alone', async (level) => {
+    await tamper(db.admin, `update audit.checkpoint set note = ${forged}`);
+    expect((await verifyChain(ctx, { level })).findings).toMatchObject([
+      { ...expected, expected: expect.stringContaining('audit.checkpoint') },
+    ]);
+  });
+
+  it.each(VERIFY_LEVELS)('in the directory is checkpoint-invalid at level %s, alone', async (level) => {
+    const name = `${'21'.padStart(20, '0')}.checkpoint`;
+    const file = join(ctx.config.home, 'checkpoints', name);
+    const note = await readFile(file, 'utf8');
+    await writeFile(file, note.replace(/.{8}\n$/, 'AAAAAAA=\n'));
+    const { findings: found } = await verifyChain(ctx, { level });
+    await writeFile(file, note);
+    expect(found).toMatchObject([{ ...expected, expected: expect.stringContaining(name) }]);
+  });
+
+  it('is refused beside the real one, and the signer refuses to take it for the real one', async () => {
+    const [note] = (await column(db.admin, `select ${forged} from audit.checkpoint`)) as string[];
+    const [root] = (await column(db.admin, 'select root from audit.checkpoint')) as Buffer[];
+    await tamper(db.admin, 'delete from audit.cosignature', 'delete from audit.checkpoint');
+    await db.engine.withClient((client) =>
+      client.query('select audit.publish_checkpoint($1, 21, $2, $3)', [ctx.config.origin, root, note]),
+    );
+    await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_REWRITTEN' });
+  });
+
+  it('of a log that this one never was is checkpoint-invalid', async () => {
+    await tamper(db.admin, "update audit.checkpoint set origin = 'elsewhere.example/log'");
+    expect(await findings()).toMatchObject([{ class: 'checkpoint-invalid', checkpointTo: 21 }]);
+  });
 });
 
 it.each(['audit_log_late', 'audit_log_y2002m01', 'chain_link_p000000'])(
