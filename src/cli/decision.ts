@@ -62,7 +62,8 @@ export const decisionCommands: readonly AnyCommand[] = [
   defineCommand({
     path: ['decision', 'verify'],
     positionals: '[report]',
-    summary: 'check every signature, the order and the separation of duties of one report or of all',
+    summary:
+      'check every signature, the order and the separation of duties of one report or of all; acknowledged findings are shown',
     examples: [
       ['auditkeep decision verify', 'all reports; ends with 3 when one is invalid'],
       ['auditkeep decision verify 1b4e28ba', 'one report and its versions'],
@@ -75,19 +76,23 @@ export const decisionCommands: readonly AnyCommand[] = [
       for (const { id } of rows) results.push({ reportId: id, ...(await readDecisions(ctx, id)) });
       const invalid = results.filter((result) => !result.valid);
       const found = results.filter((result) => result.findings.length > 0);
+      const isNew = found.some((result) => result.findings.some((entry) => !entry.acknowledged));
       const text = [
         ...found.flatMap(({ reportId, valid, findings }) => [
           `${reportId}  ${valid ? 'valid, without what is void' : 'INVALID'}`,
-          ...findings.map(
-            (entry) => `  finding: ${entry.decisionId ?? 'report'}: ${entry.what}${entry.void ? ' (void)' : ''}`,
-          ),
+          ...findings.map((entry) => `  finding: ${entry.decisionId ?? 'report'}: ${entry.what}${voidText(entry)}`),
         ]),
         `${results.length} reports checked, ${invalid.length} invalid`,
       ];
-      return { data: results, text: text.join('\n'), exitCode: found.length > 0 ? EXIT.findings : EXIT.done };
+      return { data: results, text: text.join('\n'), exitCode: isNew ? EXIT.findings : EXIT.done };
     },
   }),
 ];
+
+function voidText({ void: isVoid, acknowledged }: CheckedDecisions['findings'][number]): string {
+  if (!isVoid) return '';
+  return acknowledged ? ' (void, acknowledged)' : ' (void)';
+}
 
 function decisionLine({ time, meaning, person, id, comment }: ReportDecision): string {
   return `  ${time}  ${meaning.padEnd(8)} ${person}  ${id}${comment === null ? '' : `  "${comment}"`}`;

@@ -1,11 +1,13 @@
-/** `auditkeep person init | list | prove | add | role | key`: the register of persons who may decide. */
+/** `auditkeep person init | list | prove | add | role | key | acknowledge`: the register of persons who may decide. */
 import { EXIT } from '../errors.ts';
+import { acknowledgeVoid } from '../persons/acknowledge.ts';
 import type { PersonChange } from '../persons/act.ts';
 import { changeRegister, initPersons, proveKey, type RegisterChanged } from '../persons/change.ts';
 import { readRegister } from '../persons/read-register.ts';
 import type { Register } from '../persons/register.ts';
 import { ROLES } from '../persons/roles.ts';
 import { readProofFile, readRosterFile } from '../persons/roster-file.ts';
+import { readInstallationId } from '../persons/store.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 
 const officerOption = {
@@ -16,7 +18,7 @@ const officerOption = {
 } as const;
 const emailOption = { type: 'string', demandOption: true, describe: 'e-mail of the person, in lower case' } as const;
 
-/** `person init | list | prove | add | role | key`. */
+/** `person init | list | prove | add | role | key | acknowledge`. */
 export const personCommands: readonly AnyCommand[] = [
   defineCommand({
     path: ['person', 'init'],
@@ -26,18 +28,19 @@ export const personCommands: readonly AnyCommand[] = [
     options: (yargs) =>
       yargs.positional('roster', { type: 'string', demandOption: true }).option('officer', officerOption),
     async run(session, { roster, officer: officerKeyFiles }) {
-      const changes = await readRosterFile(roster);
-      return changedResult(await initPersons(await session.context(), { changes, officerKeyFiles }));
+      const ctx = await session.context();
+      const changes = await readRosterFile(await ctx.db.withClient(readInstallationId), roster);
+      return changedResult(await initPersons(ctx, { changes, officerKeyFiles }));
     },
   }),
   defineCommand({
     path: ['person', 'list'],
-    summary: 'persons, roles and keys as the signed acts say; ends with 3 when a row was not signed',
+    summary: 'persons, roles and keys as the signed acts say; ends with 3 on findings that nobody acknowledged',
     examples: [['auditkeep person list', 'who may do what']],
     options: (yargs) => yargs,
     async run(session) {
       const ctx = await session.context();
-      const { register, findings } = await ctx.db.withClient(readRegister);
+      const { register, findings, installationId } = await ctx.db.withClient(readRegister);
       const persons = personsOf(register);
       const text = [
         ...persons.flatMap(({ email, name, roles, keys }) => [
@@ -45,24 +48,36 @@ export const personCommands: readonly AnyCommand[] = [
           ...roles.map(({ role, from, until }) => `  ${role.padEnd(16)} ${spanText(from, until)}`),
           ...keys.map(({ fingerprint, from, until }) => `  ${fingerprint} ${spanText(from, until)}`),
         ]),
-        ...findings.map(({ kind, what }) => `finding: ${kind}: ${what}`),
+        ...findings.map(
+          ({ kind, what, acknowledged }) => `finding: ${kind}: ${what}${acknowledged ? ' (acknowledged)' : ''}`,
+        ),
       ];
+      if (text.length === 0) text.push('There is no register yet: found it with `auditkeep person init`.');
       return {
-        data: { persons, findings },
-        text: text.length === 0 ? 'There is no register yet: found it with `auditkeep person init`.' : text.join('\n'),
-        exitCode: findings.length > 0 ? EXIT.findings : EXIT.done,
+        data: { installationId, persons, findings },
+        text: [`installation ${installationId}`, ...text].join('\n'),
+        exitCode: findings.some((finding) => !finding.acknowledged) ? EXIT.findings : EXIT.done,
       };
     },
   }),
   defineCommand({
     path: ['person', 'prove'],
-    summary: 'prove that you hold a key, for whoever enters it into the register; needs no database',
+    summary: 'prove that you hold a key, for whoever enters it into the register of one installation',
     examples: [
       ['auditkeep person prove --email you@example.org --key ~/.ssh/id_ed25519', 'prints the lines of the roster'],
+      [
+        'auditkeep person prove --email you@example.org --key ~/.ssh/id_ed25519 --installation ID',
+        'without a database',
+      ],
     ],
-    options: (yargs) => yargs.option('email', emailOption),
-    async run(session, { email }) {
-      const { publicKey, proof } = await proveKey(email, session.config.key ?? '');
+    options: (yargs) =>
+      yargs.option('email', emailOption).option('installation', {
+        type: 'string',
+        describe: 'id of the installation, as `person list` shows it there; without it the database is asked',
+      }),
+    async run(session, { email, installation }) {
+      const id = installation ?? (await (await session.context()).db.withClient(readInstallationId));
+      const { publicKey, proof } = await proveKey(id, email, session.config.key ?? '');
       const indented = proof.trimEnd().replaceAll('\n', '\n          ');
       return {
         data: { publicKey, proof },
@@ -78,8 +93,9 @@ export const personCommands: readonly AnyCommand[] = [
     options: (yargs) =>
       yargs.positional('roster', { type: 'string', demandOption: true }).option('officer', officerOption),
     async run(session, { roster, officer: officerKeyFiles }) {
-      const changes = await readRosterFile(roster);
-      return changedResult(await changeRegister(await session.context(), { changes, officerKeyFiles }));
+      const ctx = await session.context();
+      const changes = await readRosterFile(await ctx.db.withClient(readInstallationId), roster);
+      return changedResult(await changeRegister(ctx, { changes, officerKeyFiles }));
     },
   }),
   defineCommand({
@@ -120,6 +136,32 @@ export const personCommands: readonly AnyCommand[] = [
       if (add !== undefined) changes.push({ kind: 'key', email, ...(await readProofFile(add)) });
       if (end !== undefined) changes.push({ kind: 'key-end', email, fingerprint: end, reason });
       return changedResult(await changeRegister(await session.context(), { changes, officerKeyFiles }));
+    },
+  }),
+  defineCommand({
+    path: ['person', 'acknowledge'],
+    summary:
+      'say that a void act or decision is known, signed by two key officers; it stays listed and counts for nothing',
+    examples: [
+      [
+        'auditkeep person acknowledge --act 7 --reason "restore drill, ticket 12" --officer a b',
+        'as person list names it',
+      ],
+      [
+        'auditkeep person acknowledge --decision 8b7c1f0e-0000-4000-8000-000000000000 --reason junk --officer a b',
+        'at once',
+      ],
+    ],
+    options: (yargs) =>
+      yargs
+        .option('act', { type: 'string', describe: 'number of a void act' })
+        .option('decision', { type: 'string', describe: 'id of a void decision' })
+        .option('reason', { type: 'string', demandOption: true, describe: 'what was found out about it' })
+        .option('officer', officerOption),
+    async run(session, { act, decision, reason, officer: officerKeyFiles }) {
+      const ctx = await session.context();
+      const input = { act: act ?? null, decision: decision ?? null, reason, officerKeyFiles };
+      return changedResult(await acknowledgeVoid(ctx, input));
     },
   }),
 ];

@@ -8,8 +8,12 @@ import { parseSshPublicKey } from '../keys/ssh-public-key.ts';
 import { checkSshsig, NAMESPACES } from '../keys/sshsig.ts';
 import { ROLES } from './roles.ts';
 
-export const ACT_FORMAT = 'auditkeep-person-act/v1';
-const POSSESSION_FORMAT = 'auditkeep-key-possession/v1';
+/** What acts are made as. */
+export const ACT_FORMAT = 'auditkeep-person-act/v2';
+/** As it was made before; read, never made: its proofs name no installation and it acknowledges nothing. */
+const FIRST_ACT_FORMAT = 'auditkeep-person-act/v1';
+const POSSESSION_FORMAT = 'auditkeep-key-possession/v2';
+const FIRST_POSSESSION_FORMAT = 'auditkeep-key-possession/v1';
 
 /**
  * Lower-case ASCII, so that one mailbox is one person, without the signs that are patterns or quotes in an
@@ -48,11 +52,25 @@ const changeSchema = z.discriminatedUnion('kind', [
     fingerprint: z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/),
     reason: z.enum(['replaced', 'left', 'compromised']),
   }),
+  /** Officers have seen a row that counts for nothing. It stays a finding, and is told apart from new ones. */
+  z.strictObject({
+    kind: z.literal('acknowledge'),
+    subject: z.enum(['act', 'decision']),
+    /** The act's sequence, or the decision's id. */
+    id: z.string().regex(/^[0-9a-f-]{1,36}$/),
+    payload_sha256: hashSchema,
+    reason: z
+      .string()
+      .trim()
+      .min(1)
+      .max(500)
+      .regex(/^\P{Cc}+$/u),
+  }),
 ]);
 export type PersonChange = z.infer<typeof changeSchema>;
 
 export const actSchema = z.strictObject({
-  format: z.literal(ACT_FORMAT),
+  format: z.enum([FIRST_ACT_FORMAT, ACT_FORMAT]),
   installation_id: z.uuid(),
   incarnation: z.int().positive(),
   sequence: z.int().positive(),
@@ -63,20 +81,41 @@ export const actSchema = z.strictObject({
 });
 export type PersonAct = z.infer<typeof actSchema>;
 
-/** What a key signs to prove that its person holds it. */
-export function possessionText(email: string, fingerprint: string): string {
-  return canonicalJson({ format: POSSESSION_FORMAT, email, fingerprint });
+/** What a key signs to prove that its person holds it, for one installation. */
+export function possessionText(installationId: string, email: string, fingerprint: string): string {
+  return canonicalJson({ format: POSSESSION_FORMAT, installation_id: installationId, email, fingerprint });
 }
 
-/** Whether a key change carries the key's own signature. Malformed keys are false. */
-export function isPossessionProved(change: { email: string; public_key: string; proof: string }): boolean {
-  try {
-    const key = parseSshPublicKey(change.public_key);
-    if (key.text !== change.public_key) return false;
-    const message = Buffer.from(possessionText(change.email, key.fingerprint), 'utf8');
-    const check = checkSshsig(change.proof, NAMESPACES.person, message);
-    return check.valid && check.publicKey.fingerprint === key.fingerprint;
-  } catch {
-    return false; // a key that cannot be read proves nothing
-  }
+/** Whether an act may follow one of another format: never back to the first. */
+export function isFormatAfter(act: PersonAct, after: PersonAct): boolean {
+  return act.format === ACT_FORMAT || after.format === FIRST_ACT_FORMAT;
+}
+
+/** Whether the changes are some that the act's format knows. */
+export function isOfItsFormat({ format, changes }: PersonAct): boolean {
+  return format === ACT_FORMAT || changes.every((change) => change.kind !== 'acknowledge');
+}
+
+/** Whether a change adds authority; only such changes wait. */
+export function isAddition({ kind }: PersonChange): boolean {
+  return kind === 'person' || kind === 'role' || kind === 'key';
+}
+
+/** Whether every key of an act carries its own signature. Malformed keys do not. */
+export function isPossessionProved({ format, installation_id, changes }: PersonAct): boolean {
+  return changes.every((change) => {
+    if (change.kind !== 'key') return true;
+    try {
+      const key = parseSshPublicKey(change.public_key);
+      if (key.text !== change.public_key) return false;
+      const text =
+        format === ACT_FORMAT
+          ? possessionText(installation_id, change.email, key.fingerprint)
+          : canonicalJson({ format: FIRST_POSSESSION_FORMAT, email: change.email, fingerprint: key.fingerprint });
+      const check = checkSshsig(change.proof, NAMESPACES.person, Buffer.from(text, 'utf8'));
+      return check.valid && check.publicKey.fingerprint === key.fingerprint;
+    } catch {
+      return false; // a key that cannot be read proves nothing
+    }
+  });
 }

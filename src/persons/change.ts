@@ -8,7 +8,7 @@ import { AuditkeepError } from '../errors.ts';
 import { readSshKeyFile, type SshKeyFile } from '../keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../keys/sshsig.ts';
 import { isoOf, toInstant } from '../time/clock.ts';
-import { ACT_FORMAT, actSchema, type PersonChange, possessionText } from './act.ts';
+import { ACT_FORMAT, actSchema, isAddition, type PersonChange, possessionText } from './act.ts';
 import { readRegister } from './read-register.ts';
 import { translateRefusals } from './refusal.ts';
 import { replayActs, type StoredAct } from './register.ts';
@@ -65,7 +65,7 @@ export async function changeRegister(
   }));
   const { due, current, acts } = prepared;
   const founding = current.head === null;
-  const adds = input.changes.some((change) => change.kind !== 'role-end' && change.kind !== 'key-end');
+  const adds = input.changes.some(isAddition);
   const waits = adds && !founding && keys.length < 3;
   const effectiveAt = waits ? isoOf(toInstant(Date.parse(due.issued_at) + DAY_MS)) : due.issued_at;
   const { issued_at: time, ...place } = due;
@@ -116,7 +116,7 @@ function parseChange(act: unknown) {
 function foundersKeys(changes: readonly PersonChange[], keys: readonly SshKeyFile[]): [string, string][] {
   return keys.flatMap(({ publicKey }): [string, string][] => {
     const change = changes.find((entry) => entry.kind === 'key' && entry.public_key === publicKey.text);
-    return change === undefined ? [] : [[publicKey.fingerprint, change.email]];
+    return change?.kind === 'key' ? [[publicKey.fingerprint, change.email]] : [];
   });
 }
 
@@ -148,9 +148,16 @@ function actRefused(what: string): AuditkeepError {
   });
 }
 
-/** Makes the proof of possession that a key change carries. @throws those of readSshKeyFile and signSshsig */
-export async function proveKey(email: string, keyFile: string): Promise<{ publicKey: string; proof: string }> {
+/**
+ * Makes the proof of possession that a key change carries; it counts in one installation.
+ * @throws those of readSshKeyFile and signSshsig
+ */
+export async function proveKey(
+  installationId: string,
+  email: string,
+  keyFile: string,
+): Promise<{ publicKey: string; proof: string }> {
   const key = await readSshKeyFile(keyFile);
-  const message = Buffer.from(possessionText(email, key.publicKey.fingerprint), 'utf8');
+  const message = Buffer.from(possessionText(installationId, email, key.publicKey.fingerprint), 'utf8');
   return { publicKey: key.publicKey.text, proof: await signSshsig(key, NAMESPACES.person, message) };
 }

@@ -44,5 +44,5 @@ function linesOf(register: Register): string[] {
 function finding(kind: RegisterFinding['kind'], line: string): RegisterFinding {
   const [table, , detail = ''] = line.split('|');
   // A person's detail is the name, which does not belong into findings.
-  return { kind, what: table === 'person' ? 'a person' : `${table} ${detail}` };
+  return { kind, what: table === 'person' ? 'a person' : `${table} ${detail}`, acknowledged: false };
 }

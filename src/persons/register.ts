@@ -6,7 +6,15 @@ import { createHash } from 'node:crypto';
 import { canonicalJson } from '../canonical-json.ts';
 import { parseSshPublicKey } from '../keys/ssh-public-key.ts';
 import { checkSshsig, NAMESPACES } from '../keys/sshsig.ts';
-import { actSchema, isPossessionProved, type PersonAct, type PersonChange } from './act.ts';
+import {
+  actSchema,
+  isAddition,
+  isFormatAfter,
+  isOfItsFormat,
+  isPossessionProved,
+  type PersonAct,
+  type PersonChange,
+} from './act.ts';
 import type { Role } from './roles.ts';
 
 /** From the first instant on, before the second; ISO texts in UTC with milliseconds, which sort as they are. */
@@ -31,11 +39,15 @@ export interface Register {
   readonly persons: ReadonlyMap<string, string>;
   readonly roles: readonly RegisteredRole[];
   readonly keys: ReadonlyMap<string, RegisteredKey>;
+  /** Hashes of the texts of void acts and decisions that officers have acknowledged. */
+  readonly acknowledged: ReadonlySet<string>;
 }
 export interface RegisterFinding {
   readonly kind: 'act-void' | 'row-unsigned' | 'row-missing';
   /** Which act or row, and what is wrong with it; e-mails do not appear. */
   readonly what: string;
+  /** Officers have signed that they know of it; only void acts can be acknowledged. */
+  readonly acknowledged: boolean;
 }
 
 /** An act and its signatures as they are stored. */
@@ -46,7 +58,7 @@ export interface StoredAct {
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-const EMPTY_REGISTER: Register = { persons: new Map(), roles: [], keys: new Map() };
+const EMPTY_REGISTER: Register = { persons: new Map(), roles: [], keys: new Map(), acknowledged: new Set() };
 
 export function isWithin(interval: Interval, at: string): boolean {
   return interval.from <= at && (interval.until === null || at < interval.until);
@@ -72,19 +84,26 @@ export interface ReplayedRegister {
 export function replayActs(installationId: string, acts: readonly StoredAct[]): ReplayedRegister {
   let register = EMPTY_REGISTER;
   let after: PlacedAct | null = null;
-  const findings: RegisterFinding[] = [];
-  const voided: number[] = [];
+  const findings: Omit<RegisterFinding, 'acknowledged'>[] = [];
+  const voided = new Map<number, string>();
   for (const stored of acts) {
-    const result = replayAct(register, stored, { installationId, after });
+    const result = replayAct(register, stored, { installationId, after, voided });
     if (typeof result === 'string') {
       findings.push({ kind: 'act-void', what: `act ${stored.sequence}: ${result}` });
-      voided.push(stored.sequence);
+      voided.set(stored.sequence, sha256Of(stored.payload));
       continue;
     }
     register = result.register;
     after = { act: result.act, sha256: sha256Of(stored.payload) };
   }
-  return { register, findings, head: after?.sha256 ?? null, voided };
+  const { acknowledged } = register;
+  const hashes = [...voided.values()];
+  return {
+    register,
+    findings: findings.map((finding, index) => ({ ...finding, acknowledged: acknowledged.has(hashes[index] ?? '') })),
+    head: after?.sha256 ?? null,
+    voided: [...voided.keys()],
+  };
 }
 
 interface PlacedAct {
@@ -96,6 +115,8 @@ interface ActPlace {
   readonly installationId: string;
   /** The last act that holds. */
   readonly after: PlacedAct | null;
+  /** The hashes of the acts before that do not hold, by their sequences. */
+  readonly voided: ReadonlyMap<number, string>;
 }
 
 /** The register after an act, or why the act does not hold. */
@@ -110,9 +131,9 @@ function replayAct(
   const { after: last } = place;
   if (act.sequence !== stored.sequence || act.previous_act_sha256 !== (last?.sha256 ?? null))
     return 'it does not follow';
-  const unproved = act.changes.some((change) => change.kind === 'key' && !isPossessionProved(change));
-  if (unproved) return 'a key in it was not proved to be held';
-  const after = applyChanges(before, act, sha256Of(stored.payload));
+  if (!isOfItsFormat(act) || (last !== null && !isFormatAfter(act, last.act))) return 'it is of an earlier format';
+  if (!isPossessionProved(act)) return 'a key in it was not proved to be held';
+  const after = applyChanges(before, act, { sha256: sha256Of(stored.payload), voided: place.voided });
   if (after === null) return 'its changes contradict the register';
   const founding = last === null;
   const untimely = checkTimes(act, last?.act ?? null, founding, stored.signatures.length);
@@ -128,7 +149,7 @@ function checkTimes(act: PersonAct, after: PersonAct | null, founding: boolean, 
   if (act.effective_at < act.time) return 'it takes effect before it was made';
   const ends = act.changes.some((change) => change.kind === 'role-end' || change.kind === 'key-end');
   if (ends && act.effective_at !== act.time) return 'an ending in it takes effect late';
-  const adds = act.changes.some((change) => change.kind !== 'role-end' && change.kind !== 'key-end');
+  const adds = act.changes.some(isAddition);
   const early = Date.parse(act.effective_at) < Date.parse(act.time) + DAY_MS;
   if (adds && early && signers < 3 && !founding) return 'an addition in it takes effect within 24 hours';
   return null;
@@ -153,14 +174,31 @@ function checkSigners(stored: StoredAct, act: PersonAct, register: Register, fou
     const key = register.keys.get(fingerprint);
     if (key?.email !== email || !isWithin(key, at)) return 'a signature is by a key that is not valid for its person';
     if (!hasRole(register, email, 'key_officer', at)) return 'a signer is no key officer';
-    if (!founding && act.changes.some((change) => change.email === email)) return 'a signer is concerned by it';
+    if (!founding && act.changes.some((change) => 'email' in change && change.email === email))
+      return 'a signer is concerned by it';
   }
   return null;
 }
 
-function applyChanges(before: Register, act: PersonAct, actSha256: string): Register | null {
-  const draft = { persons: new Map(before.persons), roles: [...before.roles], keys: new Map(before.keys), actSha256 };
+function applyChanges(
+  before: Register,
+  act: PersonAct,
+  { sha256, voided }: { readonly sha256: string; readonly voided: ReadonlyMap<number, string> },
+): Register | null {
+  const draft = {
+    persons: new Map(before.persons),
+    roles: [...before.roles],
+    keys: new Map(before.keys),
+    acknowledged: new Set(before.acknowledged),
+    actSha256: sha256,
+  };
   for (const change of act.changes) {
+    if (change.kind === 'acknowledge') {
+      // Whether a decision is void is not known here: acknowledging one that holds does nothing.
+      if (change.subject === 'act' && voided.get(Number(change.id)) !== change.payload_sha256) return null;
+      draft.acknowledged.add(change.payload_sha256);
+      continue;
+    }
     if (change.kind !== 'person' && !draft.persons.has(change.email)) return null;
     if (!applyChange(draft, change, act.effective_at)) return null;
   }
@@ -175,7 +213,11 @@ interface RegisterDraft {
 }
 
 /** False when the change contradicts the register. */
-function applyChange(draft: RegisterDraft, change: PersonChange, at: string): boolean {
+function applyChange(
+  draft: RegisterDraft,
+  change: Exclude<PersonChange, { kind: 'acknowledge' }>,
+  at: string,
+): boolean {
   const { email } = change;
   switch (change.kind) {
     case 'person':

@@ -44,10 +44,10 @@ export async function readProofFile(path: string): Promise<{ public_key: string;
 }
 
 /**
- * The changes that a roster file asks for.
+ * The changes that a roster file asks for; keys at hand are proved for the installation.
  * @throws INPUT_FILE, INPUT_INVALID with the place of what is wrong, and those of proveKey
  */
-export async function readRosterFile(path: string): Promise<PersonChange[]> {
+export async function readRosterFile(installationId: string, path: string): Promise<PersonChange[]> {
   const roster = parseRoster(await readText(path));
   const changes: PersonChange[] = [];
   for (const { email, name, roles, keys } of roster.persons) {
@@ -56,7 +56,7 @@ export async function readRosterFile(path: string): Promise<PersonChange[]> {
     for (const key of keys) {
       const proved =
         'keyFile' in key
-          ? await proveKey(email, resolve(dirname(path), key.keyFile))
+          ? await proveKey(installationId, email, resolve(dirname(path), key.keyFile))
           : { publicKey: parseSshPublicKey(key.publicKey).text, proof: key.proof };
       changes.push({ kind: 'key', email, public_key: proved.publicKey, proof: proved.proof });
     }

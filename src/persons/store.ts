@@ -1,7 +1,7 @@
 /** The persons' queries: one function each. */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
-import { queryOne, queryRows } from '../db/query.ts';
+import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import type { StoredAct } from './register.ts';
 
 const dueActSchema = z.object({
@@ -38,6 +38,23 @@ export async function readInstallationId(client: SqlClient): Promise<string> {
     'select installation_id from compliance.installation order by incarnation desc limit 1',
   );
   return row.installation_id;
+}
+
+/** The hash of a stored act's or decision's text; null where there is none of that id. */
+export async function readPayloadHash(
+  client: SqlClient,
+  subject: 'act' | 'decision',
+  id: string,
+): Promise<string | null> {
+  const row = await queryMaybe(
+    client,
+    z.object({ sha256: z.string() }),
+    `select a.payload_sha256 as sha256 from compliance.person_act a where $1::text = 'act' and a.sequence::text = $2::text
+     union all
+     select d.payload_sha256 from compliance.decision d where $1::text = 'decision' and d.id::text = $2::text`,
+    [subject, id],
+  );
+  return row?.sha256 ?? null;
 }
 
 const actRowSchema = z.object({

@@ -29,10 +29,11 @@ export async function openTwoSigners(
   const keys = [await readSshKeyFile(first), await readSshKeyFile(second)] as const;
   const time = await readDatabaseTime(client);
   const { installationId, register, findings } = await readRegister(client);
-  if (findings[0] !== undefined) {
+  const open = findings.find((finding) => !finding.acknowledged);
+  if (open !== undefined) {
     throw new AuditkeepError('REGISTER_INVALID', {
-      message: `the register of persons does not hold: ${findings[0].what}`,
-      hint: 'see `auditkeep person list`; find out who changed the database',
+      message: `the register of persons does not hold: ${open.what}`,
+      hint: 'see `auditkeep person list`; find out who changed the database; void acts can be acknowledged',
     });
   }
   const persons = keys.map(({ publicKey }) => {

@@ -90,6 +90,10 @@ interface DecisionFinding {
   readonly what: string;
   /** The decision, or the act of the register, counts for nothing and the rest stands without it. */
   readonly void: boolean;
+  /** The hash of the void text; null where the finding is about no text. */
+  readonly payloadSha256: string | null;
+  /** Officers have signed that they know of it. It counts as little as before. */
+  readonly acknowledged: boolean;
 }
 
 export interface CheckedDecisions {
@@ -109,6 +113,8 @@ export interface DecisionCheckInput {
   readonly signers: SignerBook;
   /** Null away from the database. */
   readonly anchors: Anchors | null;
+  /** Hashes of void texts that officers have acknowledged; none unless given. */
+  readonly acknowledged?: ReadonlySet<string>;
 }
 
 interface Replay {
@@ -137,7 +143,11 @@ export function checkDecisions(input: DecisionCheckInput): CheckedDecisions {
     const payload = parseDecisionText(stored.payload);
     const problem = payload === null ? NO_TEXT : checkDecision(replay, stored, payload, last);
     if (problem === null) last = payload;
-    else findings.push({ ...problem, decisionId: payload?.decision_id ?? null, void: true });
+    else {
+      const payloadSha256 = hashText(stored.payload);
+      const acknowledged = input.acknowledged?.has(payloadSha256) ?? false;
+      findings.push({ ...problem, decisionId: payload?.decision_id ?? null, void: true, payloadSha256, acknowledged });
+    }
   }
   for (const version of input.versions) findings.push(...checkOutcome(replay, version));
   return {
@@ -168,7 +178,7 @@ function checkDecision(
   return checkSignature(stored, payload, replay.input) ?? applyDecision(replay, stored, payload);
 }
 
-type Problem = Omit<DecisionFinding, 'decisionId' | 'void'> | null;
+type Problem = Pick<DecisionFinding, 'kind' | 'what'> | null;
 
 function checkSignature(stored: StoredDecision, payload: DecisionPayload, input: DecisionCheckInput): Problem {
   const check = checkSshsig(stored.signature, NAMESPACES.reportDecision, Buffer.from(stored.payload, 'utf8'));
@@ -281,8 +291,9 @@ function checkOutcome(replay: Replay, version: ReportVersion): DecisionFinding[]
   const status = replay.statuses.get(version.id);
   const deciders = replay.deciders.get(version.id);
   const findings: DecisionFinding[] = [];
+  const about = { decisionId: null, void: false, payloadSha256: null, acknowledged: false };
   const add = (what: string) =>
-    findings.push({ kind: 'status', decisionId: null, void: false, what: `version ${version.version}: ${what}` });
+    findings.push({ kind: 'status', ...about, what: `version ${version.version}: ${what}` });
   if (status !== version.status) add(`it is ${version.status}, but signed decisions lead to ${status ?? 'draft'}`);
   if (deciders?.reviewedBy !== version.reviewedBy) add('its reviewer is not the one who signed');
   if (deciders?.approvedBy !== version.approvedBy) add('its approver is not the one who signed');

@@ -180,12 +180,15 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
     stored: await readStoredDecisions(client, root),
     signers: signersOf(register),
     anchors: await readAnchors(client, root),
+    acknowledged: register.acknowledged,
   });
-  const registerFindings = findings.map(({ kind, what }) => ({
+  const registerFindings = findings.map(({ kind, what, acknowledged }) => ({
     kind: 'register' as const,
     decisionId: null,
     what: `register of persons: ${kind} (${what})`,
     void: kind === 'act-void',
+    payloadSha256: null,
+    acknowledged,
   }));
   return {
     ...checked,

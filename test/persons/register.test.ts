@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { queryRows } from '../../src/db/query.ts';
+import { queryOne, queryRows } from '../../src/db/query.ts';
 import { AuditkeepError } from '../../src/errors.ts';
 import { writeSshKeyPair } from '../../src/keys/ssh-key.ts';
 import type { PersonChange } from '../../src/persons/act.ts';
@@ -24,12 +24,13 @@ let officers: (...names: readonly string[]) => string[];
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'auditkeep-persons-'));
   ctx = await testContext(db);
-  roster = await makeRoster(folder);
+  roster = await makeRoster(ctx, folder);
   officers = (...names) => names.map(roster.keyFile);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const register = () => ctx.db.withClient(readRegister);
+const installation = () => ctx.db.withClient(readInstallationId);
 const DAY_MS = 86_400_000;
 
 describe('founding', () => {
@@ -45,7 +46,7 @@ describe('founding', () => {
   });
 
   test('a key that nobody proved to hold is refused', async () => {
-    const borrowed = await proveKey(emailOf('preparer'), roster.keyFile('reviewer'));
+    const borrowed = await proveKey(await installation(), emailOf('preparer'), roster.keyFile('reviewer'));
     const changes = roster.changes.map((change) =>
       change.kind === 'key' && change.email === emailOf('reviewer')
         ? { ...change, public_key: borrowed.publicKey, proof: borrowed.proof }
@@ -125,7 +126,7 @@ describe('changing', () => {
       (await import('../../src/persons/store.ts')).beginAct(client),
     );
     const payload = JSON.stringify({
-      format: 'auditkeep-person-act/v1',
+      format: 'auditkeep-person-act/v2',
       installation_id,
       incarnation,
       sequence,
@@ -150,7 +151,7 @@ describe('changing', () => {
     const path = roster.keyFile('newcomer');
     await writeSshKeyPair(path, 'newcomer');
     await changeRegister(ctx, {
-      changes: await changesFor('newcomer', ['reviewer'], path),
+      changes: await changesFor(ctx, 'newcomer', { roles: ['reviewer'], keyFile: path }),
       officerKeyFiles: officers('officer1', 'officer2', 'officer3'),
     });
     const { register: before } = await register();
@@ -172,11 +173,20 @@ describe('changing', () => {
     const changes = (role: 'policy_owner' | 'legal'): PersonChange[] => [
       { kind: 'role', email: emailOf('everything'), role },
     ];
-    const results = await Promise.allSettled(
-      (['policy_owner', 'legal'] as const).map((role) =>
-        changeRegister(ctx, { changes: changes(role), officerKeyFiles: officers('officer1', 'officer2') }),
-      ),
-    );
+    // Both prepare their act before either is stored: the table is held until both wait for it.
+    const results = await db.admin.withClient(async (holder) => {
+      await holder.query('begin; lock table compliance.person_act in share row exclusive mode');
+      const made = Promise.allSettled(
+        (['policy_owner', 'legal'] as const).map((role) =>
+          changeRegister(ctx, { changes: changes(role), officerKeyFiles: officers('officer1', 'officer2') }),
+        ),
+      );
+      const waiting = `select count(*)::int as n from pg_locks where relation = 'compliance.person_act'::regclass and not granted`;
+      const count = () => db.admin.withClient((client) => queryOne(client, z.object({ n: z.int() }), waiting));
+      await expect.poll(async () => (await count()).n, { timeout: 10_000 }).toBe(2);
+      await holder.query('commit');
+      return made;
+    });
     const told = results.flatMap((result) => (result.status === 'rejected' ? [codeOf(result.reason)] : []));
     expect(told).toEqual(['DECISION_CONFLICT']);
   });
@@ -213,14 +223,14 @@ describe('replaying', () => {
 
 describe('the roster file', () => {
   test('is read with keys at hand and with proofs', async () => {
-    const proved = await proveKey('b@example.org', roster.keyFile('officer2'));
+    const proved = await proveKey(await installation(), 'b@example.org', roster.keyFile('officer2'));
     const path = join(folder, 'roster.yaml');
     const persons = [
       { email: 'a@example.org', name: 'A', roles: ['key_officer'], keys: [{ keyFile: 'officer1' }] },
       { email: 'b@example.org', name: 'B', roles: ['key_officer'], keys: [proved] },
     ];
     await writeFile(path, JSON.stringify({ persons }));
-    const changes = await readRosterFile(path);
+    const changes = await readRosterFile(await installation(), path);
     expect(changes.map((change) => change.kind)).toEqual(['person', 'role', 'key', 'person', 'role', 'key']);
   });
 
@@ -233,8 +243,10 @@ describe('the roster file', () => {
   ])('with %s is refused', async (_, text, code) => {
     const path = join(folder, 'bad.yaml');
     await writeFile(path, text);
-    await expect(readRosterFile(path)).rejects.toMatchObject({ code });
-    await expect(readRosterFile(join(folder, 'absent.yaml'))).rejects.toMatchObject({ code: 'INPUT_FILE' });
+    await expect(readRosterFile(await installation(), path)).rejects.toMatchObject({ code });
+    await expect(readRosterFile(await installation(), join(folder, 'absent.yaml'))).rejects.toMatchObject({
+      code: 'INPUT_FILE',
+    });
   });
 });
 

@@ -6,6 +6,7 @@ import { writeSshKeyPair } from '../../src/keys/ssh-key.ts';
 import type { PersonChange } from '../../src/persons/act.ts';
 import { initPersons, proveKey } from '../../src/persons/change.ts';
 import type { Role } from '../../src/persons/roles.ts';
+import { readInstallationId } from '../../src/persons/store.ts';
 
 const PEOPLE: Readonly<Record<string, readonly Role[]>> = {
   officer1: ['key_officer'],
@@ -31,9 +32,13 @@ export interface Roster {
 }
 
 /** The changes that bring a person with roles and one key into the register. */
-export async function changesFor(name: PersonName, roles: readonly Role[], keyFile: string): Promise<PersonChange[]> {
+export async function changesFor(
+  { db }: Pick<Context, 'db'>,
+  name: PersonName,
+  { roles, keyFile }: { readonly roles: readonly Role[]; readonly keyFile: string },
+): Promise<PersonChange[]> {
   const email = emailOf(name);
-  const { publicKey, proof } = await proveKey(email, keyFile);
+  const { publicKey, proof } = await proveKey(await db.withClient(readInstallationId), email, keyFile);
   return [
     { kind: 'person', email, name: `Test ${name}` },
     ...roles.map((role): PersonChange => ({ kind: 'role', email, role })),
@@ -42,12 +47,15 @@ export async function changesFor(name: PersonName, roles: readonly Role[], keyFi
 }
 
 /** Keys for everybody in a folder; the register is not founded yet. */
-export async function makeRoster(folder: string): Promise<Roster & { readonly changes: readonly PersonChange[] }> {
+export async function makeRoster(
+  ctx: Pick<Context, 'db'>,
+  folder: string,
+): Promise<Roster & { readonly changes: readonly PersonChange[] }> {
   const keyFile = (name: PersonName) => join(folder, name);
   const changes: PersonChange[] = [];
   for (const [name, roles] of Object.entries(PEOPLE)) {
     await writeSshKeyPair(keyFile(name), name);
-    changes.push(...(await changesFor(name, roles, keyFile(name))));
+    changes.push(...(await changesFor(ctx, name, { roles, keyFile: keyFile(name) })));
   }
   return {
     keyFile,
@@ -58,7 +66,7 @@ export async function makeRoster(folder: string): Promise<Roster & { readonly ch
 
 /** Founds the register with everybody in it. */
 export async function foundRegister(ctx: Pick<Context, 'db' | 'clock' | 'actor'>, folder: string): Promise<Roster> {
-  const roster = await makeRoster(folder);
+  const roster = await makeRoster(ctx, folder);
   await initPersons(ctx, {
     changes: roster.changes,
     officerKeyFiles: [roster.keyFile('officer1'), roster.keyFile('officer2')],

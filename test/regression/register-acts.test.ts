@@ -56,7 +56,7 @@ describe('replaying signed acts', () => {
     const { installationId } = await register();
     const previous = before.at(-1)?.payload ?? '';
     const act = {
-      format: 'auditkeep-person-act/v1',
+      format: 'auditkeep-person-act/v2',
       installation_id: installationId,
       incarnation: 1,
       sequence: before.length + 1,
@@ -86,7 +86,7 @@ describe('replaying signed acts', () => {
     const [founding] = await ctx.db.withClient(readActs);
     if (founding === undefined) throw new Error('no founding act');
     const { findings } = replayActs(installationId, [founding, await actAfter([founding], change)]);
-    expect(findings).toEqual(what === null ? [] : [{ kind: 'act-void', what: `act 2: ${what}` }]);
+    expect(findings).toEqual(what === null ? [] : [{ kind: 'act-void', what: `act 2: ${what}`, acknowledged: false }]);
   });
 
   test('officers whose keys were ended add nobody by dating an act back', async () => {
@@ -113,7 +113,7 @@ describe('the database', () => {
     const { issued_at, ...place } = await ctx.db.withClient(beginAct);
     const { head } = await register();
     const act = {
-      format: 'auditkeep-person-act/v1',
+      format: 'auditkeep-person-act/v2',
       ...place,
       previous_act_sha256: head,
       time: issued_at,
@@ -152,7 +152,9 @@ describe('the database', () => {
     await submitReport(roster.as(ctx, 'preparer'), { reportId: report });
     await sendJunk([{ kind: 'role-end', email: emailOf('approver'), role: 'approver' }]);
     const poisoned = await register();
-    expect(poisoned.findings).toEqual([{ kind: 'act-void', what: 'act 2: a signature does not verify' }]);
+    expect(poisoned.findings).toEqual([
+      { kind: 'act-void', what: 'act 2: a signature does not verify', acknowledged: false },
+    ]);
     expect(hasRole(poisoned.register, emailOf('approver'), 'approver', new Date().toISOString())).toBe(true);
     expect((await readDecisions(ctx, report)).valid).toBe(true);
     await reviewReport(roster.as(ctx, 'reviewer'), { reportId: report });

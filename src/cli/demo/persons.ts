@@ -40,13 +40,13 @@ export async function demoPersons(
     keyFile: join(folder, part),
   });
   const persons = { preparer: person('preparer'), reviewer: person('reviewer'), approver: person('approver') };
-  const { register } = await inTransaction(ctx.db, readRegister, 'repeatable read, read only');
+  const { register, installationId } = await inTransaction(ctx.db, readRegister, 'repeatable read, read only');
   if (register.persons.size > 0) {
     return register.persons.has(persons.preparer.email) && (await exists(persons.preparer.keyFile)) ? persons : null;
   }
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const parts = ['preparer', 'reviewer', 'approver'] as const;
-  const changes = await Promise.all(parts.map((part) => changesFor(part, persons[part])));
+  const changes = await Promise.all(parts.map((part) => changesFor(installationId, part, persons[part])));
   await initPersons(ctx, {
     changes: changes.flat(),
     officerKeyFiles: [persons.reviewer.keyFile, persons.approver.keyFile],
@@ -54,9 +54,13 @@ export async function demoPersons(
   return persons;
 }
 
-async function changesFor(part: keyof DemoPersons, { email, keyFile }: DemoPerson): Promise<PersonChange[]> {
+async function changesFor(
+  installationId: string,
+  part: keyof DemoPersons,
+  { email, keyFile }: DemoPerson,
+): Promise<PersonChange[]> {
   if (!(await exists(keyFile))) await writeSshKeyPair(keyFile, email);
-  const { publicKey, proof } = await proveKey(email, keyFile);
+  const { publicKey, proof } = await proveKey(installationId, email, keyFile);
   return [
     { kind: 'person', email, name: `Demo ${part}` },
     ...ROLES_OF[part].map((role): PersonChange => ({ kind: 'role', email, role })),
