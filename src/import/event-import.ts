@@ -7,7 +7,8 @@ import { copyIn } from '../db/copy.ts';
 import type { SqlClient } from '../db/database.ts';
 import { sqlStateOf } from '../db/errors.ts';
 import { transact } from '../db/transaction.ts';
-import { ensurePartitions } from '../retention/partition.ts';
+import { contains } from '../retention/bounds.ts';
+import { type EnsuredPartitions, ensurePartitions } from '../retention/partition.ts';
 import type { UtcInstant } from '../time/clock.ts';
 import type { BatchOutcome, Located, WriteBatch } from './batch.ts';
 import { encodeEvents, openSealers } from './event-copy.ts';
@@ -15,7 +16,9 @@ import type { EventSealers } from './event-envelope.ts';
 import type { EventRow } from './event-row.ts';
 import type { Rejection } from './rejection.ts';
 import type { SourceKind } from './report.ts';
-import { COPY_EVENTS, findKnownEvents } from './store.ts';
+import { COPY_EVENTS, findKnownEvents, type KnownEvent } from './store.ts';
+import { WaitingEvents } from './waiting-events.ts';
+import { readTxid } from './waiting-store.ts';
 
 export type EventImportContext = Pick<Context, 'db' | 'clock' | 'keys' | 'actor' | 'log'>;
 
@@ -25,12 +28,13 @@ const MAX_TRIES = 5;
 
 /** A function that stores batches of events of one source. Partitions that rows need are made before. */
 export function eventWriter(ctx: EventImportContext, kind: SourceKind): WriteBatch<EventRow> {
-  const partitioned = new Set<string>();
+  const partitioned: Partitioned = { months: new Set(), hot: [] };
+  const waiting = new WaitingEvents();
   return async (rows) => {
     await makePartitions(ctx, rows, partitioned);
     for (let attempt = 1; ; attempt++) {
       try {
-        return await writeEvents(ctx, kind, rows);
+        return await writeEvents(ctx, kind, rows, waiting);
       } catch (error) {
         if (sqlStateOf(error) !== UNIQUE_VIOLATION || attempt === MAX_TRIES) throw error;
       }
@@ -42,40 +46,52 @@ export function eventWriter(ctx: EventImportContext, kind: SourceKind): WriteBat
 async function makePartitions(
   ctx: EventImportContext,
   rows: readonly Located<EventRow>[],
-  partitioned: Set<string>,
+  partitioned: Partitioned,
 ): Promise<void> {
   const needed = new Map<string, UtcInstant>();
   for (const { row } of rows) {
     const month = row.bare.eventTimestamp.slice(0, 7);
-    if (row.bare.instant >= 0 && !partitioned.has(month)) needed.set(month, row.bare.instant);
+    if (row.bare.instant >= 0 && !partitioned.months.has(month)) needed.set(month, row.bare.instant);
   }
-  if (needed.size === 0) return;
-  await ensurePartitions(ctx, 'audit_log', [...needed.values()]);
-  for (const month of needed.keys()) partitioned.add(month);
+  const missing = [...needed.values()].filter((instant) => !partitioned.hot.some((leaf) => contains(leaf, instant)));
+  if (missing.length > 0) partitioned.hot = (await ensurePartitions(ctx, 'audit_log', missing)).hot;
+  for (const month of needed.keys()) partitioned.months.add(month);
+}
+
+/** What a run knows of partitions: months that it asked for, and where leaves were that take rows. */
+interface Partitioned {
+  readonly months: Set<string>;
+  hot: EnsuredPartitions['hot'];
 }
 
 async function writeEvents(
   ctx: EventImportContext,
   kind: SourceKind,
   rows: readonly Located<EventRow>[],
+  waiting: WaitingEvents,
 ): Promise<BatchOutcome> {
   const sealers = await openSealers(
     ctx.keys,
     rows.map((item) => item.row),
   );
   // Hot, archive and late are read together: the structure lock comes before the transaction.
-  return ctx.db.withClient((client) =>
+  const written = await ctx.db.withClient((client) =>
     withSessionLock(client, 'structure', 'shared', () =>
       transact(client, async () => {
         await lockTransaction(client, 'import');
-        const { fresh, duplicates, rejections } = await sortOut(client, rows);
+        const { fresh, duplicates, rejections } = await sortOut(client, rows, waiting);
         const stored = await storeEvents(client, fresh, sealers);
         const outcome = { imported: stored, duplicates, late: fresh.length - stored, rejections };
-        if (fresh.length > 0) await recordBatch(ctx, client, kind, rows, outcome);
-        return outcome;
+        if (fresh.length === 0) return { outcome, own: null };
+        const recorded = await recordBatch(ctx, client, kind, rows, outcome);
+        const ids = [recorded, ...fresh.map((row) => row.bare.id)];
+        return { outcome, own: { txid: await readTxid(client), ids } };
       }),
     ),
   );
+  // Only now: what a transaction stored that did not commit is not there.
+  if (written.own !== null) waiting.addStored(written.own.txid, written.own.ids);
+  return written.outcome;
 }
 
 interface Sorted {
@@ -85,7 +101,11 @@ interface Sorted {
 }
 
 /** Takes out what is stored already, what comes twice in the batch and what may not be stored. */
-async function sortOut(client: SqlClient, located: readonly Located<EventRow>[]): Promise<Sorted> {
+async function sortOut(
+  client: SqlClient,
+  located: readonly Located<EventRow>[],
+  waiting: WaitingEvents,
+): Promise<Sorted> {
   const unique = new Map<string, Located<EventRow>>();
   const rejections: Rejection[] = [];
   let duplicates = 0;
@@ -95,10 +115,8 @@ async function sortOut(client: SqlClient, located: readonly Located<EventRow>[])
     else if (first.row.bare.eventTimestamp === item.row.bare.eventTimestamp) duplicates++;
     else rejections.push({ file: item.file, line: item.line, reason: 'ID_CONFLICT', field: null });
   }
-  for (const { id, verdict } of await findKnownEvents(
-    client,
-    [...unique.values()].map((item) => item.row),
-  )) {
+  const known = await findVerdicts(client, [...unique.values()], waiting);
+  for (const [id, verdict] of known) {
     const item = unique.get(id);
     unique.delete(id);
     if (verdict === 'duplicate' || item === undefined) duplicates++;
@@ -108,6 +126,20 @@ async function sortOut(client: SqlClient, located: readonly Located<EventRow>[])
     }
   }
   return { fresh: [...unique.values()].map((item) => item.row), duplicates, rejections };
+}
+
+/** The verdicts on events that may not be stored, by id: an event that waits with another time conflicts too. */
+async function findVerdicts(
+  client: SqlClient,
+  located: readonly Located<EventRow>[],
+  waiting: WaitingEvents,
+): Promise<ReadonlyMap<string, KnownEvent['verdict']>> {
+  const rows = located.map((item) => item.row);
+  const known = new Map((await findKnownEvents(client, rows)).map(({ id, verdict }) => [id, verdict]));
+  const others = rows.map((row) => row.bare.id).filter((id) => (known.get(id) ?? 'refused') === 'refused');
+  if (others.length === 0) return known;
+  for (const id of await waiting.find(client, others)) known.set(id, 'conflict');
+  return known;
 }
 
 /** The number of rows stored where they belong; a tombstone's trigger sends the others to late, uncounted. */
@@ -120,16 +152,16 @@ async function storeEvents(
   return copyIn(client, COPY_EVENTS, [encodeEvents(rows, sealers)]);
 }
 
-/** Counts and a digest of the files' names: names can tell of accounts and persons. */
+/** Counts and a digest of the files' names; gives the event's id. Names can tell of accounts and persons. */
 export async function recordBatch<R>(
   ctx: EventImportContext,
   client: SqlClient,
   kind: SourceKind,
   rows: readonly Located<R>[],
   outcome: BatchOutcome,
-): Promise<void> {
+): Promise<string> {
   const files = [...new Set(rows.map((row) => row.file))];
-  await recordEvent(ctx, client, {
+  return recordEvent(ctx, client, {
     type: 'import.batch',
     category: 'data_modification',
     action: 'IMPORT',

@@ -10,28 +10,18 @@ export type KnownEvent = z.infer<typeof known>;
 
 /**
  * Which of the events may not be stored: duplicates (same id and time in hot, archive or late), conflicts (the chain
- * or an event that waits for the sealer has the id with another time), refused ones (their range was purged). Scalar
- * subqueries with a limit: they can only be index probes, where an anti-join might read a whole partition. The range of
- * the batch prunes partitions. Waiting events are found by id first: judging visibility costs more than comparing ids.
+ * has the id with another time; WaitingEvents knows those that are not in the chain yet), refused ones (their range was
+ * purged). Scalar subqueries with a limit: they can only be index probes, where an anti-join might read a whole
+ * partition. The range of the batch prunes partitions.
  */
 export function findKnownEvents(client: SqlClient, rows: readonly EventRow[]): Promise<KnownEvent[]> {
   const range = rangeOf(rows.map(({ bare }) => bare.instant));
   return queryRows(
     client,
     known,
-    `with near as materialized (
-       select e.id, e.txid, d.snapshot
-         from audit.chain_head d
-        cross join lateral (
-          select h.id, h.txid from audit.audit_log h
-           where h.txid >= coalesce(pg_catalog.pg_snapshot_xmin(d.snapshot)::text::bigint, 0)
-          union all
-          select l.id, l.txid from audit.audit_log_late l
-           where l.txid >= coalesce(pg_catalog.pg_snapshot_xmin(d.snapshot)::text::bigint, 0)) e
-        where e.id = any ($1::uuid[])),
-     waiting as (
-       select n.id from near n
-        where n.snapshot is null or not pg_catalog.pg_visible_in_snapshot(n.txid::text::xid8, n.snapshot))
+    `with closed as materialized (
+       select u.lower_bound, u.upper_bound from retention.unit u
+        where u.table_name = 'audit_log' and u.state in ('purging', 'purged'))
      select v.id::text as id, v.verdict
        from (select k.id,
                     case
@@ -43,11 +33,9 @@ export function findKnownEvents(client: SqlClient, rows: readonly EventRow[]): P
                                and a.event_timestamp between $3::timestamptz and $4::timestamptz limit 1)
                         or (select true from audit.audit_log_late l
                              where l.event_timestamp = k.event_timestamp and l.id = k.id limit 1) then 'duplicate'
-                      when (select true from audit.chain_link c where c.event_id = k.id limit 1)
-                        or k.id in (select w.id from waiting w) then 'conflict'
-                      when (select true from retention.unit u
-                             where u.table_name = 'audit_log' and u.state in ('purging', 'purged')
-                               and k.event_timestamp >= u.lower_bound and k.event_timestamp < u.upper_bound limit 1)
+                      when (select true from audit.chain_link c where c.event_id = k.id limit 1) then 'conflict'
+                      when exists (select from closed u
+                                    where k.event_timestamp >= u.lower_bound and k.event_timestamp < u.upper_bound)
                         then 'refused'
                     end as verdict
                from unnest($1::uuid[], $2::timestamptz[]) as k (id, event_timestamp)) v

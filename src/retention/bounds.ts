@@ -49,3 +49,11 @@ export function intersect(
   const to = within.to !== null && within.to < range.to ? within.to : range.to;
   return from < to ? { from, to } : null;
 }
+
+/** Whether an instant lies within a range; a null end is unbounded. */
+export function contains(
+  range: { readonly from: UtcInstant | null; readonly to: UtcInstant | null },
+  instant: UtcInstant,
+): boolean {
+  return (range.from === null || range.from <= instant) && (range.to === null || instant < range.to);
+}

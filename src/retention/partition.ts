@@ -6,7 +6,7 @@ import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import type { TimeRange } from './bounds.ts';
-import type { BranchFacts, UnitFacts } from './facts.ts';
+import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
 import { DEFAULT_WINDOW, retryOnLock } from './lock-retry.ts';
 import { type Plan, type PlanUnit, planGrowth, planNeeded, planOf } from './plan.ts';
 import { type BranchPolicy, type FamilyName, POLICIES, policiesOf } from './policy.ts';
@@ -114,6 +114,8 @@ export interface EnsuredPartitions {
   readonly created: number;
   /** Sealed, archived or gone units over which instants fall: their rows go to the late table, or are to be refused. */
   readonly archivedRanges: readonly UnitFacts[];
+  /** Leaves that took rows when the call began: instants within them need no call. */
+  readonly hot: readonly LeafFacts[];
 }
 
 /** More than a century of months in one call is a corrupt input, not history. */
@@ -133,6 +135,7 @@ export async function ensurePartitions(
 ): Promise<EnsuredPartitions> {
   let created = 0;
   const archivedRanges: UnitFacts[] = [];
+  const hot: LeafFacts[] = [];
   for (const policy of policiesOf(table)) {
     if (categories !== undefined && policy.category !== null && !categories.includes(policy.category)) continue;
     const { branches, units } = await ctx.db.withClient(async (client) => ({
@@ -146,8 +149,9 @@ export async function ensurePartitions(
     // One transaction each: a tombstone that gives way locks out writers for a moment, and only for one.
     for (const range of needed.create) created += await createRanges(ctx, policy, [range]);
     archivedRanges.push(...needed.closed);
+    hot.push(...facts.leaves.filter((leaf) => !leaf.tombstone));
   }
-  return { created, archivedRanges };
+  return { created, archivedRanges, hot };
 }
 
 function factsOf(branches: readonly BranchFacts[], policy: BranchPolicy): BranchFacts {
