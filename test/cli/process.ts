@@ -18,9 +18,11 @@ export interface Started {
   readonly ended: Promise<Ended>;
 }
 
-/** An environment with nothing of ours in it but what the test gives. */
+/** An environment with nothing of ours in it but what the test gives, and where Node keeps what it compiled. */
 export function bareEnvironment(given: Readonly<Record<string, string>>): Record<string, string> {
-  return { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...given };
+  const compiled = process.env['NODE_COMPILE_CACHE'];
+  const kept = compiled === undefined ? {} : { NODE_COMPILE_CACHE: compiled };
+  return { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...kept, ...given };
 }
 
 export function startCli(args: readonly string[], env: Readonly<Record<string, string>>, shell?: string): Started {

@@ -2,6 +2,9 @@
  * One PostgreSQL server for a test run, on a free loopback port, with a migrated template database that every test
  * file clones. AUDITKEEP_TEST_PG_BIN names another server's bin folder (PostgreSQL 15); default is the embedded 18.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { openDatabase } from '../../src/db/database.ts';
 import { migrate } from '../../src/schema/migrate.ts';
@@ -16,15 +19,22 @@ declare module 'vitest' {
 const TEMPLATE = 'auditkeep_template';
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // The tests start a hundred processes and more, and each would strip the types of every source file again.
+  const compiled = await mkdtemp(join(tmpdir(), 'auditkeep-test-compiled-'));
+  process.env['NODE_COMPILE_CACHE'] = compiled;
   const server = await startTestServer();
+  const end = async () => {
+    await server.stop();
+    await rm(compiled, { recursive: true, force: true });
+  };
   try {
     await makeTemplate(server);
   } catch (error) {
-    await server.stop();
+    await end();
     throw error;
   }
   project.provide('adminUrl', server.url('postgres'));
-  return () => server.stop();
+  return end;
 }
 
 async function makeTemplate(server: TestServer): Promise<void> {
