@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
-import { type EventRow, eventSource, RAW_EVENT_COLUMNS, UNSEALED_TABLES } from './event-source.ts';
+import { UNSEALED_TABLES } from './event-origin.ts';
+import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import { decodeFrontier, type Frontier } from './merkle.ts';
 import { parseSnapshot, type Snapshot } from './snapshot.ts';
 import type { TupleSource } from './tuples.ts';

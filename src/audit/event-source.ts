@@ -19,11 +19,6 @@ export interface EventRow extends EventFields {
   readonly partition: number;
 }
 
-/** The three places an event can lie in. */
-export const EVENT_TABLES = ['audit.audit_log', 'audit.audit_log_archive', 'audit.audit_log_late'] as const;
-/** Where events are that the sealer has not seen: archived ones were linked before they were moved. */
-export const UNSEALED_TABLES = ['audit.audit_log', 'audit.audit_log_late'] as const;
-
 const UUID_OR_TIME: ReadonlySet<string> = new Set([
   'id',
   'event_timestamp',

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { queryRows } from '../db/query.ts';
+import { EVENT_TABLES } from './event-origin.ts';
 import type { InlineRow, InlineSegment } from './inline-judge.ts';
 
 /** The declared segments, oldest first. */
@@ -31,7 +32,7 @@ export function readInlineRows(client: SqlClient): Promise<InlineRow[]> {
             encode(sha256('\\x03'::bytea || case when (n.event).previous_event_hash ~ '^[0-9a-f]{64}$'
                                                  then decode((n.event).previous_event_hash, 'hex') end
                           || audit.event_leaf(n.event)), 'hex') as computed
-       from (${['audit.audit_log', 'audit.audit_log_archive', 'audit.audit_log_late'].map(branch).join(' union all ')}) n
+       from (${EVENT_TABLES.map(branch).join(' union all ')}) n
       order by (n.event).txid, (n.event).event_timestamp, (n.event).id`,
   );
 }

@@ -12,7 +12,7 @@ import { AuditkeepError } from '../errors.ts';
 import { parseInstant } from '../time/clock.ts';
 import { frameFields } from './canonical.ts';
 import { readHead } from './chain-store.ts';
-import { EVENT_TABLES } from './event-source.ts';
+import { EVENT_TABLES } from './event-origin.ts';
 import { readSealedEvents, type SealedEvent } from './export-events.ts';
 import { verifyInclusion } from './merkle.ts';
 import { readInclusionPath } from './proof-path.ts';

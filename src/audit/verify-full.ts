@@ -8,17 +8,18 @@ import type { ScanResult } from './chain-scan.ts';
 import { compareHeads } from './checkpoint-check.ts';
 import { compareEvents } from './event-compare.ts';
 import { EventSums } from './event-sums.ts';
-import { type Finding, type FindingClass, finding, type Verification } from './finding.ts';
+import type { Finding, FindingClass, Verification } from './finding.ts';
 import { explainGaps } from './gap.ts';
 import { readIncarnationFindings } from './incarnation-record.ts';
 import { linkSource } from './link-source.ts';
 import { encodeFrontier } from './merkle.ts';
+import { findUnprotected } from './protection.ts';
 import { readGaps } from './range-store.ts';
 import { ScanThreads } from './scan-threads.ts';
 import { readSlabs, type Slab } from './slabs.ts';
 import type { TupleSource } from './tuples.ts';
 import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
-import { allEventsSource, readUnprotected } from './verify-store.ts';
+import { allEventsSource } from './verify-store.ts';
 import { accusations, isAnchored } from './witness/anchor.ts';
 
 /** What the walk says of a gap in the links. */
@@ -46,7 +47,6 @@ export async function verifyFull(
     events.unlinked,
     head.size,
   );
-  const unprotected = await readUnprotected(client);
   const findings = [
     ...events.findings,
     ...gaps.findings,
@@ -56,7 +56,7 @@ export async function verifyFull(
     ...(await readIncarnationFindings(client, head)),
     // What a signed head says about a chain that is broken by itself is said more exactly by the break.
     ...anchors.filter((found) => found.class !== 'rewritten' || chain.length === 0),
-    ...unprotected.map((partition) => finding('unprotected', { partition })),
+    ...(await findUnprotected(client)),
   ];
   return {
     level: 'full',

@@ -13,13 +13,13 @@ import { judgeEvent } from './judge.ts';
 import type { WalkedHead } from './link-walk.ts';
 import { EMPTY_FRONTIER } from './merkle.ts';
 import { readRoot } from './proof-path.ts';
+import { findUnprotected } from './protection.ts';
 import { rangeEventSource, readChainHash, readGaps, readLastSeq, unlinkedEventSource } from './range-store.ts';
 import { nodeReader } from './tile-store.ts';
 import { readTuples } from './tuples.ts';
 import { nextPart, readRolling, readVerified, writeRolling, writeVerified } from './verified-store.ts';
 import { type RangeOutcome, readAll, verifyRange } from './verify-range.ts';
 import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
-import { readUnprotected } from './verify-store.ts';
 import { accusations, isAnchored } from './witness/anchor.ts';
 
 const EMPTY_START: WalkedHead = { size: 0n, chainHash: GENESIS, frontier: EMPTY_FRONTIER };
@@ -190,7 +190,7 @@ function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome)
 
 /** Leaf tables whose triggers are off, as every level reports them. */
 export async function withUnprotected(client: SqlClient, result: Verification): Promise<Verification> {
-  const unprotected = (await readUnprotected(client)).map((partition) => finding('unprotected', { partition }));
+  const unprotected = await findUnprotected(client);
   return {
     ...result,
     findings: [...result.findings, ...unprotected],

@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';
-import { EVENT_TABLES, type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
+import { EVENT_TABLES } from './event-origin.ts';
+import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import type { Finding } from './finding.ts';
 import { LINK_COLUMNS, type LinkRow, linkTuples } from './link-source.ts';
 import { microsText } from './pg-time.ts';
@@ -65,38 +66,6 @@ export function readDoubledIds(client: SqlClient): Promise<z.infer<typeof double
     `select event_id::text, count(*) as links, max(seq) as seq
        from audit.chain_link group by event_id having count(*) > 1 order by 3`,
   );
-}
-
-/**
- * Leaf tables of the events and of the chain without both immutability triggers enabled ALWAYS: a plain ENABLE is
- * skipped under session_replication_role = replica.
- */
-export async function readUnprotected(client: SqlClient): Promise<string[]> {
-  const rows = await queryRows(
-    client,
-    z.object({ name: z.string() }),
-    `with recursive leaf as (
-       select c.oid, c.relkind, n.nspname, c.relname
-         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-        where (n.nspname = 'audit' and c.relname in ('audit_log', 'audit_log_archive', 'audit_log_late', 'chain_link',
-                                                     'chain_head', 'checkpoint', 'erasure', 'tile'))
-           or (n.nspname = 'quarantine' and c.relname like 'audit\\_log\\_%' and c.relkind = 'r')
-       union all
-       select c.oid, c.relkind, n.nspname, c.relname
-         from leaf l
-         join pg_catalog.pg_inherits i on i.inhparent = l.oid
-         join pg_catalog.pg_class c on c.oid = i.inhrelid
-         join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-     )
-     select l.nspname || '.' || l.relname as name
-       from leaf l
-      where l.relkind = 'r'
-        and 2 <> (select count(*) from pg_catalog.pg_trigger t
-                   where t.tgrelid = l.oid and t.tgenabled = 'A' and t.tgqual is null and t.tgattr = ''
-                     and t.tgname in ('ak_child_immutable', 'ak_child_truncate'))
-      order by 1`,
-  );
-  return rows.map((row) => row.name);
 }
 
 /** `schema.table` of every leaf that may hold events, by oid. */

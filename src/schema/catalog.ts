@@ -1,6 +1,7 @@
 /**
  * The installed schema as facts: one line an object, the same on every supported server version, so that it can be
- * compared with the committed design. Partitions are data, not design: only a wrong owner or grant makes one a fact.
+ * compared with the committed design. Partitions are data, not design: only what is wrong about one (owner, grants, what its family has
+ * otherwise) makes it a fact.
  */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
@@ -101,6 +102,11 @@ const FUNCTION_FACTS = `
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace join pg_language l on l.oid = p.prolang
    where n.nspname = any ($1::text[])`;
 
+const RULE_FACTS = `
+  with r as (${RELATIONS})
+  select 'rule ' || r.name || '.' || w.rulename as object, pg_get_ruledef(w.oid) as definition
+    from r join pg_rewrite w on w.ev_class = r.oid where w.rulename <> '_RETURN'`;
+
 const TYPE_FACTS = `
   select 'type ' || n.nspname || '.' || t.typname as object,
          case t.typtype
@@ -162,6 +168,69 @@ const PARTITION_FACTS = `
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
    where n.nspname = any ($1::text[]) and c.relkind in ('r', 'p') and c.relispartition`;
 
+/** The triggers that a leaf may have, and what they call. The first two every leaf has. */
+const LEAF_TRIGGERS = `(values
+  ('ak_child_immutable', 27, 'audit.refuse_change', true), ('ak_child_truncate', 34, 'audit.refuse_change', true),
+  ('zz_seal_divert', 7, 'retention.divert_late', false), ('zz_late_twin', 7, 'retention.drop_late_twin', false),
+  ('aa_default_permanent', 7, 'audit.default_permanent', false))`;
+
+/**
+ * Leaves are data, so only what makes one unlike its family is a fact: columns, checks of its own but those of its
+ * bounds, triggers, row-level security, policies and rules.
+ */
+const LEAF_FACTS = `
+  with leaf as (
+    select c.oid, n.nspname || '.' || c.relname as name, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence,
+           p.oid as parent, p.relrowsecurity as rls, p.relforcerowsecurity as forced, p.relpersistence as persistence,
+           regexp_replace(f.relname, '_archive$', '') as family
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_inherits i on i.inhrelid = c.oid
+      join pg_class p on p.oid = i.inhparent join pg_class f on f.oid = pg_partition_root(c.oid)
+     where n.nspname = any ($1::text[]) and c.relkind = 'r' and c.relispartition
+  ),
+  wanted as (
+    select l.oid, t.name, t.type, case l.family when 'chain_link' then 'audit.refuse_link_change' else t.called end as called,
+           case when t.name = 'aa_default_permanent' or l.family = 'chain_link' then '' else l.family end as argument, t.needed
+      from leaf l cross join ${LEAF_TRIGGERS} t(name, type, called, needed)
+  ),
+  fitting as (
+    select w.oid, w.name, w.needed, t.oid as trigger
+      from wanted w left join lateral (
+        select t.oid from pg_trigger t join pg_proc p on p.oid = t.tgfoid join pg_namespace s on s.oid = p.pronamespace
+         where t.tgrelid = w.oid and t.tgname = w.name and t.tgtype = w.type and t.tgenabled = 'A' and t.tgqual is null
+           and t.tgattr = '' and s.nspname || '.' || p.proname = w.called
+           and t.tgargs = case w.argument when '' then '' else convert_to(w.argument, 'UTF8') || '\\x00' end) t on true
+  ),
+  unlike as (
+    select l.oid, 'row security' as what from leaf l where (l.relrowsecurity, l.relforcerowsecurity) <> (l.rls, l.forced)
+    union all
+    select l.oid, 'persistence' from leaf l where l.relpersistence <> l.persistence
+    union all
+    select l.oid, 'column ' || a.attname
+      from leaf l join pg_attribute a on a.attrelid = l.oid and a.attnum > 0 and not a.attisdropped
+      join pg_attribute b on b.attrelid = l.parent and b.attname = a.attname
+      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      left join pg_attrdef e on e.adrelid = b.attrelid and e.adnum = b.attnum
+     where (a.atttypid, a.atttypmod, a.attnotnull, a.attidentity, a.attgenerated) <>
+           (b.atttypid, b.atttypmod, b.attnotnull, b.attidentity, b.attgenerated)
+        or pg_get_expr(d.adbin, d.adrelid) is distinct from pg_get_expr(e.adbin, e.adrelid)
+    union all
+    select l.oid, 'check ' || k.conname from leaf l join pg_constraint k on k.conrelid = l.oid
+     where k.contype = 'c' and k.coninhcount = 0 and k.conname not in ('ak_bounds', 'seq_in_bounds')
+    union all
+    select f.oid, 'trigger ' || f.name from fitting f where f.needed and f.trigger is null
+    union all
+    select l.oid, 'trigger ' || t.tgname from leaf l join pg_trigger t on t.tgrelid = l.oid
+     where not t.tgisinternal and t.tgparentid = 0
+       and not exists (select from fitting f where f.trigger = t.oid or (f.oid = l.oid and f.needed and f.name = t.tgname))
+    union all
+    select l.oid, 'policy ' || p.polname from leaf l join pg_policy p on p.polrelid = l.oid
+    union all
+    select l.oid, 'rule ' || w.rulename from leaf l join pg_rewrite w on w.ev_class = l.oid
+  )
+  select 'leaf ' || l.name as object, coalesce((select 'unlike its family: ' || string_agg(u.what, ', ' order by u.what)
+           from unlike u where u.oid = l.oid), '') as definition
+    from leaf l`;
+
 /** BYPASSRLS depends on who installed; logins outside our roles are the installation's own business. */
 const ROLE_FACTS = `
   select 'role ' || r.rolname as object,
@@ -184,20 +253,29 @@ const QUERIES: readonly string[] = [
   TYPE_FACTS,
   GRANT_FACTS,
   PARTITION_FACTS,
+  LEAF_FACTS,
+  RULE_FACTS,
   ROLE_FACTS,
 ];
 
+/** The facts about some functions (`function schema.name(arguments)`); those that are not there are left out. */
+export function readFunctionFacts(client: SqlClient, objects: readonly string[]): Promise<CatalogFact[]> {
+  const text = `select f.object, f.definition from (${FUNCTION_FACTS}) f where f.object = any ($2::text[])`;
+  return queryRows(client, factShape, text, [OUR_SCHEMAS, objects]);
+}
+
+const OUR_SCHEMAS: SqlValue = Object.keys(SCHEMAS).filter((schema) => schema !== 'pgboss');
+
 /** Every fact about our schemas (but the queue's, which pg-boss upgrades by itself) and roles, sorted by object. Any role may read them. */
 export async function readCatalog(client: SqlClient): Promise<CatalogFact[]> {
-  const schemas: SqlValue = Object.keys(SCHEMAS).filter((schema) => schema !== 'pgboss');
   const roles: SqlValue = [...Object.values(ROLES), ...APPLICATION_ROLES];
   const facts: CatalogFact[] = [];
   for (const query of QUERIES) {
     // Every query gets both lists and uses one or both; the clause gives an unused parameter its type.
     const text = `with parameters as (select $1::text[], $2::text[]) select f.object, f.definition from (${query}) f`;
-    facts.push(...(await queryRows(client, factShape, text, [schemas, roles])));
+    facts.push(...(await queryRows(client, factShape, text, [OUR_SCHEMAS, roles])));
   }
   return facts
-    .filter((fact) => !(fact.object.startsWith('partition ') && fact.definition === ''))
+    .filter((fact) => !(/^(partition|leaf) /.test(fact.object) && fact.definition === ''))
     .sort((a, b) => (a.object < b.object ? -1 : 1));
 }

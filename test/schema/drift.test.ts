@@ -64,6 +64,38 @@ test.each([
     statement: 'grant insert on audit.data_access_log_standard to audit_role',
     object: 'partition audit.data_access_log_standard',
   },
+  ...[
+    'disable trigger ak_child_immutable',
+    'enable trigger ak_child_truncate',
+    'enable row level security',
+    'alter column result drop default',
+    'add constraint extra check (length(event_type) < 10)',
+  ].map((change) => ({
+    what: `a leaf with: ${change}`,
+    statement: `alter table audit.audit_log_tomb_min ${change}`,
+    object: 'leaf audit.audit_log_tomb_min',
+  })),
+  {
+    what: 'a leaf with a rule',
+    statement: 'create rule quiet as on insert to audit.audit_log_tomb_min do instead nothing',
+    object: 'leaf audit.audit_log_tomb_min',
+  },
+  {
+    what: 'a leaf with a policy',
+    statement: 'create policy p on audit.chain_link_p000000 using (false)',
+    object: 'leaf audit.chain_link_p000000',
+  },
+  {
+    what: 'a leaf with a trigger of its own',
+    statement: `create trigger aa_skip before insert on audit.audit_log_tomb_min
+                  for each row execute function retention.divert_late('security_events_log')`,
+    object: 'leaf audit.audit_log_tomb_min',
+  },
+  {
+    what: 'a rule on a table',
+    statement: 'create rule quiet as on insert to audit.checkpoint do instead nothing',
+    object: 'rule audit.checkpoint.quiet',
+  },
   {
     what: 'an altered function',
     statement: `create or replace function security_public.current_user_id() returns uuid language sql stable

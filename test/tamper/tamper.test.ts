@@ -377,20 +377,57 @@ it.each(['audit_log_late', 'audit_log_y2002m01', 'chain_link_p000000'])(
   },
 );
 
-it('says unprotected when a trigger of the right name never fires', async () => {
+describe('says unprotected when a trigger of the right name', () => {
   const leaf = 'audit.audit_log_y2002m01';
-  const create = (when: string) => `create trigger ak_child_immutable before update or delete on ${leaf}
-    for each row ${when} execute function audit.refuse_change('audit_log')`;
-  const replace = (when: string) =>
-    db.admin.withClient(async (client) => {
+  const right = `create trigger ak_child_immutable before update or delete on ${leaf}
+    for each row execute function audit.refuse_change('audit_log')`;
+
+  it.each([
+    ['never fires', right.replace('execute', 'when (false) execute')],
+    ['fires too late to refuse', right.replace('before', 'after')],
+    ['fires on one column', right.replace('update or delete', 'update of result or delete')],
+    ['does not fire on DELETE', right.replace('update or delete', 'update')],
+    ['judges by another family', right.replace("'audit_log'", "'security_events_log'")],
+    ['calls another function', right.replace("audit.refuse_change('audit_log')", 'audit.default_permanent()')],
+    ['calls a namesake in another schema', right.replace('audit.refuse_change', 'public.refuse_change')],
+  ])('%s', async (_, create) => {
+    await db.admin.withClient(async (client) => {
+      await client.query(`create or replace function public.refuse_change() returns trigger language plpgsql as
+        $$ begin return coalesce(new, old); end $$`);
       await client.query(`drop trigger ak_child_immutable on ${leaf}`);
-      await client.query(create(when));
+      await client.query(create);
       await client.query(`alter table ${leaf} enable always trigger ak_child_immutable`);
     });
-  await replace('when (false)');
-  expect(await findings()).toMatchObject([{ class: 'unprotected', partition: leaf }]);
-  await replace('');
-  expect(await findings()).toEqual([]);
+    const expected = [{ class: 'unprotected', partition: leaf, actual: expect.stringContaining('ak_child_immutable') }];
+    for (const level of VERIFY_LEVELS) expect((await verifyChain(ctx, { level })).findings).toMatchObject(expected);
+    await db.admin.withClient(async (client) => {
+      await client.query(`drop trigger ak_child_immutable on ${leaf}`);
+      await client.query(right);
+      await client.query(`alter table ${leaf} enable always trigger ak_child_immutable`);
+    });
+    expect(await findings()).toEqual([]);
+  });
+});
+
+it('says unprotected of every table whose trigger function is not the released one', async () => {
+  const [definition] = (await column(
+    db.admin,
+    "select pg_get_functiondef('audit.refuse_link_change()'::regprocedure)",
+  )) as string[];
+  const replace = (text: string) => db.admin.withClient((client) => client.query(text));
+  await replace(String(definition).replace('begin', 'begin if current_user = session_user then return new; end if;'));
+  const places = (await findings()).map((found) => `${found.class} ${found.partition}`);
+  await replace(String(definition));
+  const tables = [
+    'chain_head',
+    'chain_link_p000000',
+    'chain_link_p000001',
+    'checkpoint',
+    'cosignature',
+    'erasure',
+    'tile',
+  ];
+  expect(places).toEqual(tables.map((table) => `unprotected audit.${table}`));
 });
 
 it('says unsealed only when the sealer has left committed events alone for too long', async () => {
