@@ -6,9 +6,11 @@ import type { Actor, Context, Progress } from './context.ts';
 import { type Database, openDatabase } from './db/database.ts';
 import { startEmbedded } from './db/embedded.ts';
 import { queryOne } from './db/query.ts';
+import { openRehearsal } from './db/rehearsal.ts';
 import { AuditkeepError } from './errors.ts';
 import { openQueue, type Queue } from './jobs/queue.ts';
 import { openKeyring } from './keys/open-keyring.ts';
+import { type KeyHome, openScratchHome } from './keys/scratch-home.ts';
 import { migrationStatus } from './schema/migrate.ts';
 import { ROLES } from './schema/roles.ts';
 import { checkVisibility } from './schema/visibility.ts';
@@ -30,6 +32,8 @@ export interface AppOptions {
   /** Default: none is shown. */
   readonly progress?: Progress;
   readonly clock?: Clock;
+  /** True: the context's engine pool is a rehearsal (db/rehearsal.ts), and no key file is made. */
+  readonly rehearsal?: boolean;
 }
 
 const SILENT: Progress = { start: () => undefined, update: () => undefined, stop: () => undefined };
@@ -42,20 +46,22 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
   const url = await resolveDatabaseUrl(config);
   await requireSchema(url);
   const applicationName = 'auditkeep';
-  const db = openDatabase({ url, role: ROLES.engine, applicationName });
+  const pool = openDatabase({ url, role: ROLES.engine, applicationName });
   const reportUrl = config.reportDatabaseUrl ?? url;
   const reportDb = openDatabase({ url: reportUrl, role: ROLES.report, applicationName, maxConnections: 4 });
   try {
-    await db.withClient(refuseOtherSchema);
-    await db.withClient(checkVisibility);
+    await pool.withClient(refuseOtherSchema);
+    await pool.withClient(checkVisibility);
   } catch (error) {
-    await Promise.all([db.end(), reportDb.end()]);
+    await Promise.all([pool.end(), reportDb.end()]);
     throw error;
   }
+  const db = options.rehearsal === true ? openRehearsal(pool) : pool;
+  const keyHome: KeyHome = options.rehearsal === true ? await openScratchHome(db, config.home) : { path: config.home };
   const clock = options.clock ?? systemClock;
   const actor = options.actor ?? actorOf(config);
   const log = createLogger(config);
-  const keys = openKeyring({ db, clock, home: config.home, actor });
+  const keys = openKeyring({ db, clock, home: keyHome.path, actor });
   const context = { db, reportDb, clock, log, keys, actor, progress: options.progress ?? SILENT, config };
   const queueOptions = { url, role: ROLES.engine, log, clock };
   let queue: Promise<Queue> | null = null;
@@ -68,6 +74,7 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
       const opened = await queue?.catch(() => null);
       await opened?.close();
       await Promise.all([db.end(), reportDb.end()]);
+      await keyHome.remove?.();
     },
   };
 }

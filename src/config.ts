@@ -9,6 +9,7 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { AuditkeepError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
+import { yamlProblem } from './yaml-problem.ts';
 
 /** The value itself is never repeated in an error: it may hold a password. */
 const connectionString = z
@@ -132,8 +133,7 @@ function parseConfigFile(text: string, path: string): Layer {
   try {
     value = parseYaml(text);
   } catch (cause) {
-    const line = cause instanceof Error ? cause.message.split('\n')[0] : '';
-    throw invalid(`${path} is not YAML: ${line}`, 'correct the file', cause);
+    throw invalid(`${path} is not YAML: ${yamlProblem(cause)}`, 'correct the file', cause);
   }
   if (value === null || value === undefined) return {};
   const parsed = z.record(z.string(), z.unknown()).safeParse(value);

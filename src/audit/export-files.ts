@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import { AuditkeepError } from '../errors.ts';
+import { checkWritableFolder, exists } from '../writable-folder.ts';
 
 /** Without zip64: more parts or bytes do not fit. */
 const MAX_ZIP_PARTS = 65_534;
@@ -22,6 +23,16 @@ export async function makeBundleFolder(folder: string): Promise<void> {
     .catch((cause: unknown) => {
       throw unwritable(cause);
     });
+  requireEmpty(names);
+}
+
+/** Whether makeBundleFolder could give the folder. @throws INPUT_FILE */
+export async function checkBundleFolder(folder: string): Promise<void> {
+  await checkWritableFolder(folder);
+  requireEmpty((await exists(folder)) ? await readdir(folder) : []);
+}
+
+function requireEmpty(names: readonly string[]): void {
   if (names.length === 0) return;
   throw new AuditkeepError('INPUT_FILE', {
     message: 'the folder for the bundle is not empty',

@@ -11,7 +11,7 @@ import { AuditkeepError } from '../errors.ts';
 import { readHead } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
 import { readSealedEvents, type SealedErasure, type SealedEvent } from './export-events.ts';
-import { makeBundleFolder, writeChunks, writePart, zipFolder } from './export-files.ts';
+import { checkBundleFolder, makeBundleFolder, writeChunks, writePart, zipFolder } from './export-files.ts';
 import { readmeText } from './export-readme.ts';
 import { leafSource } from './link-source.ts';
 import { appendLeaves, EMPTY_FRONTIER, rootOf } from './merkle.ts';
@@ -95,6 +95,19 @@ export async function exportChain(
   if (zip !== null) await zipFolder(input.out, zip);
   ctx.log.info({ entries: result.entries, size: String(result.size) }, 'chain.exported');
   return { ...result, zip };
+}
+
+/**
+ * What exportChain would write, after its checks; nothing is recorded, since nothing leaves.
+ * @throws CHAIN_UNSIGNED, INPUT_INVALID, INPUT_FILE
+ */
+export async function planExport(
+  ctx: Pick<Context, 'db' | 'config'>,
+  input: ExportInput,
+): Promise<Pick<ExportResult, 'folder' | 'origin' | 'size' | 'from' | 'to'>> {
+  await checkBundleFolder(input.out);
+  const { origin, head, from, to } = await ctx.db.withClient((client) => readScope(ctx, client, input));
+  return { folder: input.out, origin, size: head.size, from, to };
 }
 
 async function recordExport(

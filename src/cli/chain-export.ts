@@ -1,8 +1,9 @@
 /** `auditkeep chain prove | export`: what an auditor checks without us. */
-import { type ExportResult, exportChain } from '../audit/export.ts';
+import { type ExportResult, exportChain, planExport } from '../audit/export.ts';
 import { proveEvent } from '../audit/proof.ts';
 import { AuditkeepError, EXIT } from '../errors.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 export const chainExportCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -40,9 +41,15 @@ export const chainExportCommands: readonly AnyCommand[] = [
         to: { type: 'string', describe: 'the seq after the last' },
         open: { type: 'boolean', default: false, describe: 'with personal data in clear, and its salts' },
         zip: { type: 'boolean', default: false, describe: 'also OUT.zip' },
+        'dry-run': dryRunOption,
       }),
-    async run(session, { out, from, to, open, zip }) {
+    async run(session, { out, from, to, open, zip, 'dry-run': dryRun }) {
       const range = { ...seqOption('from', from), ...seqOption('to', to) };
+      if (dryRun) {
+        const plan = await planExport(await session.context({ dryRun }), { out, open, zip, ...range });
+        const text = `seq ${plan.from} up to ${plan.to} of ${plan.origin} would be written to ${plan.folder}`;
+        return { data: plan, text: `${text}\n${NOTHING_CHANGED}` };
+      }
       const result = await exportChain(await session.context(), { out, open, zip, ...range });
       const sound = result.absent === 0 && result.altered === 0;
       return { data: result, text: exportText(result), exitCode: sound ? EXIT.done : EXIT.findings };

@@ -1,6 +1,7 @@
 /** `auditkeep chain incarnation`: going on after the database was restored to an earlier state. */
 import { beginIncarnation, planIncarnation } from '../persons/begin-incarnation.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption } from './dry-run.ts';
 
 export const chainIncarnationCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -14,14 +15,15 @@ export const chainIncarnationCommands: readonly AnyCommand[] = [
       yargs.options({
         signer: { type: 'string', array: true, default: [], describe: 'SSH key file of a key officer; give two' },
         apply: { type: 'boolean', default: false, describe: 'do it; without it only the plan is shown' },
+        'dry-run': dryRunOption,
       }),
-    async run(session, { signer, apply }) {
+    async run(session, { signer, apply, 'dry-run': dryRun }) {
       const ctx = await session.context();
-      if (apply) {
+      if (apply && !dryRun) {
         const begun = await beginIncarnation(ctx, { keyFiles: signer });
         return { data: begun, text: `the chain goes on as ${begun.origin} from ${begun.size} links` };
       }
-      const plan = await planIncarnation(ctx);
+      const plan = await planIncarnation(ctx, dryRun ? { keyFiles: signer } : {});
       const text = `${plan.kept} links are kept, ${plan.abandoned - plan.kept} that were signed are lost; it would go on as ${plan.origin}. Nothing changed: give --apply and two --signer`;
       return { data: plan, text };
     },

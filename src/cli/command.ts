@@ -11,8 +11,11 @@ export interface Session {
   readonly config: Config;
   /** True when `--json` was given. */
   readonly json: boolean;
-  /** The engine's context on a migrated database. @throws SCHEMA_MISSING and the DB_* codes */
-  context(): Promise<Context>;
+  /**
+   * The engine's context on a migrated database; with dryRun nothing that is done with it stays (db/rehearsal.ts).
+   * @throws SCHEMA_MISSING and the DB_* codes
+   */
+  context(how?: { readonly dryRun: boolean }): Promise<Context>;
   /** The job queue of the same database. @throws SCHEMA_MISSING and the DB_* codes */
   queue(): Promise<Queue>;
   /** A queue for a worker that this command runs; the worker closes it. */

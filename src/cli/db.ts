@@ -2,15 +2,17 @@
 import type { Config } from '../config.ts';
 import { type EmbeddedState, readEmbeddedState, startEmbedded, stopEmbedded } from '../db/embedded.ts';
 import { AuditkeepError } from '../errors.ts';
-import { type AnyCommand, defineCommand } from './command.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 const up = defineCommand({
   path: ['db', 'up'],
   summary: 'start the embedded PostgreSQL, creating it first if need be',
   examples: [['auditkeep db up', 'start it, or find the one that runs']],
-  options: (yargs) => yargs,
-  async run(session) {
+  options: (yargs) => yargs.options({ 'dry-run': dryRunOption }),
+  async run(session, args) {
     requireEmbedded(session.config);
+    if (args['dry-run']) return tried(session.config, START_WORDS);
     const server = await startEmbedded(session.config.home);
     session.say('The embedded server is for trying out, tests and small single-node use.');
     return {
@@ -24,9 +26,10 @@ const down = defineCommand({
   path: ['db', 'down'],
   summary: 'stop the embedded PostgreSQL; its data stays',
   examples: [['auditkeep db down', 'end connections and stop']],
-  options: (yargs) => yargs,
-  async run(session) {
+  options: (yargs) => yargs.options({ 'dry-run': dryRunOption }),
+  async run(session, args) {
     requireEmbedded(session.config);
+    if (args['dry-run']) return tried(session.config, STOP_WORDS);
     const stopped = await stopEmbedded(session.config.home);
     return { data: { stopped }, text: stopped ? 'stopped' : 'was not running' };
   },
@@ -71,6 +74,20 @@ function requireEmbedded(config: Config): void {
     message: 'a server of your own is configured, so there is no embedded one',
     hint: 'unset DATABASE_URL and the libpq variables to use the embedded PostgreSQL',
   });
+}
+
+type StateWords = Readonly<Record<EmbeddedState['state'], string>>;
+const START_WORDS: StateWords = {
+  running: 'runs already',
+  stopped: 'would be started',
+  absent: 'would be made and started',
+};
+const STOP_WORDS: StateWords = { running: 'would be stopped', stopped: 'does not run', absent: 'does not run' };
+
+async function tried(config: Config, words: StateWords): Promise<CommandResult> {
+  const state = await readEmbeddedState(config.home);
+  const text = `the embedded PostgreSQL in ${state.folder} ${words[state.state]}`;
+  return { data: withoutPassword(state), text: `${text}\n${NOTHING_CHANGED}` };
 }
 
 function withoutPassword(state: EmbeddedState) {

@@ -2,6 +2,7 @@
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type App, openAdminDatabase, openApp, resolveDatabaseUrl } from '../app.ts';
+import { readEmbeddedState } from '../db/embedded.ts';
 import { AuditkeepError } from '../errors.ts';
 import { installQueues } from '../jobs/install.ts';
 import { JOBS } from '../jobs/registry.ts';
@@ -9,13 +10,15 @@ import { startWorker } from '../jobs/worker.ts';
 import { measureExposure } from '../privacy/exposure.ts';
 import { measureRisk } from '../privacy/risk.ts';
 import { migrate } from '../schema/migrate.ts';
-import { type AnyCommand, defineCommand, type Session } from './command.ts';
+import { checkWritableFolder } from '../writable-folder.ts';
+import { type AnyCommand, type CommandResult, defineCommand, type Session } from './command.ts';
 import { claimDatabase, requireConsent } from './demo/guard.ts';
 import { chooseQuarter, loadRecords } from './demo/load.ts';
 import { approveAndDistribute, makeReports } from './demo/report.ts';
 import { runStep, type Stage } from './demo/stage.ts';
 import { type DemoResult, riskText, summaryText } from './demo/summary.ts';
 import { tamperWithCopy } from './demo/tamper.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { toJsonText } from './output.ts';
 
 const demo = defineCommand({
@@ -30,12 +33,14 @@ const demo = defineCommand({
       data: { type: 'string', requiresArg: true, describe: 'folder with the folders cloudtrail and ethereum' },
       out: { type: 'string', requiresArg: true, default: 'out', describe: 'folder for PDFs, bundle and findings' },
       apply: { type: 'boolean', default: false, describe: 'allow it on a server of your own' },
+      'dry-run': dryRunOption,
     }),
   async run(session, args) {
     requireConsent(session.config.databaseUrl !== null, args.apply);
     const data = args.data === undefined ? null : resolve(args.data);
     if (data !== null) await requireFolder(data);
     const out = resolve(args.out);
+    if (args['dry-run']) return tryDemo(session, out);
     await mkdir(out, { recursive: true });
     const result = await runDemo(session, { data, out });
     await writeFile(join(out, 'summary.json'), `${toJsonText(result)}\n`);
@@ -45,6 +50,26 @@ const demo = defineCommand({
 
 /** The one command of the demo. */
 export const demoCommands: readonly AnyCommand[] = [demo];
+
+/** The demo's refusals, without starting a server that does not run. */
+async function tryDemo(session: Session, out: string): Promise<CommandResult> {
+  await checkWritableFolder(out);
+  const { databaseUrl, home } = session.config;
+  const database = databaseUrl === null ? (await readEmbeddedState(home)).state : 'configured';
+  if (database === 'running' || database === 'configured') await tryClaim(session);
+  const where = databaseUrl === null ? `the embedded PostgreSQL in ${home}` : 'the configured database';
+  const text = `the demo would run on ${where} and leave its files in ${out}\n${NOTHING_CHANGED}`;
+  return { data: { database, home, out }, text };
+}
+
+async function tryClaim(session: Session): Promise<void> {
+  try {
+    await claimDatabase(await session.context({ dryRun: true }));
+  } catch (error) {
+    // A database without our schema holds nothing of ours: the demo would migrate it.
+    if (!(error instanceof AuditkeepError && error.code === 'SCHEMA_MISSING')) throw error;
+  }
+}
 
 async function runDemo(session: Session, { data, out }: { data: string | null; out: string }): Promise<DemoResult> {
   session.say('1/8 database');

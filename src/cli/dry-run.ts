@@ -4,8 +4,13 @@
 export const dryRunOption = {
   type: 'boolean',
   default: false,
-  describe: 'show what would be done, after the same checks, and change nothing',
+  describe: 'check, show what would be done, change nothing',
 } as const;
 
 /** The last line of what a dry run prints. */
 export const NOTHING_CHANGED = 'Nothing was changed.';
+
+/** What a command prints, with the last line of a dry run where it was one. */
+export function withDryRun(text: string, dryRun: boolean): string {
+  return dryRun ? `${text}\n${NOTHING_CHANGED}` : text;
+}

@@ -7,6 +7,7 @@ import { REASONS } from '../import/rejection.ts';
 import type { ImportReport } from '../import/report.ts';
 import type { ImportInput } from '../import/run.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
 
 /** Rejections that are listed for people; --json has up to 1,000. */
 const LISTED_REJECTIONS = 20;
@@ -52,11 +53,12 @@ function importCommand(
     options: (yargs: Argv) =>
       yargs
         .positional('paths', { type: 'string', array: true, demandOption: true, describe: 'files or folders' })
-        .option('dry-run', { type: 'boolean', default: false, describe: 'only read and check; change nothing' }),
+        .option('dry-run', dryRunOption),
     async run(session, { paths, 'dry-run': dryRun }) {
-      const report = await run(await session.context(), { paths, dryRun });
+      const report = await run(await session.context({ dryRun }), { paths, dryRun });
       const failed = report.rejected > 0 || report.failedFiles > 0;
-      return { data: report, text: describe(report), exitCode: failed ? EXIT.findings : EXIT.done };
+      const text = withDryRun(describe(report), report.dryRun);
+      return { data: report, text, exitCode: failed ? EXIT.findings : EXIT.done };
     },
   });
 }
@@ -64,7 +66,7 @@ function importCommand(
 function describe(report: ImportReport): string {
   const lines = [
     report.dryRun
-      ? `${report.files} files: ${report.read} records read, ${report.rejected} rejected; nothing was changed`
+      ? `${report.files} files: ${report.read} records read, ${report.rejected} rejected`
       : `${report.files} files: ${report.read} records read, ${report.imported} imported, ${report.duplicates} known already, ` +
         `${report.late} late, ${report.rejected} rejected`,
   ];

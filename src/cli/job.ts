@@ -9,6 +9,7 @@ import { findQueued, listQueued, type QueuedJob } from '../jobs/queue-store.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
 import { listAttempts, type Run } from '../jobs/store.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
 
 const OPEN = ['created', 'retry', 'active'];
 const ENDED = ['completed', 'failed', 'cancelled'];
@@ -71,9 +72,12 @@ const retry = defineCommand({
   positionals: '<id>',
   summary: 'put a dead job back into its queue',
   examples: [['auditkeep job retry 3f0c1a52-5f0e-4f5e-9a53-0a4a8a3f2c11', 'after mending what made it fail']],
-  options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true, describe: 'id from job dead' }),
-  async run(session, { id }) {
-    const ctx = await session.context();
+  options: (yargs) =>
+    yargs
+      .positional('id', { type: 'string', demandOption: true, describe: 'id from job dead' })
+      .option('dry-run', dryRunOption),
+  async run(session, { id, 'dry-run': dryRun }) {
+    const ctx = await session.context({ dryRun });
     const job = await requireQueued(ctx, id);
     if (job.job !== DEAD_QUEUE) {
       throw new AuditkeepError('JOB_UNKNOWN', {
@@ -93,7 +97,8 @@ const retry = defineCommand({
         details: { job: job.sourceJob },
       });
     });
-    return { data: { retried: job.id, job: job.sourceJob }, text: `${job.sourceJob} is queued again` };
+    const text = `${job.sourceJob} ${dryRun ? 'would be' : 'is'} queued again`;
+    return { data: { retried: job.id, job: job.sourceJob }, text: withDryRun(text, dryRun) };
   },
 });
 

@@ -2,8 +2,9 @@
 import { EXIT } from '../errors.ts';
 import { installQueues } from '../jobs/install.ts';
 import { type Drift, findDrift } from '../schema/drift.ts';
-import { migrate, migrationStatus } from '../schema/migrate.ts';
+import { migrate, migrationStatus, planMigration } from '../schema/migrate.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
 
 const migrateCommand = defineCommand({
   path: ['migrate'],
@@ -16,12 +17,12 @@ const migrateCommand = defineCommand({
   options: (yargs) =>
     yargs
       .option('to', { type: 'string', describe: 'stop after the migration of this name' })
-      .option('dry-run', { type: 'boolean', default: false, describe: 'list what is pending and change nothing' }),
+      .option('dry-run', dryRunOption),
   async run(session, { to, 'dry-run': dryRun }) {
     const db = await session.adminDatabase();
     if (dryRun) {
-      const { pending } = await db.withClient((client) => migrationStatus(client, to));
-      return { data: { applied: [], pending }, text: listed('would apply', pending) };
+      const pending = await db.withClient((client) => planMigration(client, to));
+      return { data: { applied: [], pending }, text: withDryRun(listed('would apply', pending), true) };
     }
     const applied = await migrate(db, { to, ...(to === undefined && { afterAsOwner: installQueues }) });
     const { pending } = await db.withClient((client) => migrationStatus(client));

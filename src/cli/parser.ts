@@ -105,19 +105,30 @@ function addLevel(parent: Argv, commands: readonly AnyCommand[], depth: number, 
       summary,
       (level: Argv) => {
         if (leaf !== undefined) addExamples(leaf, level);
-        const optioned = leaf === undefined ? level : leaf.options(level);
+        const optioned = leaf === undefined ? level : leafOptions(leaf, level, deeper.length > 0);
         if (deeper.length === 0) return optioned;
         const group = addLevel(optioned, deeper, depth + 1, choose);
         return leaf === undefined ? group.demandCommand(1, `name a verb: ${verbsOf(deeper, depth + 1)}`) : group;
       },
       (args) => {
         if (leaf === undefined) return;
-        checkValues(args, listOptions(parent));
+        checkValues(args, optionsOf(parent).array);
         choose(leaf, args);
       },
     );
   }
   return parent;
+}
+
+/** The options of `migrate` are not those of `migrate status`, to which yargs would hand them on. */
+function leafOptions(leaf: AnyCommand, level: Argv, hasDeeper: boolean): Argv {
+  if (!hasDeeper) return leaf.options(level);
+  const before = new Set(optionsOf(level).key);
+  const optioned = leaf.options(level);
+  const own = optionsOf(optioned).key.filter((name) => !before.has(name));
+  // `global` is documented for lists and what is not global, which its types have for one option only.
+  for (const name of own) optioned.option(name, { global: false });
+  return optioned;
 }
 
 function addExamples(command: AnyCommand, level: Argv): void {
@@ -138,10 +149,15 @@ function checkValues(args: Readonly<Record<string, unknown>>, lists: readonly st
   }
 }
 
-/** The options that are lists. yargs knows, but its types do not show it. */
-function listOptions(level: Argv): readonly string[] {
-  if (!('getOptions' in level) || typeof level.getOptions !== 'function') return [];
-  return z.object({ array: z.array(z.string()) }).parse(Reflect.apply(level.getOptions, level, [])).array;
+const optionsShape = z.object({
+  array: z.array(z.string()),
+  key: z.record(z.string(), z.unknown()).transform((keys) => Object.keys(keys)),
+});
+
+/** The options of a level, and which of them are lists. yargs knows, but its types do not show it. */
+function optionsOf(level: Argv): z.infer<typeof optionsShape> {
+  if (!('getOptions' in level) || typeof level.getOptions !== 'function') return { array: [], key: [] };
+  return optionsShape.parse(Reflect.apply(level.getOptions, level, []));
 }
 
 /** In our words where those of yargs do not say what to do. */

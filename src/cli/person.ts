@@ -9,6 +9,7 @@ import { ROLES } from '../persons/roles.ts';
 import { readProofFile, readRosterFile } from '../persons/roster-file.ts';
 import { readInstallationId } from '../persons/store.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 const officerOption = {
   type: 'string',
@@ -26,11 +27,17 @@ export const personCommands: readonly AnyCommand[] = [
     summary: 'found the register of persons from a roster file, signed by two key officers',
     examples: [['auditkeep person init roster.yaml --officer a/id_ed25519 b/id_ed25519', 'once an installation']],
     options: (yargs) =>
-      yargs.positional('roster', { type: 'string', demandOption: true }).option('officer', officerOption),
-    async run(session, { roster, officer: officerKeyFiles }) {
-      const ctx = await session.context();
+      yargs
+        .positional('roster', {
+          type: 'string',
+          demandOption: true,
+          describe: 'roster file (docs/guide/compliance.md)',
+        })
+        .options({ officer: officerOption, 'dry-run': dryRunOption }),
+    async run(session, { roster, officer: officerKeyFiles, 'dry-run': dryRun }) {
+      const ctx = await session.context({ dryRun });
       const changes = await readRosterFile(await ctx.db.withClient(readInstallationId), roster);
-      return changedResult(await initPersons(ctx, { changes, officerKeyFiles }));
+      return changedResult(await initPersons(ctx, { changes, officerKeyFiles }), dryRun);
     },
   }),
   defineCommand({
@@ -91,11 +98,17 @@ export const personCommands: readonly AnyCommand[] = [
     summary: 'add the persons of a roster file, signed by two key officers',
     examples: [['auditkeep person add new.yaml --officer a b', 'effective after 24 hours']],
     options: (yargs) =>
-      yargs.positional('roster', { type: 'string', demandOption: true }).option('officer', officerOption),
-    async run(session, { roster, officer: officerKeyFiles }) {
-      const ctx = await session.context();
+      yargs
+        .positional('roster', {
+          type: 'string',
+          demandOption: true,
+          describe: 'roster file (docs/guide/compliance.md)',
+        })
+        .options({ officer: officerOption, 'dry-run': dryRunOption }),
+    async run(session, { roster, officer: officerKeyFiles, 'dry-run': dryRun }) {
+      const ctx = await session.context({ dryRun });
       const changes = await readRosterFile(await ctx.db.withClient(readInstallationId), roster);
-      return changedResult(await changeRegister(ctx, { changes, officerKeyFiles }));
+      return changedResult(await changeRegister(ctx, { changes, officerKeyFiles }), dryRun);
     },
   }),
   defineCommand({
@@ -110,12 +123,15 @@ export const personCommands: readonly AnyCommand[] = [
         .option('email', emailOption)
         .option('give', { choices: ROLES, describe: 'role to give' })
         .option('take', { choices: ROLES, describe: 'role to take' })
-        .option('officer', officerOption),
-    async run(session, { email, give, take, officer: officerKeyFiles }) {
+        .options({ officer: officerOption, 'dry-run': dryRunOption }),
+    async run(session, { email, give, take, officer: officerKeyFiles, 'dry-run': dryRun }) {
       const changes: PersonChange[] = [];
       if (take !== undefined) changes.push({ kind: 'role-end', email, role: take });
       if (give !== undefined) changes.push({ kind: 'role', email, role: give });
-      return changedResult(await changeRegister(await session.context(), { changes, officerKeyFiles }));
+      return changedResult(
+        await changeRegister(await session.context({ dryRun }), { changes, officerKeyFiles }),
+        dryRun,
+      );
     },
   }),
   defineCommand({
@@ -130,12 +146,15 @@ export const personCommands: readonly AnyCommand[] = [
         .option('add', { type: 'string', describe: 'file with the output of `person prove --json`' })
         .option('end', { type: 'string', describe: 'fingerprint of a key to end' })
         .option('reason', { choices: ['replaced', 'left', 'compromised'] as const, default: 'replaced' as const })
-        .option('officer', officerOption),
-    async run(session, { email, add, end, reason, officer: officerKeyFiles }) {
+        .options({ officer: officerOption, 'dry-run': dryRunOption }),
+    async run(session, { email, add, end, reason, officer: officerKeyFiles, 'dry-run': dryRun }) {
       const changes: PersonChange[] = [];
       if (add !== undefined) changes.push({ kind: 'key', email, ...(await readProofFile(add)) });
       if (end !== undefined) changes.push({ kind: 'key-end', email, fingerprint: end, reason });
-      return changedResult(await changeRegister(await session.context(), { changes, officerKeyFiles }));
+      return changedResult(
+        await changeRegister(await session.context({ dryRun }), { changes, officerKeyFiles }),
+        dryRun,
+      );
     },
   }),
   defineCommand({
@@ -157,17 +176,21 @@ export const personCommands: readonly AnyCommand[] = [
         .option('act', { type: 'string', describe: 'number of a void act' })
         .option('decision', { type: 'string', describe: 'id of a void decision' })
         .option('reason', { type: 'string', demandOption: true, describe: 'what was found out about it' })
-        .option('officer', officerOption),
-    async run(session, { act, decision, reason, officer: officerKeyFiles }) {
-      const ctx = await session.context();
+        .options({ officer: officerOption, 'dry-run': dryRunOption }),
+    async run(session, { act, decision, reason, officer: officerKeyFiles, 'dry-run': dryRun }) {
+      const ctx = await session.context({ dryRun });
       const input = { act: act ?? null, decision: decision ?? null, reason, officerKeyFiles };
-      return changedResult(await acknowledgeVoid(ctx, input));
+      return changedResult(await acknowledgeVoid(ctx, input), dryRun);
     },
   }),
 ];
 
-function changedResult(changed: RegisterChanged): CommandResult {
+function changedResult(changed: RegisterChanged, dryRun: boolean): CommandResult {
   const { sequence, sha256, effectiveAt } = changed;
+  if (dryRun) {
+    const text = `act ${sequence} of the register would be effective ${effectiveAt}\n${NOTHING_CHANGED}`;
+    return { data: { ...changed, sha256: null }, text };
+  }
   return { data: changed, text: `act ${sequence} of the register, sha256 ${sha256}, effective ${effectiveAt}` };
 }
 

@@ -4,6 +4,7 @@ import { bundleReport } from '../reports/bundle.ts';
 import { checkBundleFile, distributeReport, openBundle } from '../reports/distribute.ts';
 import type { BundleCheck } from '../reports/verify-bundle.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
 
 const fileOptions = {
   identity: { type: 'string', describe: 'age identity file, for an encrypted bundle' },
@@ -20,10 +21,11 @@ export const reportBundleCommands: readonly AnyCommand[] = [
     options: (yargs) =>
       yargs
         .positional('id', { type: 'string', demandOption: true })
-        .option('out', { type: 'string', default: '.', describe: 'folder' }),
-    async run(session, { id, out }) {
-      const bundle = await bundleReport(await session.context(), { reportId: id, outDir: out });
-      return { data: bundle, text: `${bundle.path}\nsha256 ${bundle.sha256}` };
+        .option('out', { type: 'string', default: '.', describe: 'folder' })
+        .option('dry-run', dryRunOption),
+    async run(session, { id, out, 'dry-run': dryRun }) {
+      const bundle = await bundleReport(await session.context({ dryRun }), { reportId: id, outDir: out, dryRun });
+      return { data: bundle, text: withDryRun(`${bundle.path}\nsha256 ${bundle.sha256}`, dryRun) };
     },
   }),
   defineCommand({
@@ -42,10 +44,15 @@ export const reportBundleCommands: readonly AnyCommand[] = [
         .option('to', { type: 'string', demandOption: true, describe: 'who receives it, for the log' })
         .option('age', { type: 'string', demandOption: true, describe: 'their age key, age1...' })
         .option('purpose', { type: 'string', demandOption: true, describe: 'why, for the log' })
-        .option('out', { type: 'string', default: '.', describe: 'folder' }),
-    async run(session, { id, to, age, purpose, out }) {
-      const input = { reportId: id, recipient: to, ageRecipient: age, purpose, outDir: out };
-      const done = await distributeReport(await session.context(), input);
+        .option('out', { type: 'string', default: '.', describe: 'folder' })
+        .option('dry-run', dryRunOption),
+    async run(session, { id, to, age, purpose, out, 'dry-run': dryRun }) {
+      const input = { reportId: id, recipient: to, ageRecipient: age, purpose, outDir: out, dryRun };
+      const done = await distributeReport(await session.context({ dryRun }), input);
+      if (dryRun) {
+        const text = `report ${id} would be encrypted for ${to} and logged`;
+        return { data: { ...done, distributionId: null, path: null, sha256: null }, text: withDryRun(text, true) };
+      }
       return { data: done, text: `${done.path}\nsha256 ${done.sha256}` };
     },
   }),

@@ -12,6 +12,7 @@ import {
   submitReport,
 } from '../reports/workflow.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 const commentOption = { type: 'string', describe: 'a comment, signed with the decision and printed' } as const;
 
@@ -52,9 +53,11 @@ export const reportWorkflowCommands: readonly AnyCommand[] = [
       yargs
         .positional('id', { type: 'string', demandOption: true })
         .option('reason', { choices: ['distributed', 'superseded', 'withdrawn'] as const, demandOption: true })
-        .option('comment', commentOption),
-    async run(session, { id, reason, comment }) {
-      return resultOf(await archiveReport(await session.context(), { reportId: id, reason, comment }));
+        .option('comment', commentOption)
+        .option('dry-run', dryRunOption),
+    async run(session, { id, reason, comment, 'dry-run': dryRun }) {
+      const ctx = await session.context({ dryRun });
+      return resultOf(await archiveReport(ctx, { reportId: id, reason, comment }), dryRun);
     },
   }),
 ];
@@ -71,14 +74,20 @@ function stepCommand({ verb, summary, needsComment, act }: StepTexts): AnyComman
     options: (yargs) =>
       yargs
         .positional('id', { type: 'string', demandOption: true })
-        .option('comment', { ...commentOption, demandOption: needsComment ?? false }),
-    async run(session, { id, comment }) {
-      return resultOf(await act(await session.context(), { reportId: id, comment }));
+        .option('comment', { ...commentOption, demandOption: needsComment ?? false })
+        .option('dry-run', dryRunOption),
+    async run(session, { id, comment, 'dry-run': dryRun }) {
+      return resultOf(await act(await session.context({ dryRun }), { reportId: id, comment }), dryRun);
     },
   });
 }
 
-function resultOf(made: DecisionMade): CommandResult {
+/** A dry run signs too, to know that the key can; the decision that was tried is gone, so its id and hash are not told. */
+function resultOf(made: DecisionMade, dryRun: boolean): CommandResult {
+  if (dryRun) {
+    const text = `report ${made.reportId} would be ${made.status}\n${NOTHING_CHANGED}`;
+    return { data: { ...made, decisionId: null, payloadSha256: null }, text };
+  }
   return {
     data: made,
     text: `report ${made.reportId} is ${made.status} (decision ${made.decisionId}, sha256 ${made.payloadSha256})`,

@@ -10,6 +10,7 @@ import { renderPdf } from '../reports/render/pdf.ts';
 import { formatCount } from '../reports/texts.ts';
 import { readDecisions } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 const outOption = { type: 'string', describe: 'folder for the review PDF and the model JSON' } as const;
 
@@ -33,20 +34,23 @@ export const reportCommands: readonly AnyCommand[] = [
         interim: { type: 'boolean', default: false, describe: 'allow a period that still runs; never approvable' },
         supersedes: { type: 'string', describe: 'id of the report that this is a new version of' },
         out: outOption,
+        'dry-run': dryRunOption,
       }),
     async run(session, args) {
-      const { framework, period, interim, supersedes } = args;
-      const report = await generateReport(await session.context(), {
+      const { framework, period, interim, supersedes, 'dry-run': dryRun } = args;
+      const report = await generateReport(await session.context({ dryRun }), {
         framework,
         period,
         interim,
         supersedes: supersedes ?? null,
       });
+      if (dryRun) {
+        // The report that was tried is gone with its id; the figures stand.
+        const tried = { ...summaryOf(report), id: null, hash: null, pdfSha256: null, files: [] };
+        return { data: tried, text: triedText(report) };
+      }
       const files = args.out === undefined ? [] : await writeFiles(args.out, report.model);
-      return {
-        data: { ...summaryOf(report), files },
-        text: generatedText(report, files),
-      };
+      return { data: { ...summaryOf(report), files }, text: generatedText(report, files) };
     },
   }),
   defineCommand({
@@ -130,6 +134,15 @@ function generatedText(report: GeneratedReport, files: readonly string[]): strin
     `H ${report.hash}`,
     ...files.map((file) => `wrote ${file}`),
     `Next: auditkeep report submit ${report.id} --as EMAIL --key FILE`,
+  ].join('\n');
+}
+
+function triedText({ model, version }: GeneratedReport): string {
+  const { framework, period } = model;
+  return [
+    `Version ${version} of a report would be stored: ${framework.name} ${period.startDate} to ${period.endDate}.`,
+    ...controlLines(model),
+    NOTHING_CHANGED,
   ].join('\n');
 }
 

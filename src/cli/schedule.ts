@@ -10,7 +10,7 @@ import { listSchedules, type ScheduleView } from '../jobs/schedule.ts';
 import { changeSchedule } from '../jobs/store.ts';
 import { isoOf } from '../time/clock.ts';
 import { type AnyCommand, defineCommand, type Session } from './command.ts';
-import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+import { dryRunOption, NOTHING_CHANGED, withDryRun } from './dry-run.ts';
 
 const list = defineCommand({
   path: ['schedule', 'list'],
@@ -68,16 +68,16 @@ const run = defineCommand({
       .option('dry-run', dryRunOption),
   async run(session, { job: name, 'dry-run': dryRun }) {
     const job = findJob(name);
-    if (dryRun) return { data: { job: name, id: null }, text: `${name} would be queued\n${NOTHING_CHANGED}` };
-    const ctx = await session.context();
+    const ctx = await session.context({ dryRun });
     const queue = await session.queue();
     const id = await inTransaction(ctx.db, async (client) => {
       const queued = await enqueueJob(queue, job, { input: {}, dueAt: null }, client);
       if (queued !== null) await recordRequest(ctx, client, 'job.requested', 'REQUEST', name, { id: queued });
       return queued;
     });
-    const text = id === null ? `${name} already waits or runs` : `${name} is queued as ${id}`;
-    return { data: { job: name, id }, text };
+    if (id === null) return { data: { job: name, id }, text: withDryRun(`${name} already waits or runs`, dryRun) };
+    if (dryRun) return { data: { job: name, id: null }, text: `${name} would be queued\n${NOTHING_CHANGED}` };
+    return { data: { job: name, id }, text: `${name} is queued as ${id}` };
   },
 });
 
@@ -100,16 +100,13 @@ async function change(
   next: (now: Times) => Times,
 ) {
   const job = findJob(name);
-  const ctx = await session.context();
+  const ctx = await session.context({ dryRun });
   const current = (await listSchedules(ctx, [job]))[0];
   const wanted = next(current ?? { cron: '', timeZone: 'UTC', paused: false });
   checkSchedule(wanted, ctx.clock.now());
   if (reason.trim() === '') throw new AuditkeepError('USAGE', { message: '--reason is empty', hint: 'say why' });
   const { cron, timeZone, paused } = wanted;
   const text = `${name}: ${cron} ${timeZone}${paused ? ', paused' : ''}`;
-  if (dryRun) {
-    return { data: { job: name, version: null, cron, timeZone, paused }, text: `${text}\n${NOTHING_CHANGED}` };
-  }
   const changedBy = ctx.actor.kind === 'person' ? ctx.actor.email : ctx.actor.name;
   const version = await inTransaction(ctx.db, async (client) => {
     const given = await changeSchedule(
@@ -120,7 +117,9 @@ async function change(
     await recordRequest(ctx, client, 'schedule.changed', 'UPDATE', name, { version: given, cron, timeZone, paused });
     return given;
   });
-  return { data: { job: name, version, cron, timeZone, paused }, text: `${text} (version ${version})` };
+  const data = { job: name, cron, timeZone, paused };
+  if (dryRun) return { data: { ...data, version: null }, text: `${text}\n${NOTHING_CHANGED}` };
+  return { data: { ...data, version }, text: `${text} (version ${version})` };
 }
 
 async function recordRequest(

@@ -22,12 +22,12 @@ export function openSession(
   let admin: Promise<Database> | null = null;
   const isTerminal = 'isTTY' in streams.stderr && streams.stderr.isTTY === true;
   const progress = createProgress(streams.stderr, isTerminal && !options.quiet && options.color);
-  const theApp = () => (app ??= openApp(config, { progress }));
+  const theApp = (rehearsal = false) => (app ??= openApp(config, { progress, rehearsal }));
   const session: Session = {
     config,
     json: options.json,
     progress,
-    context: async () => (await theApp()).context,
+    context: async (how) => (await theApp(how?.dryRun)).context,
     queue: async () => (await theApp()).queue(),
     openWorkerQueue: async () => (await theApp()).openWorkerQueue(),
     adminDatabase: () => (admin ??= openAdminDatabase(config)),

@@ -2,12 +2,13 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { parseVerifierKey, type VerifierKey } from '../audit/checkpoint.ts';
-import { createWitnessKey, readWitnessKey, witnessVerifierKey } from '../audit/witness/key-file.ts';
+import { checkNewWitnessKey, createWitnessKey, readWitnessKey, witnessVerifierKey } from '../audit/witness/key-file.ts';
 import { lockStore } from '../audit/witness/log-store.ts';
 import { createWitness } from '../audit/witness/server.ts';
 import { AuditkeepError } from '../errors.ts';
 import { systemClock } from '../time/clock.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { stopOnSignal } from './stop-signal.ts';
 
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -27,8 +28,14 @@ const init = defineCommand({
         requiresArg: true,
         describe: 'name of the witness, like a URL without its scheme',
       },
+      'dry-run': dryRunOption,
     }),
-  async run(_session, { key, name }) {
+  async run(_session, { key, name, 'dry-run': dryRun }) {
+    if (dryRun) {
+      await checkNewWitnessKey(key, name);
+      const text = `the key of ${name} would be made in ${key}`;
+      return { data: { name, verifierKey: null }, text: `${text}\n${NOTHING_CHANGED}` };
+    }
     const verifierKey = witnessVerifierKey(await createWitnessKey(key, name));
     return { data: { name, verifierKey }, text: verifierKey };
   },

@@ -2,10 +2,16 @@
 import { AuditkeepError } from '../errors.ts';
 import { drainQueues } from '../jobs/drain.ts';
 import type { AnyJob } from '../jobs/job.ts';
+import { listQueued } from '../jobs/queue-store.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
+import { enqueueDue } from '../jobs/schedule.ts';
 import { startWorker } from '../jobs/worker.ts';
-import { type AnyCommand, defineCommand } from './command.ts';
+import { type AnyCommand, type CommandResult, defineCommand, type Session } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { stopOnSignal } from './stop-signal.ts';
+
+/** Waiting jobs that a dry run lists. */
+const LISTED = 1000;
 
 /** The worker command over a list of jobs. */
 export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
@@ -20,9 +26,11 @@ export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
     options: (yargs) =>
       yargs
         .option('once', { type: 'boolean', default: false, describe: 'run all that is due, then end' })
-        .option('queues', { type: 'string', requiresArg: true, describe: 'names separated by commas; default all' }),
-    async run(session, { once, queues }) {
+        .option('queues', { type: 'string', requiresArg: true, describe: 'names separated by commas; default all' })
+        .option('dry-run', dryRunOption),
+    async run(session, { once, queues, 'dry-run': dryRun }) {
       const jobs = chooseJobs(known, queues);
+      if (dryRun) return listDue(session, jobs, once);
       const stop = stopOnSignal();
       const ctx = await session.context();
       const queue = await session.openWorkerQueue();
@@ -43,6 +51,16 @@ export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
 
 /** Every command about running jobs. */
 export const workerCommands: readonly AnyCommand[] = [createWorkerCommand(JOBS)];
+
+/** What a worker would run now: what waits in the queues and what would be put there. */
+async function listDue(session: Session, jobs: readonly AnyJob[], once: boolean): Promise<CommandResult> {
+  const ctx = await session.context({ dryRun: true });
+  await enqueueDue(ctx, await session.queue(), jobs, { retryFailed: once });
+  const filter = { names: jobs.map((job) => job.name), states: ['created', 'retry'], limit: LISTED };
+  const waiting = (await ctx.db.withClient((client) => listQueued(client, filter))).map(({ job }) => job);
+  const text = waiting.length === 0 ? 'nothing is due' : `would run: ${waiting.join(', ')}`;
+  return { data: { wouldRun: waiting }, text: `${text}\n${NOTHING_CHANGED}` };
+}
 
 function chooseJobs(known: readonly AnyJob[], queues: string | undefined): readonly AnyJob[] {
   if (queues === undefined) return known;

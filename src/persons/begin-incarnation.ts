@@ -44,12 +44,21 @@ export interface IncarnationPlan {
 
 type Beginning = Pick<Context, 'db' | 'clock' | 'actor' | 'log' | 'config'>;
 
-/** What beginIncarnation would do. @throws CHAIN_NOT_ROLLED_BACK */
-export async function planIncarnation(ctx: Beginning): Promise<IncarnationPlan> {
+/**
+ * What beginIncarnation would do; with the keys, after its checks of who signs.
+ * @throws CHAIN_NOT_ROLLED_BACK, and those of openTwoSigners
+ */
+export async function planIncarnation(
+  ctx: Beginning,
+  { keyFiles }: { readonly keyFiles?: readonly string[] } = {},
+): Promise<IncarnationPlan> {
   const head = await ctx.db.withClient(readHead);
   const { home, origin } = ctx.config;
   const state = await readSignerState(home, originOf(origin, head.incarnation));
   requireRolledBack(head, state);
+  if (keyFiles !== undefined) {
+    await ctx.db.withClient((client) => openTwoSigners(client, { keyFiles, roles: ['key_officer'] }));
+  }
   const next = originOf(origin, head.incarnation + 1);
   return { origin: next, kept: Number(head.size), abandoned: Number(state.frontier.size) };
 }

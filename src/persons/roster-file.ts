@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import { parseSshPublicKey } from '../keys/ssh-public-key.ts';
+import { yamlProblem } from '../yaml-problem.ts';
 import { emailSchema, type PersonChange } from './act.ts';
 import { proveKey } from './change.ts';
 import { ROLES } from './roles.ts';
@@ -28,15 +29,15 @@ const rosterSchema = z.strictObject({
         keys: z.array(keySchema).min(1),
       }),
     )
-    .min(2),
+    .min(1),
 });
 
 /** A key and its proof as `person prove --json` prints them. @throws INPUT_FILE, INPUT_INVALID, KEY_FORMAT */
 export async function readProofFile(path: string): Promise<{ public_key: string; proof: string }> {
-  const parsed = provedKeySchema.safeParse(parse(await readText(path)));
+  const parsed = provedKeySchema.safeParse(parseYaml(await readText(path), path));
   if (!parsed.success) {
     throw new AuditkeepError('INPUT_INVALID', {
-      message: 'the file is not the proof of a key',
+      message: `${path} is not the proof of a key`,
       hint: 'make it with `auditkeep person prove --email EMAIL --key FILE --json`',
     });
   }
@@ -48,7 +49,7 @@ export async function readProofFile(path: string): Promise<{ public_key: string;
  * @throws INPUT_FILE, INPUT_INVALID with the place of what is wrong, and those of proveKey
  */
 export async function readRosterFile(installationId: string, path: string): Promise<PersonChange[]> {
-  const roster = parseRoster(await readText(path));
+  const roster = parseRoster(parseYaml(await readText(path), path), path);
   const changes: PersonChange[] = [];
   for (const { email, name, roles, keys } of roster.persons) {
     changes.push({ kind: 'person', email, name });
@@ -68,22 +69,26 @@ async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (cause) {
-    throw new AuditkeepError('INPUT_FILE', { message: 'the roster cannot be read', hint: 'check the path', cause });
+    throw new AuditkeepError('INPUT_FILE', { message: `${path} cannot be read`, hint: 'check the path', cause });
   }
 }
 
-function parseRoster(text: string): z.infer<typeof rosterSchema> {
-  let problem: string;
+function parseYaml(text: string, path: string): unknown {
   try {
-    const parsed = rosterSchema.safeParse(parse(text));
-    if (parsed.success) return parsed.data;
-    const [issue] = parsed.error.issues;
-    problem = `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`;
+    return parse(text);
   } catch (error) {
-    problem = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+    throw malformed(`${path} is not YAML: ${yamlProblem(error)}`);
   }
-  throw new AuditkeepError('INPUT_INVALID', {
-    message: `the roster is malformed at ${problem}`,
-    hint: 'see docs/guide/compliance.md for its form',
-  });
+}
+
+function parseRoster(document: unknown, path: string): z.infer<typeof rosterSchema> {
+  const parsed = rosterSchema.safeParse(document);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const place = issue === undefined || issue.path.length === 0 ? 'its top' : issue.path.join('.');
+  throw malformed(`the roster ${path} is malformed at ${place}: ${issue?.message ?? ''}`);
+}
+
+function malformed(message: string): AuditkeepError {
+  return new AuditkeepError('INPUT_INVALID', { message, hint: 'see docs/guide/compliance.md for its form' });
 }

@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { readRegister } from '../persons/read-register.ts';
+import { checkWritableFolder } from '../writable-folder.ts';
 import {
   allowedSignersText,
   decisionsText,
@@ -127,15 +128,18 @@ function subjectOf(report: ReportFile, reportHash: string): BundleSubject {
 }
 
 /**
- * Writes the bundle of an approved report to `outDir/report-ID.zip` and gives its path.
+ * Writes the bundle of an approved report to `outDir/report-ID.zip` and gives its path; a dry run only makes it.
  * @throws as makeBundle, INPUT_FILE when it cannot be written
  */
 export async function bundleReport(
   ctx: BundleContext,
-  input: { readonly reportId: string; readonly outDir: string },
+  input: { readonly reportId: string; readonly outDir: string; readonly dryRun?: boolean },
 ): Promise<{ readonly path: string; readonly sha256: string; readonly bytes: number }> {
   const bundle = await makeBundle(ctx, input.reportId);
-  const path = await writeWhole(input.outDir, `report-${bundle.reportId}.zip`, bundle.zip);
+  const name = `report-${bundle.reportId}.zip`;
+  if (input.dryRun === true) await checkWritableFolder(input.outDir);
+  else await writeWhole(input.outDir, name, bundle.zip);
+  const path = join(input.outDir, name);
   return { path, sha256: bundle.sha256, bytes: bundle.zip.length };
 }
 

@@ -11,6 +11,7 @@ import { readSshKeyFile } from '../keys/ssh-key.ts';
 import { checkSshsig, NAMESPACES, signSshsig } from '../keys/sshsig.ts';
 import { readRegister } from '../persons/read-register.ts';
 import { translateRefusals } from '../persons/refusal.ts';
+import { checkWritableFolder } from '../writable-folder.ts';
 import { makeBundle, writeWhole } from './bundle.ts';
 import { MAX_BUNDLE_BYTES, sha256Of, unpackBundle } from './bundle-format.ts';
 import { insertDistribution } from './store-workflow.ts';
@@ -27,6 +28,8 @@ export interface DistributeInput {
   readonly ageRecipient: string;
   readonly purpose: string;
   readonly outDir: string;
+  /** Makes every check on a rehearsed database and writes no file. */
+  readonly dryRun?: boolean;
 }
 
 export interface Distributed {
@@ -58,7 +61,10 @@ export async function distributeReport(
   const bundle = await makeBundle(ctx, input.reportId);
   const encrypted = await encryptFor(input.ageRecipient, bundle.zip);
   const sha256 = sha256Of(encrypted);
-  const path = await writeWhole(input.outDir, `report-${bundle.reportId}-${sha256.slice(0, 8)}.zip.age`, encrypted);
+  const name = `report-${bundle.reportId}-${sha256.slice(0, 8)}.zip.age`;
+  const path = join(input.outDir, name);
+  if (input.dryRun === true) await checkWritableFolder(input.outDir);
+  else await writeWhole(input.outDir, name, encrypted);
   try {
     return await translateRefusals(() =>
       inTransaction(ctx.db, async (client) => {
@@ -84,7 +90,7 @@ export async function distributeReport(
       }),
     );
   } catch (error) {
-    await rm(path, { force: true }); // what is not in the log was not distributed
+    if (input.dryRun !== true) await rm(path, { force: true }); // what is not in the log was not distributed
     throw error;
   }
 }

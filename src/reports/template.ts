@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
+import { yamlProblem } from '../yaml-problem.ts';
 import { parseControlSql } from './control-sql.ts';
 
 const identifier = z.string().regex(/^[a-z][a-z0-9_]*$/, 'a lower-case name');
@@ -157,7 +158,7 @@ async function parseFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value
   try {
     document = parse(bytes.toString('utf8'), { schema: 'core', maxAliasCount: 0 });
   } catch (cause) {
-    throw invalid(`${path} is not YAML`, cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : '', cause);
+    throw invalid(`${path} is not YAML: ${yamlProblem(cause)}`, 'correct the file', cause);
   }
   const result = schema.safeParse(document);
   if (!result.success) {

@@ -52,6 +52,16 @@ export async function migrationStatus(client: SqlClient, to?: string): Promise<M
   return { applied, pending: pendingUpTo(known, applied, to) };
 }
 
+/**
+ * The migrations that migrate would apply, after its checks. @throws DB_VERSION, DB_ENCODING, DB_EXTENSION, DB_PRIVILEGE,
+ * SCHEMA_NEWER, INPUT_INVALID
+ */
+export async function planMigration(client: SqlClient, to?: string): Promise<readonly string[]> {
+  const { pending } = await migrationStatus(client, to);
+  if (pending.length > 0) await checkRights(client);
+  return pending;
+}
+
 export interface MigrateOptions {
   /** Stop after this migration; undefined applies all. One that is applied already applies nothing. */
   readonly to?: string | undefined;

@@ -57,6 +57,7 @@ describe('a chain that was restored to yesterday', () => {
     await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
     expect((await verifyChain(ctx)).findings).toMatchObject([{ class: 'rolled-back' }]);
     expect(await planIncarnation(ctx)).toMatchObject({ kept, abandoned: kept + 5 });
+    expect(await planIncarnation(ctx, officers())).toMatchObject({ kept, abandoned: kept + 5 });
   });
 
   it.each([
@@ -66,6 +67,7 @@ describe('a chain that was restored to yesterday', () => {
   ])('does not go on when signed by %s', async (_, names, code) => {
     const keyFiles = names.map((name) => roster.keyFile(name));
     await expect(beginIncarnation(ctx, { keyFiles })).rejects.toMatchObject({ code });
+    await expect(planIncarnation(ctx, { keyFiles })).rejects.toMatchObject({ code });
     expect(await column(db.admin, 'select incarnation from audit.chain_head')).toEqual([1]);
   });
 

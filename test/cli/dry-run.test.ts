@@ -1,88 +1,297 @@
-/** `--dry-run` where something changes: the same checks, the same shape, nothing changed. */
-import { writeFile } from 'node:fs/promises';
+/**
+ * `--dry-run` where something changes: the same checks, nothing changed. Every command is either in the journey below,
+ * which runs it dry, compares every row and file, and then runs it in earnest; or says why nothing changes.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
-import { main } from '../../src/cli/main.ts';
-import { queryOne } from '../../src/db/query.ts';
+import { COMMANDS, main } from '../../src/cli/main.ts';
 import { installQueues } from '../../src/jobs/install.ts';
 import { JOBS } from '../../src/jobs/registry.ts';
+import { writeSshKeyPair } from '../../src/keys/ssh-key.ts';
+import { proveKey } from '../../src/persons/change.ts';
+import { readInstallationId } from '../../src/persons/store.ts';
 import { insertTransactions, makeChain } from '../privacy/ethereum.ts';
 import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { readState } from './state.ts';
+
+const READS = 'it reads and prints';
+/** Commands without `--dry-run`, and why they need none. */
+const NOTHING_CHANGES: Readonly<Record<string, string>> = {
+  'db status': READS,
+  'db url': READS,
+  'migrate status': READS,
+  'key list': READS,
+  'anonymize plan': READS,
+  'anonymize risk': READS,
+  'schedule list': READS,
+  'job list': READS,
+  'job show': READS,
+  'job dead': READS,
+  status: READS,
+  'partition plan': READS,
+  'archive plan': READS,
+  'archive list': READS,
+  'chain status': READS,
+  'chain prove': READS,
+  'chain verify': 'it reads; what stays is how far verification got, which no decision rests on',
+  'witness serve': 'it does nothing by itself: what it keeps is what logs send',
+  'report list': READS,
+  'report show': 'it reads; with --out it writes copies that can be made again',
+  'report open': '`report verify` makes the same checks and unpacks nothing',
+  'report verify': READS,
+  'decision list': READS,
+  'decision show': READS,
+  'decision verify': READS,
+  'person list': READS,
+  'person prove': 'it signs and prints; nothing is kept',
+  'template list': READS,
+  'template validate': READS,
+};
+/** Commands whose dry run is tried in a test of its own. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  'chain incarnation': 'test/audit/incarnation.test.ts: it needs a chain that was rolled back',
+  'person acknowledge': 'a void row needs a forger; its refusal is below, and it is a change of the register as others',
+};
 
 const db = useDatabase();
-let config = '';
+let folder = '';
+let reportId = '';
+let deadJob = '';
+let age = '';
 
-async function auditkeep(...argv: string[]) {
+async function auditkeep(...argv: readonly string[]) {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-  const exit = await main([...argv, '--config', config, '--database-url', db.url()], { stdout, stderr });
+  const exit = await main([...argv, '--config', join(folder, 'auditkeep.yaml')], { stdout, stderr });
   stdout.end();
   stderr.end();
   return { exit, stdout: await text(stdout), stderr: await text(stderr) };
 }
 
-/** Everything that the commands below change. */
-const state = () =>
-  db.admin.withClient((client) =>
-    queryOne(
-      client,
-      z.record(z.string(), z.unknown()),
-      `select (select count(*) from ops.schedule_version) as schedules, (select count(*) from audit.audit_log_all) as events,
-              (select size from audit.chain_head) as links, (select count(*) from audit.checkpoint) as checkpoints,
-              (select count(*) from pgboss.job) as jobs,
-              (select count(*) from security_confidential.transactions where anonymization_level is null) as untouched`,
-    ),
-  );
+const state = () => readState(db.admin, folder);
+const at = (name: string) => join(folder, name);
+const emailOf = (name: string) => `${name}@example.org`;
+const signedBy = (name: string) => ['--as', emailOf(name), '--key', at(name)];
+const officers = () => ['--officer', at('one'), at('two'), at('three')];
+const roster = (people: Readonly<Record<string, readonly string[]>>) =>
+  JSON.stringify({
+    persons: Object.entries(people).map(([name, roles]) => {
+      return { email: emailOf(name), name: `Test ${name}`, roles, keys: [{ keyFile: at(name) }] };
+    }),
+  });
+
+const EVENT = {
+  event_type: 'x.y',
+  event_category: 'system',
+  event_action: 'X',
+  event_timestamp: '2025-05-01T00:00:00Z',
+};
+const TRAIL = {
+  ...{
+    eventVersion: '1.08',
+    eventTime: '2025-05-01T10:00:00Z',
+    eventSource: 's3.amazonaws.com',
+    eventName: 'GetObject',
+  },
+  ...{ eventID: '5b1c3f70-35d8-4f3a-8a52-6d3c7f3f2b11', eventType: 'AwsApiCall', awsRegion: 'us-east-1' },
+};
 
 beforeAll(async () => {
   await db.as('auditkeep_owner').withClient((client) => installQueues(client, JOBS));
   const ctx = await testContext(db);
-  config = join(ctx.config.home, 'auditkeep.yaml');
-  await writeFile(config, 'home: .\nlogLevel: silent\n');
+  folder = ctx.config.home;
+  await writeFile(at('auditkeep.yaml'), JSON.stringify({ home: '.', logLevel: 'silent', databaseUrl: db.url() }));
   await db.admin.withClient((client) => insertTransactions(ctx, client, makeChain(10)));
-  await sealChain(ctx);
-  await db.engine.withClient((client) =>
-    client.query(`insert into audit.audit_log (event_type, event_category, event_action) values ('x', 'system', 'X')`),
-  );
+  for (const name of ['one', 'two', 'three', 'preparer', 'reviewer', 'approver', 'records', 'new', 'second']) {
+    await writeSshKeyPair(at(name), name);
+  }
+  const officer = ['key_officer'];
+  const people = { one: officer, two: officer, three: officer, preparer: ['preparer'], reviewer: ['reviewer'] };
+  await writeFile(at('roster.yaml'), roster({ ...people, approver: ['approver'], records: ['records_manager'] }));
+  await writeFile(at('new.yaml'), roster({ new: ['legal'] }));
+  const installationId = await db.engine.withClient(readInstallationId);
+  await writeFile(at('second.json'), JSON.stringify(await proveKey(installationId, emailOf('new'), at('second'))));
+  await writeFile(at('events.ndjson'), `${JSON.stringify({ ...EVENT, external_id: 'e1', source: 'test' })}\n`);
+  await writeFile(at('trail.json'), JSON.stringify({ Records: [TRAIL] }));
+  await writeFile(at('transactions.csv'), TRANSACTIONS);
+  age = await identityToRecipient(await generateX25519Identity());
 });
 
-const SCHEDULE = ['archive', '--reason', 'a test'];
+const TRANSACTIONS = [
+  'hash,from_address,to_address,value,gas,gas_price,block_number,block_timestamp,nonce,transaction_index,receipt_status,input',
+  `0x${'a1'.repeat(32)},0x${'b2'.repeat(20)},0x${'c3'.repeat(20)},1000,21000,5,77,2025-05-01T00:00:00Z,0,0,1,0x`,
+  '',
+].join('\n');
 
-describe('--dry-run changes nothing', () => {
-  test.each([
-    [['schedule', 'set', ...SCHEDULE, '--cron', '1 2 * * *'], { job: 'archive', cron: '1 2 * * *', version: null }],
-    [['schedule', 'pause', ...SCHEDULE], { job: 'archive', paused: true, version: null }],
-    [['schedule', 'resume', ...SCHEDULE], { job: 'archive', paused: false, version: null }],
-    [['schedule', 'run', 'archive'], { job: 'archive', id: null }],
-    [['chain', 'seal'], { sealed: 1 }],
-    [['chain', 'checkpoint'], { fresh: true, note: null }],
-    [['anonymize', 'run'], { due: 10, applied: false }],
-    [['anonymize', 'run', '--apply'], { due: 10, applied: false }],
-    [['partition', 'apply'], { created: 0 }],
-    [['archive', 'run'], { units: [] }],
-  ])('of %j', async (argv, data) => {
+interface Step {
+  readonly command: string;
+  readonly argv: () => readonly string[];
+  /** Why the command is not run in earnest after its dry run. */
+  readonly notInEarnest?: string;
+}
+
+const step = (command: string, ...more: readonly (string | (() => string | readonly string[]))[]): Step => ({
+  command,
+  argv: () => [...command.split(' '), ...more.flatMap((part) => (typeof part === 'function' ? part() : part))],
+});
+const withoutEarnest = (made: Step, notInEarnest: string): Step => ({ ...made, notInEarnest });
+const decision = (verb: string, who: string, ...more: readonly string[]) =>
+  step(
+    `report ${verb}`,
+    () => reportId,
+    ...more,
+    () => signedBy(who),
+  );
+const reason = ['--reason', 'a test'] as const;
+
+const JOURNEY: readonly Step[] = [
+  withoutEarnest(step('migrate'), 'nothing is pending'),
+  withoutEarnest(
+    step('demo', '--apply', '--out', () => at('demo')),
+    'it takes a minute; and here it refuses',
+  ),
+  step('person init', () => at('roster.yaml'), officers),
+  step('person add', () => at('new.yaml'), officers),
+  step('person role', '--email', emailOf('new'), '--give', 'reviewer', officers),
+  step('person key', '--email', emailOf('new'), '--add', () => at('second.json'), officers),
+  step('import ndjson', () => at('events.ndjson')),
+  step('import cloudtrail', () => at('trail.json')),
+  step('import ethereum', () => at('transactions.csv')),
+  step('chain seal'),
+  step('chain checkpoint'),
+  step('chain export', '--out', () => at('bundle')),
+  step('report generate', '--framework', 'sox', '--period', '2025', '--out', () => at('out')),
+  decision('submit', 'preparer'),
+  decision('reject', 'reviewer', '--comment', 'no'),
+  decision('submit', 'preparer'),
+  decision('review', 'reviewer'),
+  decision('recall', 'reviewer'),
+  decision('review', 'reviewer'),
+  decision('approve', 'approver'),
+  step(
+    'report bundle',
+    () => reportId,
+    '--out',
+    () => at('out'),
+  ),
+  step(
+    'report distribute',
+    () => reportId,
+    '--to',
+    'x',
+    '--purpose',
+    'y',
+    '--age',
+    () => age,
+    '--out',
+    () => at('sent'),
+    () => signedBy('approver'),
+  ),
+  decision('archive', 'records', '--reason', 'distributed'),
+  step('anonymize run', '--apply'),
+  withoutEarnest(step('partition apply'), 'the database has every partition up to its horizon'),
+  step('chain seal'),
+  step('archive run', '--table', 'audit_log', '--before', '2026-01-01'),
+  step('schedule set', 'archive', ...reason, '--cron', '1 2 * * *'),
+  step('schedule pause', 'archive', ...reason),
+  step('schedule resume', 'archive', ...reason),
+  step('schedule run', 'generate-report'),
+  step('worker', '--once', '--queues', 'generate-report'),
+  step('job retry', () => deadJob),
+  step('witness init', '--name', 'w.example/1', '--key', () => at('witness.key')),
+];
+
+/** Exit codes of the steps in earnest where they are not 0. */
+const EXITS: Readonly<Record<string, number>> = {
+  // Its input is missing, so the job is dead: what `job retry` needs.
+  worker: 1,
+};
+
+describe('--dry-run', () => {
+  test.each(JOURNEY)(
+    'of $command changes nothing, and the command itself does',
+    async ({ command, argv, notInEarnest }) => {
+      const before = await state();
+      const dry = await auditkeep(...argv(), '--dry-run');
+      if (command === 'demo') {
+        expect(dry.stderr).toContain('DEMO_REFUSED');
+      } else {
+        expect({ exit: dry.exit, stderr: dry.stderr }).toEqual({ exit: 0, stderr: '' });
+        expect(dry.stdout).toMatch(/Nothing was changed\.\n$/);
+      }
+      expect(await state()).toEqual(before);
+      if (notInEarnest !== undefined) return;
+      const done = await auditkeep(...argv(), '--json');
+      expect({ exit: done.exit, stderr: done.stderr }, done.stdout).toEqual({ exit: EXITS[command] ?? 0, stderr: '' });
+      expect(await state()).not.toEqual(before);
+      if (command === 'report generate') reportId = z.object({ id: z.string() }).parse(JSON.parse(done.stdout)).id;
+      if (command === 'worker') {
+        const dead = z.object({ jobs: z.array(z.object({ id: z.string() })) });
+        deadJob = dead.parse(JSON.parse((await auditkeep('job', 'dead', '--json')).stdout)).jobs[0]?.id ?? '';
+      }
+    },
+  );
+
+  test.each(['db up', 'db down'])('of %s makes no folder', async (command) => {
+    const home = at('embedded');
+    const config = at('embedded.yaml');
+    await mkdir(home, { recursive: true });
+    await writeFile(config, JSON.stringify({ home }));
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
     const before = await state();
-    const run = await auditkeep(...argv, '--dry-run', '--json');
-    expect({ exit: run.exit, stderr: run.stderr }).toEqual({ exit: 0, stderr: '' });
-    expect(JSON.parse(run.stdout)).toMatchObject(data);
-    const words = await auditkeep(...argv, '--dry-run');
-    expect(words.stdout).toMatch(/othing was changed\.\n$/);
+    expect(await main([...command.split(' '), '--dry-run', '--config', config], { stdout, stderr })).toBe(0);
+    stdout.end();
+    expect(await text(stdout)).toMatch(/Nothing was changed\.\n$/);
     expect(await state()).toEqual(before);
   });
 
-  test('and refuses what the command itself would refuse', async () => {
-    const refused = [
-      [2, 'schedule', 'set', 'archive', '--reason', 'x', '--cron', 'never'],
-      [2, 'schedule', 'pause', 'no-such-job', '--reason', 'x'],
-      [2, 'schedule', 'run', 'no-such-job'],
-      [4, 'anonymize', 'run', '--before', '2026-01-01'],
-    ] as const;
-    for (const [exit, ...argv] of refused) {
-      expect((await auditkeep(...argv, '--dry-run')).exit, argv.join(' ')).toBe(exit);
-    }
+  test.each([
+    [2, ['schedule', 'set', 'archive', ...reason, '--cron', 'never']],
+    [2, ['schedule', 'pause', 'no-such-job', ...reason]],
+    [2, ['schedule', 'run', 'no-such-job']],
+    [2, ['job', 'retry', '1b4e28ba-2fa1-41d2-883f-0016d3cca427']],
+    [2, ['anonymize', 'run', '--before', '2100-01-01']],
+    [2, ['import', 'ndjson', '/nonexistent/x']],
+    [2, ['report', 'generate', '--framework', 'sox', '--period', '2100']],
+    [2, ['report', 'bundle', 'ffffffff']],
+    [2, ['chain', 'export', '--out', 'INSIDE_A_FILE']],
+    [2, ['witness', 'init', '--name', 'with space', '--key', '/tmp/x']],
+    [4, ['person', 'init', 'ROSTER', '--officer', 'ONE', 'TWO']],
+    [4, ['person', 'role', '--email', 'new@example.org', '--give', 'approver', '--officer', 'ONE']],
+    [4, ['person', 'acknowledge', '--act', '999', '--reason', 'x', '--officer', 'ONE', 'TWO']],
+    [4, ['report', 'approve', 'REPORT', '--as', 'reviewer@example.org', '--key', 'REVIEWER']],
+    [4, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', 'ONE']],
+    [2, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', '/nonexistent/key']],
+    [2, ['worker', '--queues', 'no-such-queue']],
+    [2, ['migrate', '--to', 'no-such-migration']],
+  ])('ends with %s, as the command itself, for %j', async (exit, argv) => {
+    const files: Record<string, string> = { ROSTER: at('roster.yaml'), ONE: at('one'), TWO: at('two') };
+    files['INSIDE_A_FILE'] = join(at('roster.yaml'), 'bundle');
+    const given = argv.map((part) => ({ ...files, REVIEWER: at('reviewer'), REPORT: reportId })[part] ?? part);
+    const before = await state();
+    const dry = await auditkeep(...given, '--dry-run');
+    expect({ exit: dry.exit, stdout: dry.stdout }, dry.stderr).toEqual({ exit, stdout: '' });
+    expect(dry.stderr).toMatch(/^error [A-Z_]+: [^\n]+\n$/);
+    const code = dry.stderr.split(':')[0] ?? '';
+    expect((await auditkeep(...given)).stderr).toContain(code);
+    expect(await state()).toEqual(before);
   });
+});
+
+test('every command has --dry-run and a try of it, or a reason', async () => {
+  const tried = new Set([...JOURNEY.map(({ command }) => command), ...Object.keys(ELSEWHERE), 'db up', 'db down']);
+  for (const { path } of COMMANDS) {
+    const name = path.join(' ');
+    const hasOption = (await auditkeep(...path, '--help')).stdout.includes('--dry-run');
+    expect({ name, hasOption, tried: tried.has(name) }).toEqual({
+      name,
+      hasOption: NOTHING_CHANGES[name] === undefined,
+      tried: NOTHING_CHANGES[name] === undefined,
+    });
+  }
 });

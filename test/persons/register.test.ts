@@ -235,15 +235,24 @@ describe('the roster file', () => {
   });
 
   test.each([
-    ['no YAML', '{', 'INPUT_INVALID'],
-    ['no persons', 'people: []', 'INPUT_INVALID'],
-    ['one person', 'persons: [{email: a@x.org, name: A, roles: [legal], keys: [{keyFile: a}]}]', 'INPUT_INVALID'],
-    ['an unknown role', 'persons: [{email: a@x.org, name: A, roles: [king], keys: [{keyFile: a}]}]', 'INPUT_INVALID'],
-    ['upper case', 'persons: [{email: A@x.org, name: A, roles: [legal], keys: [{keyFile: a}]}]', 'INPUT_INVALID'],
-  ])('with %s is refused', async (_, text, code) => {
+    ['no YAML', 'persons:\n  - email: [a', /bad.yaml is not YAML: .* at line \d+, column \d+$/],
+    ['no persons', 'persons: []', /malformed at persons: /],
+    ['nothing', '', /malformed at its top: /],
+    [
+      'an unknown role',
+      'persons: [{email: a@x.org, name: A, roles: [king], keys: [{keyFile: a}]}]',
+      /malformed at persons.0.roles.0: /,
+    ],
+    [
+      'upper case',
+      'persons: [{email: A@x.org, name: A, roles: [legal], keys: [{keyFile: a}]}]',
+      /malformed at persons.0.email: /,
+    ],
+  ])('with %s is refused', async (_, text, message) => {
     const path = join(folder, 'bad.yaml');
     await writeFile(path, text);
-    await expect(readRosterFile(await installation(), path)).rejects.toMatchObject({ code });
+    await expect(readRosterFile(await installation(), path)).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    await expect(readRosterFile(await installation(), path)).rejects.toThrow(message);
     await expect(readRosterFile(await installation(), join(folder, 'absent.yaml'))).rejects.toMatchObject({
       code: 'INPUT_FILE',
     });

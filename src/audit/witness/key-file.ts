@@ -4,7 +4,9 @@
  */
 import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { AuditkeepError } from '../../errors.ts';
+import { checkWritableFolder, exists } from '../../writable-folder.ts';
 import { COSIGNATURE_TYPE, decodeBase64, formatVerifierKey, keyId } from '../checkpoint.ts';
 import { createFile } from '../durable-file.ts';
 import type { Cosigner } from './cosignature.ts';
@@ -29,6 +31,13 @@ export async function createWitnessKey(file: string, name: string): Promise<Cosi
   });
   if (!created) throw badKey(`${file} exists already`, undefined);
   return cosigner;
+}
+
+/** The checks of createWitnessKey, without making anything. @throws WITNESS_KEY, INPUT_FILE */
+export async function checkNewWitnessKey(file: string, name: string): Promise<void> {
+  if (!NAME.test(name)) throw badKey(`a witness cannot have the name ${JSON.stringify(name)}`, undefined);
+  if (await exists(file)) throw badKey(`${file} exists already`, undefined);
+  await checkWritableFolder(dirname(file));
 }
 
 /** Reads a key. @throws WITNESS_KEY when it is missing, malformed or readable by others */
