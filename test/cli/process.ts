@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const ENTRY = fileURLToPath(new URL('./entry.ts', import.meta.url));
+/** Without the tests' own jobs. */
+export const PRODUCT = fileURLToPath(new URL('./product.ts', import.meta.url));
 
 export interface Ended {
   readonly code: number | null;
@@ -25,11 +27,15 @@ export function bareEnvironment(given: Readonly<Record<string, string>>): Record
   return { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...kept, ...given };
 }
 
-export function startCli(args: readonly string[], env: Readonly<Record<string, string>>, shell?: string): Started {
+export function startCli(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  { shell, entry = ENTRY }: { readonly shell?: string; readonly entry?: string } = {},
+): Started {
   const [program, all] =
     shell === undefined
-      ? [process.execPath, [ENTRY, ...args]]
-      : ['/bin/sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ENTRY, ...args]];
+      ? [process.execPath, [entry, ...args]]
+      : ['/bin/sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, entry, ...args]];
   const child = spawn(program, all, { env: bareEnvironment(env), stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';

@@ -119,7 +119,7 @@ describe('a folder that cannot hold it', () => {
 
   it('without space leaves nothing half-made', async () => {
     // A limit on file size fails initdb in the middle, as a full disk does.
-    const run = await startCli(['db', 'up'], { AUDITKEEP_HOME: home }, 'ulimit -f 64').ended;
+    const run = await startCli(['db', 'up'], { AUDITKEEP_HOME: home }, { shell: 'ulimit -f 64' }).ended;
     expect(run.code).toBe(5);
     expect(run.stderr).toMatch(/^error EMBEDDED_FAILED: the embedded PostgreSQL could not be created: .*; .*\n$/);
     expect(await readdir(home)).toEqual([]);

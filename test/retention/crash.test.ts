@@ -2,12 +2,16 @@
  * A run that dies in the middle of a step, at the point where its transaction has done everything but record it. The
  * test holds it there with a lock on the events' newest partition, ends its connection and runs again.
  */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
+import { openDatabase } from '../../src/db/database.ts';
 import { queryRows } from '../../src/db/query.ts';
 import { listArchive, runArchive } from '../../src/retention/archive.ts';
 import { readBranches } from '../../src/retention/store.ts';
+import { migrate } from '../../src/schema/migrate.ts';
 import { type TestDatabase, useDatabase } from '../support/database.ts';
+import { eventLeaf, whileWaiting } from '../support/kill.ts';
+import { startTestServer } from '../support/server.ts';
 import {
   countByOrigin,
   ensureMonths,
@@ -152,5 +156,48 @@ describe('two runs at once', () => {
     expect(outcomes.filter((outcome) => outcome.kind === 'failed')).toEqual([]);
     expect(await listArchive(ctx)).toHaveLength(months.length);
     expect(await countByOrigin(db.engine)).toEqual({ archive: 20 });
+  });
+});
+
+describe('the server stops at once in the middle of a move', () => {
+  test('after recovery every row is there once, and the next run takes the unit', async () => {
+    const server = await startTestServer();
+    onTestFinished(() => server.stop());
+    const admin = openDatabase({ url: server.url('postgres'), applicationName: 'test' });
+    await migrate(admin);
+    const engine = openDatabase({ url: server.url('postgres'), role: 'auditkeep_engine', applicationName: 'test' });
+    onTestFinished(async () => {
+      await Promise.all([admin.end(), engine.end()]);
+    });
+    await ensureMonths(engine, ['2023-01']);
+    await engine.withClient((client) => insertEvents(client, '2023-01-10T00:00:00Z', 20));
+    await linkAll(engine);
+    const run = (reason: string) =>
+      runArchive(retentionContext(engine), { table: 'audit_log', before: BEFORE, reason });
+    const crashIn = async (state: string) => {
+      await whileWaiting(
+        admin,
+        await eventLeaf(admin),
+        () => ({ outcomes: run('crashed').then(({ units }) => units.map(({ outcome }) => outcome.kind)) }),
+        async ({ outcomes }) => {
+          await server.crash();
+          expect(await outcomes).toEqual(['failed']);
+        },
+      );
+      await server.restart();
+      expect(await stateOf(engine, UNIT)).toBe(state);
+    };
+
+    await crashIn('hot');
+    expect(await countByOrigin(engine)).toEqual({ hot: 20 });
+    await engine.withClient((client) => insertEvents(client, '2023-01-11T00:00:00Z', 5));
+    expect(await countByOrigin(engine)).toEqual({ hot: 20, late: 5 });
+    await engine.withClient((client) => client.query(`select retention.seal_partition('audit_log', '2023-01-01Z')`));
+    await crashIn('sealed');
+    expect(await countByOrigin(engine)).toEqual({ hot: 20, late: 5 });
+    expect((await run('again')).units.map(({ outcome }) => outcome)).toEqual([{ kind: 'archived', rows: 20 }]);
+    expect(await countByOrigin(engine)).toEqual({ archive: 20, late: 5 });
+    const ids = 'select count(distinct id) as value from audit.audit_log_all where event_type = $1';
+    expect(await scalar(engine, z.bigint(), ids, ['test'])).toBe(25n);
   });
 });
