@@ -35,7 +35,10 @@ export const ERROR_CODES = {
   },
   CHAIN_NOT_ROLLED_BACK: { exit: EXIT.refused, meaning: 'a new incarnation begins only after a restore' },
   CHAIN_REWRITTEN: { exit: EXIT.findings, meaning: 'the chain does not begin with what was signed before' },
-  CHAIN_ROLLED_BACK: { exit: EXIT.findings, meaning: 'the chain is behind the last checkpoint that was signed' },
+  CHAIN_ROLLED_BACK: {
+    exit: EXIT.findings,
+    meaning: 'the chain is behind the last checkpoint that was signed or witnessed',
+  },
   CHAIN_SIGNER_STORE: { exit: EXIT.usage, meaning: "the signer's own store is missing, damaged or readable by others" },
   CHAIN_TXID_WENT_BACK: {
     exit: EXIT.findings,

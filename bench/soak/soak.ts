@@ -59,7 +59,7 @@ export async function runSoak(input: SoakInput): Promise<SoakResult> {
   const going = () => performance.now() < end;
   await Promise.all([
     ...Array.from({ length: WRITERS }, (_, writer) => write(ctx.db, writer, going, tally)),
-    killSealers(input.engineUrl, going),
+    killSealers([input.engineUrl, ctx.config.home], going),
     movePartitions(ctx, input.seconds, going, tally),
     verifyAgain(ctx, going, tally),
     restartOnce(input),
@@ -133,10 +133,10 @@ async function insert(client: Client, ids: readonly string[], round: number): Pr
   );
 }
 
-async function killSealers(url: string, going: () => boolean): Promise<void> {
+async function killSealers(args: readonly string[], going: () => boolean): Promise<void> {
   const file = fileURLToPath(new URL('sealer.ts', import.meta.url));
   while (going()) {
-    const sealer: ChildProcess = spawn(process.execPath, [file, url], { stdio: 'ignore' });
+    const sealer: ChildProcess = spawn(process.execPath, [file, ...args], { stdio: 'ignore' });
     const ended = new Promise((resolve) => sealer.once('exit', resolve));
     const started = performance.now();
     while (going() && performance.now() - started < KILL_EVERY_MS) await pause(100);

@@ -1,23 +1,22 @@
 /** Compares the walked chain with every signed checkpoint: those kept in the database and the signer's own last one. */
-import type { KeyObject } from 'node:crypto';
 import { AuditkeepError } from '../errors.ts';
 import type { StoredCheckpoint } from './chain-store.ts';
-import { openCheckpoint, type TreeHead } from './checkpoint.ts';
+import { openCheckpoint, type TreeHead, type VerifierKey } from './checkpoint.ts';
 import { type Finding, finding } from './finding.ts';
 import type { LinkWalk } from './link-walk.ts';
 
 /** What is known about the log's signatures, and from where. */
 export interface SignedHeads {
   /** From the signer's store; null when this home never signed, so that no signature can be judged. */
-  readonly key: { readonly name: string; readonly publicKey: KeyObject } | null;
+  readonly key: VerifierKey | null;
+  /** The names that the log had before this incarnation, under the same key: what they signed beyond `kept` was abandoned. */
+  readonly earlier: readonly { readonly origin: string; readonly kept: bigint }[];
   /** The last note in the signer's store. */
   readonly ownNote: string | null;
   /** What witnesses cosigned, opened by witness/anchor.ts: outside the database too. */
   readonly cosigned: readonly TreeHead[];
   /** Copies in the database and in the directory of checkpoints. */
   readonly stored: readonly KeptCheckpoint[];
-  /** The names that the log had before this incarnation: their checkpoints must bear its signature too. */
-  readonly earlierOrigins: readonly string[];
 }
 
 /** A checkpoint that is kept where others can write. */
@@ -35,30 +34,29 @@ export interface OpenedHeads {
 
 /**
  * Opens the checkpoints of this log; one that does not verify, or whose row says something else, is a finding, whatever
- * its root: nobody but the signer publishes. Those of earlier incarnations are of trees that were abandoned, so only
- * their signatures are judged.
+ * its root: nobody but the signer publishes. Of earlier incarnations the signatures are judged, and the roots as far as
+ * the log kept their leaves.
  */
-export function openHeads({ key, ownNote, cosigned, stored, earlierOrigins }: SignedHeads): OpenedHeads {
+export function openHeads({ key, earlier, ownNote, cosigned, stored }: SignedHeads): OpenedHeads {
   if (key === null) return { heads: [], own: null, findings: [] };
   const heads: TreeHead[] = [...cosigned];
   const findings: Finding[] = [];
   const own = ownNote === null ? null : openCheckpoint(ownNote, key);
+  const keptOf = new Map(earlier.map(({ origin, kept }) => [origin, kept]));
   for (const row of stored) {
-    const name = earlierOrigins.includes(row.origin) ? row.origin : key.name;
+    const kept = keptOf.get(row.origin);
+    const name = kept === undefined ? key.name : row.origin;
     const opened = openStored(row, { ...key, name });
     if ('code' in opened) {
       const facts = { expected: `a checkpoint of ${name} in ${row.place}`, actual: opened.code };
       findings.push(finding('checkpoint-invalid', { ...facts, checkpointTo: Number(row.size) }));
-    } else if (name === key.name) heads.push(opened.head);
+    } else if (kept === undefined || row.size <= kept) heads.push(opened.head);
   }
   if (own !== null) heads.push(own);
   return { heads: heads.sort((a, b) => (a.size < b.size ? -1 : 1)), own, findings };
 }
 
-function openStored(
-  row: KeptCheckpoint,
-  key: { readonly name: string; readonly publicKey: KeyObject },
-): { head: TreeHead } | { code: string } {
+function openStored(row: KeptCheckpoint, key: VerifierKey): { head: TreeHead } | { code: string } {
   try {
     const head = openCheckpoint(row.note, key);
     const same = head.origin === row.origin && head.size === row.size && head.root.equals(row.root);

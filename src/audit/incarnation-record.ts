@@ -25,7 +25,7 @@ const payloadSchema = z.strictObject({
   /** The signed note of the last checkpoint before the restore. */
   abandoned_note: z.string(),
   abandoned_size: z.string().regex(/^[0-9]+$/),
-  /** The links that the restored chain has: the seq of the record itself. */
+  /** The links that still are the ones that were signed; not above the seq of the record itself. */
   kept_size: z.string().regex(/^[0-9]+$/),
   time: z.string(),
 });
@@ -51,9 +51,21 @@ export async function moveIncarnation(client: SqlClient, expected: number): Prom
     .incarnation;
 }
 
-/** What was lost at each new incarnation, and incarnations that nobody signed: findings of every verification. */
-export async function readIncarnationFindings(client: SqlClient, head: ChainHead): Promise<Finding[]> {
-  if (head.incarnation === 1) return [];
+/** One incarnation as two key officers signed it. */
+export interface IncarnationRecord {
+  readonly incarnation: number;
+  readonly eventId: string;
+  /** Links that still were the signed ones; what was signed beyond is lost. */
+  readonly kept: bigint;
+  readonly abandoned: bigint;
+}
+
+/** The records of incarnations 2 up to the head's, in order; null for one that nobody signed. */
+export async function readIncarnations(
+  client: SqlClient,
+  { incarnation: last }: Pick<ChainHead, 'incarnation'>,
+): Promise<(IncarnationRecord | null)[]> {
+  if (last === 1) return [];
   const rows = await queryRows(
     client,
     z.object({ id: z.string(), seq: z.bigint(), record: z.unknown() }),
@@ -63,31 +75,27 @@ export async function readIncarnationFindings(client: SqlClient, head: ChainHead
     [INCARNATION_EVENT],
   );
   const owners = await readKeyOwners(client);
-  const findings: Finding[] = [];
-  for (let incarnation = 2; incarnation <= head.incarnation; incarnation += 1) {
-    const signed = rows.flatMap((row) => {
-      const record = twoPersonRecordSchema.safeParse(row.record);
-      if (!record.success) return [];
-      const payload = parsePayload(record.data.payload);
-      const valid =
-        payload?.incarnation === incarnation &&
-        BigInt(payload.kept_size) <= row.seq &&
-        isSignedByTwo(record.data, NAMESPACES.incarnation, (key) => owners.get(key) ?? null);
-      return valid ? [{ id: row.id, payload }] : [];
-    });
-    const [record] = signed;
-    findings.push(
-      record === undefined
-        ? finding('rolled-back', { expected: 'a signed record', actual: `none of incarnation ${incarnation}` })
-        : lost(record.id, record.payload),
-    );
-  }
-  return findings;
+  const signed = rows.flatMap(({ id, seq, record }) => {
+    const parsed = twoPersonRecordSchema.safeParse(record);
+    const payload = parsed.success ? parsePayload(parsed.data.payload) : null;
+    if (!parsed.success || payload === null || BigInt(payload.kept_size) > seq) return [];
+    if (!isSignedByTwo(parsed.data, NAMESPACES.incarnation, (key) => owners.get(key) ?? null)) return [];
+    const [kept, abandoned] = [BigInt(payload.kept_size), BigInt(payload.abandoned_size)];
+    return [{ incarnation: payload.incarnation, eventId: id, kept, abandoned }];
+  });
+  return Array.from({ length: last - 1 }, (_, at) => signed.find(({ incarnation }) => incarnation === at + 2) ?? null);
 }
 
-function lost(eventId: string, { kept_size: kept, abandoned_size: abandoned }: IncarnationPayload): Finding {
-  const sizes = { expected: abandoned, actual: kept, checkpointFrom: Number(kept), checkpointTo: Number(abandoned) };
-  return finding('rolled-back', { seq: Number(kept), eventId, ...sizes });
+/** What was lost at each new incarnation, and incarnations that nobody signed. */
+export function incarnationFindings(records: readonly (IncarnationRecord | null)[]): Finding[] {
+  return records.map((record, at) => {
+    if (record === null) {
+      return finding('rolled-back', { expected: 'a signed record', actual: `none of incarnation ${at + 2}` });
+    }
+    const [kept, abandoned] = [Number(record.kept), Number(record.abandoned)];
+    const sizes = { expected: String(abandoned), actual: String(kept), checkpointFrom: kept, checkpointTo: abandoned };
+    return finding('rolled-back', { seq: kept, eventId: record.eventId, ...sizes });
+  });
 }
 
 function parsePayload(text: string): IncarnationPayload | null {

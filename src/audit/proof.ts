@@ -17,8 +17,8 @@ import { readSealedEvents, type SealedEvent } from './export-events.ts';
 import { verifyInclusion } from './merkle.ts';
 import { readInclusionPath } from './proof-path.ts';
 import { recordEvent } from './record.ts';
-import { originOf } from './sign.ts';
 import { readSignedHead, type SignedHead } from './signed-head.ts';
+import { originOf } from './signer-store.ts';
 import { nodeReader } from './tile-store.ts';
 import { lockChainTables } from './verify-store.ts';
 

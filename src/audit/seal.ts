@@ -10,6 +10,7 @@
  * appends them batch by batch, each in a transaction of its own, while the next batch is hashed. A kill loses at most
  * that batch, which the next run makes again from the cursor.
  */
+import type { Config } from '../config.ts';
 import type { Context } from '../context.ts';
 import { withFreeLock } from '../db/advisory-lock.ts';
 import type { Database, SqlClient } from '../db/database.ts';
@@ -29,6 +30,7 @@ import {
 import type { EventRow } from './event-source.ts';
 import { encodeFrontier } from './merkle.ts';
 import { timestampText, uuidText } from './pg-time.ts';
+import { requireNotRolledBack } from './published.ts';
 import { linkRows, type TreeEnd } from './seal-batch.ts';
 import { cancelQuery, readBackendPid, requireDurableCommit } from './seal-store.ts';
 import { NOTHING_SEEN, type Snapshot } from './snapshot.ts';
@@ -48,6 +50,11 @@ export interface SealInput {
   readonly signal?: AbortSignal;
 }
 
+/** What sealing needs of the context. */
+export interface Sealing extends Pick<Context, 'db' | 'log'> {
+  readonly config: Pick<Config, 'home' | 'origin' | 'witnesses'>;
+}
+
 export interface SealResult {
   /** Events linked by this call. */
   readonly sealed: number;
@@ -61,15 +68,28 @@ export interface SealResult {
 /**
  * Links everything that was committed when it began. Durable when it resolves. A second sealer at the same time does
  * nothing and says complete: false. Takes two connections.
- * @throws CHAIN_TXID_WENT_BACK after a dump and restore; CHAIN_HEAD_MOVED when something else moved the head; nothing of that batch is kept
+ * @throws CHAIN_ROLLED_BACK when the signer's store knows a longer chain, CHAIN_SIGNER_STORE; CHAIN_TXID_WENT_BACK after a
+ * dump and restore; CHAIN_HEAD_MOVED when something else moved the head; nothing of that batch is kept
  */
-export function sealChain(ctx: Pick<Context, 'db' | 'log'>, input: SealInput = {}): Promise<SealResult> {
+export function sealChain(ctx: Sealing, input: SealInput = {}): Promise<SealResult> {
   return ctx.db.withClient(async (writer) => {
-    const result = await withFreeLock(writer, 'sealer', 'exclusive', () => sealRounds(ctx.db, writer, input));
+    const result = await withFreeLock(writer, 'sealer', 'exclusive', async () => {
+      await requireNotRolledBack(ctx.config, await readHead(writer));
+      return sealRounds(ctx.db, writer, input);
+    });
     if (result === null) return { sealed: 0, size: (await readHead(writer)).size, batches: 0, complete: false };
     if (result.sealed > 0) ctx.log.info({ sealed: result.sealed, size: String(result.size) }, 'chain.sealed');
     return result;
   });
+}
+
+/**
+ * Seals the rest of a round that was cut short, whatever the signer knows; nothing where no round is open. For whoever
+ * holds the sealer's lock and goes on after a restore: the record of that can only be linked between two rounds.
+ */
+export async function finishRound(db: Database, writer: SqlClient): Promise<void> {
+  if ((await readHead(writer)).cursor === null) return;
+  await sealRound(db, writer, { batchSize: BATCH_SIZE, batchDone: () => true });
 }
 
 async function sealRounds(db: Database, writer: SqlClient, input: SealInput): Promise<SealResult> {

@@ -12,13 +12,17 @@ import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type ChainHead, publishCheckpoint, readHead, readLastCheckpoint } from './chain-store.ts';
 import { signTreeHead } from './checkpoint.ts';
+import { directorySink } from './checkpoint-sink.ts';
+import { appendMirror, type OpenMirror } from './leaf-mirror.ts';
 import { leafSource } from './link-source.ts';
-import { appendLeaves, type Frontier, rootOf } from './merkle.ts';
+import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from './merkle.ts';
+import { requireIncarnation } from './published.ts';
 import {
   openLogKey,
+  originOf,
+  readSignerOrigin,
   readSignerState,
   type SignerState,
-  writeCheckpointFile,
   writeSignerState,
 } from './signer-store.ts';
 import { storeTiles } from './tile-store.ts';
@@ -31,11 +35,6 @@ export interface SignResult {
   readonly size: bigint;
   /** False when the head was signed before. */
   readonly fresh: boolean;
-}
-
-/** The log's name: that of the installation, with the incarnation from the second one on. */
-export function originOf(name: string, incarnation: number): string {
-  return incarnation === 1 ? name : `${name}/${incarnation}`;
 }
 
 /**
@@ -61,63 +60,103 @@ export function planCheckpoint(ctx: Pick<Context, 'db' | 'config'>): Promise<Omi
   return inTransaction(
     ctx.db,
     async (client) => {
-      const { head, state } = await growTree(client, ctx.config.home, ctx.config.origin);
-      return { size: head.size, fresh: isFresh(head, state) };
+      const tip = await readTip(client, ctx.config);
+      await growTree(client, tip);
+      return { size: tip.head.size, fresh: isFresh(tip) };
     },
     'repeatable read, read only',
   );
 }
 
 /** Whether the head goes beyond what was signed. */
-function isFresh(head: ChainHead, state: SignerState): boolean {
+function isFresh({ head, state }: Tip): boolean {
   return head.size > 0n && (state.note === null || head.size > state.frontier.size);
 }
 
 async function signHead(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>, client: SqlClient): Promise<SignResult> {
-  const { home, origin: name } = ctx.config;
-  const { head, grown, state } = await transact(
-    client,
-    () => growTree(client, home, name),
-    'repeatable read, read only',
-  );
+  const { home } = ctx.config;
+  const { tip, grown } = await transact(client, () => mirrorTree(client, ctx.config), 'repeatable read, read only');
+  const { head, state } = tip;
   if (head.size === 0n) return { note: null, size: 0n, fresh: false };
   const root = rootOf(grown);
-  const fresh = isFresh(head, state);
+  const fresh = isFresh(tip);
   const { origin } = state;
+  const { incarnation } = head;
   const note = fresh ? signTreeHead({ origin, size: head.size, root }, await openLogKey(home)) : (state.note ?? '');
   if (fresh) await writeSignerState(home, { origin, frontier: grown, note });
-  await writeCheckpointFile(home, { size: head.size, note, incarnation: head.incarnation });
+  await directorySink(home).put({ size: head.size, note, incarnation });
   await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note })).catch(
     otherPublished,
   );
   await transact(client, () => storeTiles(client));
   if (ctx.config.witnesses.length > 0) {
     const logKey = { name: origin, publicKey: createPublicKey(await openLogKey(home)) };
-    await askWitnesses(ctx, { note, frontier: grown, logKey });
+    await askWitnesses(ctx, { note, frontier: grown, logKey, incarnation });
   }
   return { note, size: head.size, fresh };
 }
 
-/** The tree that was signed last, extended by the leaves that the database shows beyond it. */
-async function growTree(
-  client: SqlClient,
-  home: string,
-  name: string,
-): Promise<{ head: ChainHead; state: SignerState; grown: Frontier }> {
+/** What the database shows and what the signer knows. */
+interface Tip {
+  readonly head: ChainHead;
+  readonly state: SignerState;
+}
+
+/** @throws CHAIN_ROLLED_BACK, CHAIN_SIGNER_STORE */
+async function readTip(client: SqlClient, config: Pick<Context['config'], 'home' | 'origin'>): Promise<Tip> {
+  const { home, origin: name } = config;
   const head = await readHead(client);
-  const state = await readSignerState(home, originOf(name, head.incarnation));
-  const own = originOf(name, head.incarnation);
-  if (state.note === null && (await readLastCheckpoint(client))?.origin === own) {
+  const origin = originOf(name, head.incarnation);
+  requireIncarnation(name, (await readSignerOrigin(home)) ?? origin, head);
+  const state = await readSignerState(home, origin);
+  if (state.note === null && (await readLastCheckpoint(client))?.origin === origin) {
     throw new AuditkeepError('CHAIN_SIGNER_STORE', {
       message: 'the database has signed checkpoints, but the signer of this home has signed none',
       hint: 'use the home of the worker that signs (AUDITKEEP_HOME), or restore its signer folder',
     });
   }
   if (head.size < state.frontier.size) throw rolledBack(head.size, state.frontier.size);
+  return { head, state };
+}
+
+/** The tree that was signed last, extended by the leaves that the database shows beyond it. @throws CHAIN_REWRITTEN */
+async function growTree(client: SqlClient, { head, state }: Tip, mirror?: OpenMirror): Promise<Frontier> {
   let grown = state.frontier;
-  for await (const leaves of readTuples(client, leafSource(grown.size, head.size))) grown = appendLeaves(grown, leaves);
+  for await (const leaves of readTuples(client, leafSource(grown.size, head.size))) {
+    await mirror?.append(leaves);
+    grown = appendLeaves(grown, leaves);
+  }
   if (grown.size !== head.size || !rootOf(grown).equals(rootOf(head.frontier))) throw rewritten(head.size, state);
-  return { head, state, grown };
+  return grown;
+}
+
+/** Grows the tree and has every leaf of it in the mirror, on disk, when it resolves. */
+async function mirrorTree(
+  client: SqlClient,
+  config: Pick<Context['config'], 'home' | 'origin'>,
+): Promise<{ tip: Tip; grown: Frontier }> {
+  const tip = await readTip(client, config);
+  if (tip.head.size === 0n) return { tip, grown: tip.state.frontier };
+  const { frontier } = tip.state;
+  const place = { home: config.home, incarnation: tip.head.incarnation };
+  const grown = await appendMirror(place, frontier.size, async (mirror) => {
+    if (mirror.size < frontier.size) await fillMirror(client, tip, mirror);
+    return growTree(client, tip, mirror);
+  });
+  return { tip, grown };
+}
+
+/** A home that signed before it had a mirror, or lost it: all leaves again, which must give what was signed. */
+async function fillMirror(client: SqlClient, { state, head }: Tip, mirror: OpenMirror): Promise<void> {
+  await mirror.reset();
+  let past = EMPTY_FRONTIER;
+  for await (const leaves of readTuples(client, leafSource(0n, state.frontier.size))) {
+    await mirror.append(leaves);
+    past = appendLeaves(past, leaves);
+  }
+  if (past.size === state.frontier.size && rootOf(past).equals(rootOf(state.frontier))) return;
+  await mirror.reset();
+  throw rewritten(head.size, state);
 }
 
 /** SQLSTATE AK022; the store has advanced already, so that the next, larger head can be signed all the same. */

@@ -32,8 +32,8 @@ const stateShape = z.strictObject({
 
 const keyFile = (home: string) => join(home, 'signer', 'log.key');
 const stateFile = (home: string) => join(home, 'signer', 'state.json');
-/** Sizes repeat after a restore: each incarnation has a folder of its own. */
-const checkpointFolder = (home: string, incarnation: number) =>
+/** The directory of checkpoints. Sizes repeat after a restore: each incarnation has a folder of its own. */
+export const checkpointFolder = (home: string, incarnation: number) =>
   incarnation === 1 ? join(home, 'checkpoints') : join(home, 'checkpoints', `incarnation-${incarnation}`);
 
 /**
@@ -98,6 +98,32 @@ export async function readSignerState(home: string, origin: string): Promise<Sig
   return { origin, frontier, note: state.note === '' ? null : state.note };
 }
 
+/** The origin that the signer of this home signs for; null before the first checkpoint. @throws CHAIN_SIGNER_STORE */
+export async function readSignerOrigin(home: string): Promise<string | null> {
+  const text = await readPrivate(stateFile(home));
+  if (text === null) return null;
+  try {
+    return stateShape.parse(JSON.parse(text)).origin;
+  } catch (cause) {
+    throw damagedStore('the state of the signer is damaged', cause);
+  }
+}
+
+/** The log's name: that of the installation, with the incarnation from the second one on. */
+export function originOf(name: string, incarnation: number): string {
+  return incarnation === 1 ? name : `${name}/${incarnation}`;
+}
+
+/** The incarnation of an origin of this installation, or null when it is another's. */
+export function incarnationOf(name: string, origin: string): number | null {
+  if (origin === name) return 1;
+  const [, digits] = origin.startsWith(`${name}/`)
+    ? (/^\/([1-9][0-9]{0,8})$/.exec(origin.slice(name.length)) ?? [])
+    : [];
+  const incarnation = Number(digits ?? 0);
+  return incarnation >= 2 ? incarnation : null;
+}
+
 /** Replaces the state; on disk when it resolves. */
 export async function writeSignerState(home: string, state: SignerState & { note: string }): Promise<void> {
   const { origin, frontier, note } = state;
@@ -113,24 +139,6 @@ export async function setSignerStateAside(home: string): Promise<void> {
   const { size, origin } = stateShape.parse(JSON.parse(text));
   const name = `state-${origin.replaceAll(/[^A-Za-z0-9.-]/g, '_')}-${size}.json`;
   await writeDurably(join(home, 'signer', name), text, 'keep');
-}
-
-/**
- * Publishes a checkpoint into the directory; the same one again changes nothing, and one that was cut off by a crash is
- * completed. Gives the file's path.
- * @throws CHAIN_SIGNER_STORE when another checkpoint of this log and size is there
- */
-export async function writeCheckpointFile(
-  home: string,
-  { size, note, incarnation }: { size: bigint; note: string; incarnation: number },
-): Promise<string> {
-  const file = join(checkpointFolder(home, incarnation), `${String(size).padStart(20, '0')}.checkpoint`);
-  await writeDurably(file, note, 'keep');
-  const kept = await readFile(file, 'utf8');
-  if (kept === note) return file;
-  if (!note.startsWith(kept)) throw damagedStore(`${file} is another checkpoint than the one that was signed`);
-  await writeDurably(file, note, 'replace');
-  return file;
 }
 
 /** The published checkpoints of an incarnation, by size; none when the directory is missing. @throws CHAIN_SIGNER_STORE */

@@ -5,8 +5,7 @@ import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { countCandidates, currentSnapshot, readHead } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
-import { originOf } from './sign.ts';
-import { readLogPublicKey, readSignerState } from './signer-store.ts';
+import { originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
 import { NOTHING_SEEN } from './snapshot.ts';
 import { type AnchorSummary, readAnchor, summarizeAnchor } from './witness/anchor.ts';
 

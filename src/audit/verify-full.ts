@@ -10,7 +10,6 @@ import { compareEvents } from './event-compare.ts';
 import { EventSums } from './event-sums.ts';
 import type { Finding, FindingClass, Verification } from './finding.ts';
 import { explainGaps } from './gap.ts';
-import { readIncarnationFindings } from './incarnation-record.ts';
 import { linkSource } from './link-source.ts';
 import { encodeFrontier } from './merkle.ts';
 import { findUnprotected } from './protection.ts';
@@ -53,7 +52,7 @@ export async function verifyFull(
     ...withoutKnown(chain, events.findings, gaps.filled),
     ...opened.findings,
     ...accusations(witnessed, head.size),
-    ...(await readIncarnationFindings(client, head)),
+    ...run.lost,
     // What a signed head says about a chain that is broken by itself is said more exactly by the break.
     ...anchors.filter((found) => found.class !== 'rewritten' || chain.length === 0),
     ...(await findUnprotected(client)),

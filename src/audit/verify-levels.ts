@@ -175,7 +175,12 @@ interface LevelOutcome {
 }
 
 function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome): Verification {
-  const findings = [...outcome.findings, ...run.opened.findings, ...accusations(run.witnessed, run.head.size)];
+  const findings = [
+    ...outcome.findings,
+    ...run.opened.findings,
+    ...accusations(run.witnessed, run.head.size),
+    ...run.lost,
+  ];
   return {
     level,
     checked: outcome.checked,

@@ -3,10 +3,11 @@ import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type ChainHead, currentSnapshot, readCheckpoints, readHead } from './chain-store.ts';
-import { type OpenedHeads, openHeads } from './checkpoint-check.ts';
+import { type KeptCheckpoint, type OpenedHeads, openHeads } from './checkpoint-check.ts';
 import { readCheckpointFiles } from './checkpoint-files.ts';
-import { originOf } from './sign.ts';
-import { hasSignerTraces, readLogPublicKey, readSignerState } from './signer-store.ts';
+import type { Finding } from './finding.ts';
+import { type IncarnationRecord, incarnationFindings, readIncarnations } from './incarnation-record.ts';
+import { hasSignerTraces, originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
 import { requireTransactionOrder } from './transaction-order.ts';
 import { readVerified } from './verified-store.ts';
 import { type Anchor, readAnchor } from './witness/anchor.ts';
@@ -24,13 +25,18 @@ export interface VerifyRun {
   readonly witnessed: Anchor;
   /** The home bears traces of a signer: something was signed, so something must be there. */
   readonly signed: boolean;
+  /** What was lost at restores; empty at levels that do not look back. */
+  readonly lost: readonly Finding[];
   /** The sealer has not come to its end for longer than it may. */
   readonly overdue: boolean;
 }
 
 export interface RunInput {
   readonly unsealedAfterSeconds: number;
-  /** Only checkpoints from what was verified last are opened; one a minute makes half a million a year. */
+  /**
+   * Only checkpoints from what was verified last are opened; one a minute makes half a million a year. Nor are earlier
+   * incarnations looked at: a restore that two officers signed would be a finding a minute, for ever.
+   */
   readonly recentOnly: boolean;
 }
 
@@ -45,17 +51,43 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   const state = await readSignerState(ctx.config.home, origin);
   const from = input.recentOnly ? await recentSize(ctx.config.home, origin, state.frontier.size) : 1n;
   const kept = (await readCheckpoints(client, from)).map((row) => ({ ...row, place: 'audit.checkpoint' }));
+  const records = input.recentOnly ? [] : await readIncarnations(client, head);
   const opened = openHeads({
     key,
+    earlier: earlierOrigins(ctx.config.origin, head.incarnation, records),
     cosigned: witnessed.heads,
     ownNote: state.note,
-    stored: [...kept, ...(await readCheckpointFiles(ctx.config.home, { origin, incarnation: head.incarnation, from }))],
-    earlierOrigins: Array.from({ length: head.incarnation - 1 }, (_, at) => originOf(ctx.config.origin, at + 1)),
+    stored: [...kept, ...(await readFiles(ctx.config, head.incarnation - records.length, head.incarnation, from))],
   });
   const signed = await hasSignerTraces(ctx.config.home);
   // A sealer that will come to its end in the future is one whose time somebody set.
   const overdue = head.idleSeconds > input.unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
-  return { head, origin, opened, witnessed, signed, overdue };
+  return { head, origin, opened, witnessed, signed, overdue, lost: incarnationFindings(records) };
+}
+
+/**
+ * The names before this one. What they signed counts as far as every later incarnation kept it; nothing where nobody
+ * signed how far, or where records were not read.
+ */
+function earlierOrigins(name: string, incarnation: number, records: readonly (IncarnationRecord | null)[]) {
+  return Array.from({ length: incarnation - 1 }, (_, at) => {
+    const kept = records.slice(at).map((record) => record?.kept ?? 0n);
+    return { origin: originOf(name, at + 1), kept: kept.reduce((a, b) => (a < b ? a : b), kept[0] ?? 0n) };
+  });
+}
+
+/** The directories of checkpoints of some incarnations. */
+async function readFiles(
+  { home, origin: name }: Pick<Verifying['config'], 'home' | 'origin'>,
+  first: number,
+  last: number,
+  from: bigint,
+): Promise<KeptCheckpoint[]> {
+  const files: KeptCheckpoint[] = [];
+  for (let incarnation = first; incarnation <= last; incarnation += 1) {
+    files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from })));
+  }
+  return files;
 }
 
 /** The size from which checkpoints are new: what was verified last, or what was signed last if that is less. */

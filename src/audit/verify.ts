@@ -8,9 +8,10 @@ import { inTransaction, transact } from '../db/transaction.ts';
 import { isoOf } from '../time/clock.ts';
 import type { Verification, VerifyLevel } from './finding.ts';
 import { recordEvent } from './record.ts';
+import { nameRewrittenRows } from './rewritten-row.ts';
 import { verifyFull } from './verify-full.ts';
 import { verifyHead, verifyIncremental, verifyRolling, withUnprotected } from './verify-levels.ts';
-import { openRun, type Verifying } from './verify-run.ts';
+import { openRun, type Verifying, type VerifyRun } from './verify-run.ts';
 import { insertSecurityEvents, lockChainTables } from './verify-store.ts';
 
 /** Committed events that the sealer has left alone for longer are findings. */
@@ -50,6 +51,16 @@ async function verifyAt(ctx: Verifying, client: SqlClient, input: VerifyInput): 
     unsealedAfterSeconds: input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS,
     recentOnly: QUIET_LEVELS.has(level),
   });
+  const result = await verifyLevel(ctx, client, run, level);
+  return { ...result, findings: await nameRewrittenRows(client, ctx.config.home, run, result.findings) };
+}
+
+async function verifyLevel(
+  ctx: Verifying,
+  client: SqlClient,
+  run: VerifyRun,
+  level: VerifyLevel,
+): Promise<Verification> {
   switch (level) {
     case 'head':
       return withUnprotected(client, await verifyHead(client, run));

@@ -24,7 +24,8 @@ export const chainIncarnationCommands: readonly AnyCommand[] = [
         return { data: begun, text: `the chain goes on as ${begun.origin} from ${begun.size} links` };
       }
       const plan = await planIncarnation(ctx, dryRun ? { keyFiles: signer } : {});
-      const text = `${plan.kept} links are kept, ${plan.abandoned - plan.kept} that were signed are lost; it would go on as ${plan.origin}. Nothing changed: give --apply and two --signer`;
+      const resealed = plan.resealed === 0 ? '' : `, ${plan.resealed} sealed since take their places`;
+      const text = `${plan.kept} links are kept, ${plan.abandoned - plan.kept} that were signed are lost${resealed}; it would go on as ${plan.origin}. Nothing changed: give --apply and two --signer`;
       return { data: plan, text };
     },
   }),

@@ -1,8 +1,8 @@
 /**
  * Going on after the database was restored to an earlier state. States:
  *
- *   refused (the signer knows more links than the chain has)
- *     -- two key officers sign; number and record event, one transaction --> moved
+ *   refused (the signer, or a witness, knows links that the chain does not have, or not any more)
+ *     -- an open round of the sealer is finished; two key officers sign; number and record event, one transaction --> moved
  *   moved -- the record is linked, before anything else that waits --> linked
  *   linked -- the signer's state is set aside and the new origin's first checkpoint is signed --> going on
  *
@@ -10,6 +10,7 @@
  * the first two, `chain seal` links the record in its turn.
  */
 
+import { readAgreedSize } from '../audit/agreed-size.ts';
 import { appendLinks, type ChainHead, extendChainLinks, readHead } from '../audit/chain-store.ts';
 import type { EventRow } from '../audit/event-source.ts';
 import {
@@ -17,13 +18,23 @@ import {
   INCARNATION_EVENT,
   incarnationText,
   moveIncarnation,
-  readIncarnationFindings,
+  readIncarnations,
 } from '../audit/incarnation-record.ts';
 import { encodeFrontier } from '../audit/merkle.ts';
+import { readPublished } from '../audit/published.ts';
 import { recordEvent } from '../audit/record.ts';
+import { finishRound } from '../audit/seal.ts';
 import { linkRows } from '../audit/seal-batch.ts';
-import { originOf, signCheckpoint } from '../audit/sign.ts';
-import { readSignerState, type SignerState, setSignerStateAside, writeSignerState } from '../audit/signer-store.ts';
+import { signCheckpoint } from '../audit/sign.ts';
+import {
+  incarnationOf,
+  originOf,
+  readLogPublicKey,
+  readSignerOrigin,
+  readSignerState,
+  setSignerStateAside,
+  writeSignerState,
+} from '../audit/signer-store.ts';
 import { NOTHING_SEEN, parseSnapshot, type Snapshot } from '../audit/snapshot.ts';
 import { readTuples } from '../audit/tuples.ts';
 import type { Context } from '../context.ts';
@@ -36,31 +47,36 @@ import { openTwoSigners, signByTwo } from './two-signatures.ts';
 
 export interface IncarnationPlan {
   readonly origin: string;
-  /** Links that the chain has and keeps. */
+  /** Links that still are the ones that were signed. */
   readonly kept: number;
-  /** Links that were signed. */
+  /** Links that were signed, by the signer or, by its own account, a witness. */
   readonly abandoned: number;
+  /** Links that were sealed after the restore, in the places of lost ones; they stay. */
+  readonly resealed: number;
 }
 
 type Beginning = Pick<Context, 'db' | 'clock' | 'actor' | 'log' | 'config'>;
 
 /**
  * What beginIncarnation would do; with the keys, after its checks of who signs.
- * @throws CHAIN_NOT_ROLLED_BACK, and those of openTwoSigners
+ * @throws CHAIN_NOT_ROLLED_BACK, CHAIN_SIGNER_STORE, and those of openTwoSigners
  */
 export async function planIncarnation(
   ctx: Beginning,
   { keyFiles }: { readonly keyFiles?: readonly string[] } = {},
 ): Promise<IncarnationPlan> {
-  const head = await ctx.db.withClient(readHead);
-  const { home, origin } = ctx.config;
-  const state = await readSignerState(home, originOf(origin, head.incarnation));
-  requireRolledBack(head, state);
+  const { head, next, kept, abandoned } = await ctx.db.withClient((client) =>
+    transact(client, () => readLoss(ctx.config, client), 'repeatable read, read only'),
+  );
   if (keyFiles !== undefined) {
     await ctx.db.withClient((client) => openTwoSigners(client, { keyFiles, roles: ['key_officer'] }));
   }
-  const next = originOf(origin, head.incarnation + 1);
-  return { origin: next, kept: Number(head.size), abandoned: Number(state.frontier.size) };
+  return {
+    origin: originOf(ctx.config.origin, next),
+    kept: Number(kept),
+    abandoned: Number(abandoned),
+    resealed: Number(head.size - kept),
+  };
 }
 
 /**
@@ -72,13 +88,12 @@ export async function beginIncarnation(
   ctx: Beginning,
   input: { readonly keyFiles: readonly string[] },
 ): Promise<{ readonly origin: string; readonly size: number }> {
-  const { home, origin: name } = ctx.config;
+  const { home } = ctx.config;
   const origin = await ctx.db.withClient((client) =>
     withSessionLock(client, 'signer', 'exclusive', () =>
       withSessionLock(client, 'sealer', 'exclusive', async () => {
-        const head = await readHead(client);
-        if (await isMoved(client, head, home, name)) return originOf(name, head.incarnation);
-        return moveChain(ctx, client, head, input.keyFiles);
+        const moved = await readMoved(client, ctx.config);
+        return moved ?? moveChain(ctx, client, input.keyFiles);
       }),
     ),
   );
@@ -92,37 +107,57 @@ export async function beginIncarnation(
   return { origin, size: Number(size) };
 }
 
-/** A crash came after the chain was moved and before the signer followed. */
-async function isMoved(client: SqlClient, head: ChainHead, home: string, name: string): Promise<boolean> {
-  if (head.incarnation === 1) return false;
-  const behind = await readSignerState(home, originOf(name, head.incarnation - 1)).catch(() => null);
-  if (behind === null || behind.note === null) return false;
-  const records = await readIncarnationFindings(client, head);
-  return records.at(-1)?.eventId != null;
+/** The origin that the chain goes on under when a crash came after it was moved and before the signer followed. */
+async function readMoved(client: SqlClient, { home, origin: name }: Context['config']): Promise<string | null> {
+  const head = await readHead(client);
+  const signed = incarnationOf(name, (await readSignerOrigin(home)) ?? '');
+  if (signed === null || signed >= head.incarnation) return null;
+  const records = await readIncarnations(client, head);
+  return records.at(-1) == null ? null : originOf(name, head.incarnation);
 }
 
-async function moveChain(
-  ctx: Beginning,
-  client: SqlClient,
-  head: ChainHead,
-  keyFiles: readonly string[],
-): Promise<string> {
-  const { home, origin: name } = ctx.config;
-  const state = await readSignerState(home, originOf(name, head.incarnation));
-  requireRolledBack(head, state);
+interface Loss {
+  readonly head: ChainHead;
+  /** The incarnation that the chain would go on as: above the database's and the signer's. */
+  readonly next: number;
+  readonly kept: bigint;
+  readonly abandoned: bigint;
+  readonly note: string;
+}
+
+/** What was signed and is no longer there. @throws CHAIN_NOT_ROLLED_BACK, CHAIN_SIGNER_STORE */
+async function readLoss(config: Context['config'], client: SqlClient): Promise<Loss> {
+  const { home, origin: name } = config;
+  const head = await readHead(client);
+  const origin = (await readSignerOrigin(home)) ?? originOf(name, head.incarnation);
+  const incarnation = incarnationOf(name, origin);
+  const publicKey = await readLogPublicKey(home);
+  if (incarnation === null || incarnation < head.incarnation || publicKey === null) throw notRolledBack(head.size, 0n);
+  const state = await readSignerState(home, origin);
+  const published = await readPublished(config, origin);
+  const kept = await readAgreedSize(client, head, { home, incarnation, state, key: { name: origin, publicKey } });
+  if (incarnation === head.incarnation && kept >= published.size) throw notRolledBack(head.size, published.size);
+  return { head, next: incarnation + 1, kept, abandoned: published.size, note: published.note ?? '' };
+}
+
+async function moveChain(ctx: Beginning, client: SqlClient, keyFiles: readonly string[]): Promise<string> {
+  // Read before anything changes: a chain that was not rolled back is left alone.
+  await readLoss(ctx.config, client);
   const signers = await openTwoSigners(client, { keyFiles, roles: ['key_officer'] });
+  await finishRound(ctx.db, client);
+  const { head, next, kept, abandoned, note } = await readLoss(ctx.config, client);
   const payload = incarnationText({
     installation_id: signers.installationId,
-    incarnation: head.incarnation + 1,
-    abandoned_note: state.note ?? '',
-    abandoned_size: String(state.frontier.size),
-    kept_size: String(head.size),
+    incarnation: next,
+    abandoned_note: note,
+    abandoned_size: String(abandoned),
+    kept_size: String(kept),
     time: signers.time,
   });
   const record = await signByTwo(signers, NAMESPACES.incarnation, payload);
   await extendChainLinks(client);
   const id = await transact(client, async () => {
-    await moveIncarnation(client, head.incarnation);
+    for (let from = head.incarnation; from < next; from += 1) await moveIncarnation(client, from);
     return recordEvent(ctx, client, {
       type: INCARNATION_EVENT,
       category: 'security',
@@ -132,7 +167,7 @@ async function moveChain(
     });
   });
   await transact(client, () => linkFirst(client, head, id), 'repeatable read');
-  return originOf(name, head.incarnation + 1);
+  return originOf(ctx.config.origin, next);
 }
 
 /** Links the record before anything else that waits: only committed events are linked, so this is a step of its own. */
@@ -154,10 +189,9 @@ function seeing({ text, xmax, running }: Snapshot, txid: bigint): Snapshot {
   return parseSnapshot(`${open[0] ?? txid + 1n}:${txid + 1n}:${open.join(',')}`);
 }
 
-function requireRolledBack(head: ChainHead, state: SignerState): void {
-  if (head.size < state.frontier.size && head.cursor === null) return;
-  throw new AuditkeepError('CHAIN_NOT_ROLLED_BACK', {
-    message: `the chain has ${head.size} links, of which ${state.frontier.size} were signed: it was not rolled back`,
-    hint: 'a new incarnation only goes on after a restore; when a round is open, run auditkeep chain seal first',
+function notRolledBack(size: bigint, signed: bigint): AuditkeepError {
+  return new AuditkeepError('CHAIN_NOT_ROLLED_BACK', {
+    message: `the chain has ${size} links and holds everything that was signed (${signed}): it was not rolled back`,
+    hint: 'a new incarnation only goes on after a restore, with the home of the worker that signs',
   });
 }

@@ -40,7 +40,7 @@ export interface EraseResult {
   readonly partitions: readonly { readonly partition: string; readonly erased: number }[];
 }
 
-type Erasing = Pick<Context, 'db' | 'clock' | 'actor' | 'log'>;
+type Erasing = Pick<Context, 'db' | 'clock' | 'actor' | 'log' | 'config'>;
 
 /**
  * Erases groups of events, hot, archived and late alike; durable when it resolves. Groups that are empty, or were

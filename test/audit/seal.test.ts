@@ -1,4 +1,5 @@
 /** The sealer against concurrent writers, open transactions, cut-short rounds and kills. */
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { sealChain } from '../../src/audit/seal.ts';
@@ -6,6 +7,8 @@ import { useDatabase } from '../support/database.ts';
 import { addEvents, column, insertEvents } from './event-fixtures.ts';
 
 const log = pino({ level: 'silent' });
+/** A home that never signed, so that nothing is known about the log outside the database. */
+const config = { home: join(import.meta.dirname, 'no-home'), origin: 'test.example/audit', witnesses: [] };
 
 /** Events that are linked not exactly once, and links whose leaf is not the one SQL computes. */
 const WRONG = `
@@ -24,7 +27,7 @@ const BROKEN = `
 
 describe('sealChain', () => {
   const db = useDatabase();
-  const ctx = { db: db.engine, log };
+  const ctx = { db: db.engine, log, config };
 
   it('links every committed event once, in dense order, with the leaf that SQL computes', async () => {
     await addEvents(db.engine, 250);
@@ -117,7 +120,7 @@ describe('sealChain', () => {
 
 describe('a killed sealer', () => {
   const db = useDatabase();
-  const ctx = { db: db.engine, log };
+  const ctx = { db: db.engine, log, config };
   beforeAll(() => addEvents(db.engine, 40));
 
   it('leaves nothing half-made when its backend ends between append and commit, and the next run completes', async () => {

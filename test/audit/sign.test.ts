@@ -1,8 +1,8 @@
 /** The signer and its own store: what it signs, what it refuses, and what lies where with which mode. */
 import { createPublicKey } from 'node:crypto';
-import { chmod, cp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { openCheckpoint, parseVerifierKey } from '../../src/audit/checkpoint.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
@@ -11,6 +11,7 @@ import { readChainStatus } from '../../src/audit/status.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { tamper } from '../tamper/tampering.ts';
 import { addEvents, column } from './event-fixtures.ts';
 
 const db = useDatabase();
@@ -41,7 +42,7 @@ it('signs the head once, into its store, the table and the directory', async () 
   });
   expect(await column(db.admin, 'select note from audit.checkpoint')).toEqual([signed.note]);
   const files = await readdir(join(home, 'checkpoints'));
-  expect(files).toEqual(['00000000000000000005.checkpoint']);
+  expect(files.sort()).toEqual(['00000000000000000005.checkpoint', 'leaves']);
   expect(await readFile(join(home, 'checkpoints', files[0] ?? ''), 'utf8')).toBe(signed.note);
 });
 
@@ -97,8 +98,44 @@ it('goes on after a crash between its own store and the database', async () => {
   await rm(join(home, 'checkpoints', '00000000000000000010.checkpoint'));
   expect(await signCheckpoint(ctx)).toMatchObject({ fresh: false, size: 10n });
   expect(await column(db.admin, 'select size from audit.checkpoint order by 1')).toEqual([5n, 7n, 10n]);
-  expect((await readdir(join(home, 'checkpoints'))).length).toBe(3);
+  expect((await readdir(join(home, 'checkpoints'))).filter((name) => name !== 'leaves')).toHaveLength(3);
   expect(await verifyChain(ctx)).toMatchObject({ intact: true, anchored: true });
+});
+
+describe('the mirror of leaves', () => {
+  const file = () => join(home, 'checkpoints', 'leaves');
+  const leaves = async () =>
+    Buffer.concat((await column(db.admin, 'select leaf from audit.chain_link order by seq')) as Buffer[]);
+
+  it('holds every signed leaf outside the database, closed to others', async () => {
+    expect(await readFile(file())).toEqual(await leaves());
+    expect((await stat(file())).mode & 0o777).toBe(0o600);
+  });
+
+  it('loses what a crash left behind the last signature, and only that', async () => {
+    await appendFile(file(), Buffer.alloc(75, 9));
+    await addEvents(db.engine, 2, 300);
+    await sealChain(ctx);
+    await signCheckpoint(ctx);
+    expect(await readFile(file())).toEqual(await leaves());
+  });
+
+  it.each([0, 1, 40])('is made anew when only %i bytes of it are there', async (bytes) => {
+    await truncate(file(), bytes);
+    expect(await signCheckpoint(ctx)).toMatchObject({ fresh: false });
+    expect(await readFile(file())).toEqual(await leaves());
+  });
+
+  it('is not made of links that are no longer the signed ones', async () => {
+    await rm(file());
+    const [leaf] = (await column(db.admin, 'select leaf from audit.chain_link where seq = 1')) as Buffer[];
+    await tamper(db.admin, 'update audit.chain_link set leaf = sha256(leaf) where seq = 1');
+    await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_REWRITTEN' });
+    expect((await readFile(file())).length).toBe(0);
+    await tamper(db.admin, `update audit.chain_link set leaf = '\\x${leaf?.toString('hex')}' where seq = 1`);
+    await signCheckpoint(ctx);
+    expect(await readFile(file())).toEqual(await leaves());
+  });
 });
 
 it('uses one key however many sign first at the same time', async () => {

@@ -26,6 +26,7 @@ export interface SignedTree {
   readonly note: string;
   readonly frontier: Frontier;
   readonly logKey: VerifierKey;
+  readonly incarnation: number;
 }
 
 /**
@@ -155,7 +156,7 @@ async function keepCosignature(ctx: Asking, witness: Witness, tree: SignedTree, 
   const { size } = tree.frontier;
   const time = openCosignature(note, witness.key);
   if (time === null) return;
-  await writeCosignedFile(ctx.config.home, size, witness.keyId, note);
+  await writeCosignedFile(ctx.config.home, { size, keyId: witness.keyId, note, incarnation: tree.incarnation });
   // askWitness keeps the witness's line last.
   const line = note.slice(note.lastIndexOf('\n', note.length - 2) + 1);
   await ctx.db.withClient((client) =>

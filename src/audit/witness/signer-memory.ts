@@ -7,7 +7,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { decodeFrontier, encodeFrontier, type Frontier } from '../merkle.ts';
-import { damagedStore, readPrivate, writeDurably } from '../signer-store.ts';
+import { checkpointFolder, damagedStore, readPrivate, writeDurably } from '../signer-store.ts';
 
 /** How asking a witness ended. The last two accuse the log; the signature that would prove them is the witness's to show. */
 const OUTCOMES = ['cosigned', 'unreachable', 'refused', 'invalid', 'rolled-back', 'rewritten'] as const;
@@ -91,6 +91,11 @@ export async function writeWitnessMemory(
 }
 
 /** Puts a cosigned checkpoint into the directory of checkpoints; one that lies there stays. */
-export async function writeCosignedFile(home: string, size: bigint, keyId: string, note: string): Promise<void> {
-  await writeDurably(join(home, 'checkpoints', `${String(size).padStart(20, '0')}.${keyId}.cosigned`), note, 'keep');
+export async function writeCosignedFile(
+  home: string,
+  cosigned: { readonly size: bigint; readonly keyId: string; readonly note: string; readonly incarnation: number },
+): Promise<void> {
+  const { size, keyId, note, incarnation } = cosigned;
+  const name = `${String(size).padStart(20, '0')}.${keyId}.cosigned`;
+  await writeDurably(join(checkpointFolder(home, incarnation), name), note, 'keep');
 }
