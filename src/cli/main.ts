@@ -20,6 +20,7 @@ import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from '
 import { parseCommandLine } from './parser.ts';
 import { partitionCommands } from './partition.ts';
 import { personCommands } from './person.ts';
+import { policyCommands } from './policy.ts';
 import { reportCommands } from './report.ts';
 import { reportBundleCommands } from './report-bundle.ts';
 import { reportWorkflowCommands } from './report-workflow.ts';
@@ -44,6 +45,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...statusCommands,
   ...partitionCommands,
   ...archiveCommands,
+  ...policyCommands,
   ...chainCommands,
   ...chainExportCommands,
   ...chainIncarnationCommands,

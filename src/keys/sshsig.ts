@@ -23,6 +23,9 @@ export const NAMESPACES = {
   person: 'person@auditkeep.v1',
   erasure: 'erasure@auditkeep.v1',
   incarnation: 'incarnation@auditkeep.v1',
+  planApproval: 'plan-approval@auditkeep.v1',
+  hold: 'hold@auditkeep.v1',
+  policy: 'policy@auditkeep.v1',
 } as const;
 export type Namespace = (typeof NAMESPACES)[keyof typeof NAMESPACES];
 

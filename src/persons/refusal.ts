@@ -19,6 +19,8 @@ const REFUSALS: Readonly<Record<string, readonly [code: ErrorCode, hint: string]
   AK011: ['REPORT_SUPERSEDED', 'decide on the newest version'],
   AK012: ['DECISION_COMMENT', 'give the reason with --comment'],
   AK014: ['PERSON_ACT_REFUSED', 'see the register with `auditkeep person list`'],
+  AK120: ['DECISION_OBJECT', 'list plans, holds and policies with `purge list`, `hold list` and `policy show`'],
+  AK121: ['DECISION_STATE', 'look at what was decided with `purge list`, `hold list` or `policy show`'],
   AK015: ['REPORT_NOT_APPROVED', 'let the report be reviewed and approved first'],
 };
 

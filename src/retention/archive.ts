@@ -14,7 +14,8 @@ import { type Period, subtractPeriod } from '../time/period.ts';
 import type { UnitFacts } from './facts.ts';
 import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
 import { type Plan, type PlanUnit, planArchival, planOf } from './plan.ts';
-import { type FamilyName, POLICIES } from './policy.ts';
+import type { FamilyName, PolicyRule } from './policy.ts';
+import { readPolicyInForce } from './policy-store.ts';
 import { translateRefusal } from './refusal.ts';
 import { countRows, limitStatements, moveUnit, readBranches, readUnits, sealPartition } from './store.ts';
 
@@ -27,19 +28,25 @@ export interface ArchiveScope {
   readonly before?: UtcInstant | undefined;
 }
 
+export interface ArchivePlan extends Plan {
+  /** The rules that it follows. */
+  readonly rules: readonly PolicyRule[];
+}
+
 /** Which units are old enough to leave, with exact row counts. Changes nothing. */
-export function planArchive(ctx: Pick<Context, 'db' | 'clock'>, scope: ArchiveScope = {}): Promise<Plan> {
+export function planArchive(ctx: Pick<Context, 'db' | 'clock'>, scope: ArchiveScope = {}): Promise<ArchivePlan> {
   return ctx.db.withClient(async (client) => {
     const branches = await readBranches(client);
     const now = ctx.clock.now();
-    const policies = POLICIES.filter((policy) => scope.table === undefined || policy.table === scope.table);
-    const units = policies.flatMap((policy) => {
+    const inForce = await readPolicyInForce(client);
+    const rules = inForce.policy.rules.filter((rule) => scope.table === undefined || rule.table === scope.table);
+    const units = rules.flatMap((policy) => {
       const facts = branches.find((branch) => branch.table === policy.table && branch.category === policy.category);
       return facts === undefined ? [] : planArchival(policy, facts, now, scope.before ?? null);
     });
     const counted: PlanUnit[] = [];
     for (const unit of units) counted.push({ ...unit, rows: unit.sealedRows ?? (await countRows(client, unit)) });
-    return planOf(counted);
+    return { ...planOf(counted, inForce.sha256), rules };
   });
 }
 
@@ -55,6 +62,7 @@ type UnitOutcome =
 
 export interface ArchiveRun {
   readonly planHash: string;
+  readonly rules: readonly PolicyRule[];
   readonly units: readonly (PlanUnit & { readonly outcome: UnitOutcome })[];
 }
 
@@ -76,7 +84,7 @@ export async function runArchive(ctx: ArchiveContext, input: ArchiveInput): Prom
     if (input.signal?.aborted === true) break;
     units.push({ ...unit, outcome: await archiveUnit(ctx, unit, input) });
   }
-  return { planHash: plan.planHash, units };
+  return { planHash: plan.planHash, rules: plan.rules, units };
 }
 
 async function archiveUnit(ctx: ArchiveContext, unit: PlanUnit, input: ArchiveInput): Promise<UnitOutcome> {
@@ -132,8 +140,7 @@ const OVERDUE_AFTER: Period = { unit: 'day', count: 7 };
 /** Units that a disturbance has kept hot for more than a week past their policy: somebody has to look. */
 export function overdue(run: ArchiveRun, now: UtcInstant): readonly PlanUnit[] {
   return run.units.filter(({ outcome, ...unit }) => {
-    const hot =
-      POLICIES.find((policy) => policy.table === unit.table && policy.category === unit.category)?.hot ?? null;
+    const hot = run.rules.find((rule) => rule.table === unit.table && rule.category === unit.category)?.hot ?? null;
     const isDisturbed = outcome.kind === 'postponed' && !outcome.byRule;
     return isDisturbed && hot !== null && unit.to <= subtractPeriod(subtractPeriod(now, OVERDUE_AFTER), hot);
   });

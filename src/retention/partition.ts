@@ -9,17 +9,22 @@ import type { TimeRange } from './bounds.ts';
 import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
 import { DEFAULT_WINDOW, retryOnLock } from './lock-retry.ts';
 import { type Plan, type PlanUnit, planGrowth, planNeeded, planOf } from './plan.ts';
-import { type BranchPolicy, type FamilyName, POLICIES, policiesOf } from './policy.ts';
+import type { BranchPolicy, FamilyName } from './policy.ts';
+import { readPolicyInForce } from './policy-store.ts';
 import { translateRefusal } from './refusal.ts';
 import { adoptPartition, createPartition, proveBounds, readBranches, readUnits } from './store.ts';
 
 type PartitionContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
 /** What is missing up to each table's premake horizon. Changes nothing. */
-export async function planPartitions(ctx: Pick<Context, 'db' | 'clock'>): Promise<Plan> {
-  const branches = await ctx.db.withClient(readBranches);
-  const now = ctx.clock.now();
-  return planOf(POLICIES.flatMap((policy) => planGrowth(policy, factsOf(branches, policy), now)));
+export function planPartitions(ctx: Pick<Context, 'db' | 'clock'>): Promise<Plan & { rules: readonly BranchPolicy[] }> {
+  return ctx.db.withClient(async (client) => {
+    const branches = await readBranches(client);
+    const { policy, sha256 } = await readPolicyInForce(client);
+    const now = ctx.clock.now();
+    const units = policy.rules.flatMap((rule) => planGrowth(rule, factsOf(branches, rule), now));
+    return { ...planOf(units, sha256), rules: policy.rules };
+  });
 }
 
 export interface AppliedPartitions {
@@ -39,7 +44,7 @@ export async function applyPartitions(ctx: PartitionContext): Promise<AppliedPar
   const failures: unknown[] = [];
   let created = 0;
   let adopted = 0;
-  for (const policy of POLICIES) {
+  for (const policy of plan.rules) {
     const units = plan.units.filter((unit) => unit.table === policy.table && unit.category === policy.category);
     try {
       // Growth first: the events of adoption need a place in audit_log too.
@@ -136,7 +141,9 @@ export async function ensurePartitions(
   let created = 0;
   const archivedRanges: UnitFacts[] = [];
   const hot: LeafFacts[] = [];
-  for (const policy of policiesOf(table)) {
+  const inForce = await ctx.db.withClient(readPolicyInForce);
+  for (const policy of inForce.policy.rules) {
+    if (policy.table !== table) continue;
     if (categories !== undefined && policy.category !== null && !categories.includes(policy.category)) continue;
     const { branches, units } = await ctx.db.withClient(async (client) => ({
       branches: await readBranches(client),

@@ -6,7 +6,7 @@ import { addPeriod, describePeriod, startOfStep, subtractPeriod } from '../time/
 import { intersect, rangesFrom, rangesOf, type TimeRange } from './bounds.ts';
 import type { UnitState } from './edges.ts';
 import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
-import { type BranchPolicy, type FamilyName, POLICY_VERSION } from './policy.ts';
+import type { BranchPolicy, FamilyName } from './policy.ts';
 
 type PlanAction = 'create' | 'adopt' | 'archive';
 
@@ -34,15 +34,15 @@ export interface PlanUnit {
 type Blocker = 'held' | 'not-ended' | 'failed-before';
 
 export interface Plan {
-  /** SHA-256 (hex) of policy version, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */
+  /** SHA-256 (hex) of policy, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */
   readonly planHash: string;
   readonly units: readonly PlanUnit[];
 }
 
-/** A plan over units, with its hash. */
-export function planOf(units: readonly PlanUnit[]): Plan {
+/** A plan over units, with its hash. @param policySha256 hash of the policy that it follows */
+export function planOf(units: readonly PlanUnit[], policySha256: string): Plan {
   const hashed = canonicalJson({
-    policyVersion: POLICY_VERSION,
+    policy: policySha256,
     units: units.map((unit) => ({
       action: unit.action,
       category: unit.category,

@@ -15,6 +15,8 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
   },
   AK108: { code: 'RETENTION_NOT_YET', hint: 'a later run seals it; open incidents hold a unit for at most 90 days' },
   AK109: { code: 'RETENTION_NOT_APPROVED', hint: 'destruction needs a plan that two persons signed' },
+  AK122: { code: 'POLICY_INVALID', hint: 'auditkeep policy diff checks the policy' },
+  AK123: { code: 'POLICY_STALE', hint: 'look at auditkeep policy show --all and apply again' },
 };
 
 /** The coded error for a refusal by the database, or the error itself. */

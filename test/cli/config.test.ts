@@ -33,6 +33,7 @@ describe('configuration', () => {
     expect(config).toEqual({
       databaseUrl: 'postgres://env/x',
       reportDatabaseUrl: null,
+      retention: null,
       home: join(folder, '.auditkeep'),
       as: 'flag@example.org',
       key: null,

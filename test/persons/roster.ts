@@ -16,6 +16,11 @@ const PEOPLE: Readonly<Record<string, readonly Role[]>> = {
   reviewer: ['reviewer'],
   approver: ['approver'],
   records: ['records_manager'],
+  records2: ['records_manager'],
+  counsel: ['legal'],
+  counsel2: ['legal'],
+  owner: ['policy_owner'],
+  owner2: ['policy_owner'],
   // One person with every role: only separation of duties keeps them from doing all of it.
   everything: ['preparer', 'reviewer', 'approver', 'records_manager'],
   everything2: ['preparer', 'reviewer', 'approver'],

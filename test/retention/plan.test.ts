@@ -168,7 +168,7 @@ describe('what an import needs', () => {
 
 describe('the plan hash', () => {
   const plan = (over: Partial<LeafFacts> = {}) =>
-    planOf(planArchival(POLICY, branch(leaf('a', '2023-12-01', '2024-01-01', over)), NOW, null)).planHash;
+    planOf(planArchival(POLICY, branch(leaf('a', '2023-12-01', '2024-01-01', over)), NOW, null), 'policy').planHash;
   const unit = { unitId: 1n, state: 'hot' as const, held: false, diverted: false, rows: null };
 
   test('covers units, holds and sealed rows', () => {
