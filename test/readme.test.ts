@@ -1,6 +1,5 @@
 /** The README's commands work as pasted, and its table names exactly the commands that exist. */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { COMMANDS } from '../src/cli/main.ts';
+import { isExpected } from './support/shared-data.ts';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');
@@ -60,7 +60,7 @@ test('the demo runs on a fresh home, and every command after it works on what it
   timeout: 400_000,
 }, async () => {
   const out = join(folder, 'out');
-  const source = existsSync(data) ? `--data ${data}` : '';
+  const source = isExpected(data) ? `--data ${data}` : '';
   await inShell(`npm run demo -- ${source} --out ${out}`);
   const files = await readdir(out);
   expect(files.filter((file) => file.endsWith('.pdf'))).toHaveLength(3);

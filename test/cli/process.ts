@@ -27,16 +27,24 @@ export function bareEnvironment(given: Readonly<Record<string, string>>): Record
   return { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent', ...kept, ...given };
 }
 
+export interface StartOptions {
+  /** A line of shell that runs before it, a limit for example. */
+  readonly shell?: string;
+  readonly entry?: string;
+  /** Who runs it; only root can choose. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+}
+
 export function startCli(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  { shell, entry = ENTRY }: { readonly shell?: string; readonly entry?: string } = {},
+  { shell, entry = ENTRY, user }: StartOptions = {},
 ): Started {
   const [program, all] =
     shell === undefined
       ? [process.execPath, [entry, ...args]]
       : ['/bin/sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, entry, ...args]];
-  const child = spawn(program, all, { env: bareEnvironment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, all, { ...user, env: bareEnvironment(env), stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   const listeners = new Set<() => void>();
@@ -65,6 +73,10 @@ export function startCli(
 }
 
 /** Runs a command to its end. */
-export function runCli(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
-  return startCli(args, env).ended;
+export function runCli(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  user?: StartOptions['user'],
+): Promise<Ended> {
+  return startCli(args, env, user === undefined ? {} : { user }).ended;
 }

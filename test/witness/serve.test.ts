@@ -1,7 +1,7 @@
 /** The witness as a process: every answer of C2SP tlog-witness, and what a kill, a second process or a bad key do. */
-import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { sha256 } from '../../src/audit/hash.ts';
 import { runCli } from '../cli/process.ts';
 import { temporaryHome } from '../support/context.ts';
@@ -19,12 +19,18 @@ import { initWitness, startWitness } from './process.ts';
 
 const log = new TestLog();
 const leaves = leavesOf(20);
+/** Where the one key of these tests was made; each test has a copy, with its mode, and a store of its own. */
+let made: string;
 let folder: string;
 let vkey: string;
 
+beforeAll(async () => {
+  made = await temporaryHome();
+  vkey = await initWitness(made);
+});
 beforeEach(async () => {
   folder = await temporaryHome();
-  vkey = await initWitness(folder);
+  await copyFile(join(made, 'witness.key'), join(folder, 'witness.key'));
 });
 
 describe('witness init', () => {
