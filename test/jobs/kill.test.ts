@@ -152,7 +152,11 @@ it('generate-report: no report without its event, and the next one is version 1'
 
 it('import: a batch without its event is not there, and the next run stores each event once', async () => {
   const path = join(ctx.config.home, 'events.ndjson');
-  const options = { seed: 7, count: 200, years: 1, now: systemClock.now() };
+  // Not of this month, and with partitions at hand: only the event of the batch stands before the lock.
+  const until = subtractPeriod(systemClock.now(), { unit: 'month', count: 2 });
+  const options = { seed: 7, count: 200, years: 0.05, now: until };
+  const from = subtractPeriod(until, { unit: 'day', count: 20 });
+  await ensureMonths(db.engine, [isoOf(from).slice(0, 7), isoOf(until).slice(0, 7)]);
   await writeFile(path, [...generateEvents(options)].join('\n'));
   const stored = `select count(*) as value from audit.audit_log_all where service_name = 'generator'`;
   await killCommand(db, leaf, ['import', 'ndjson', path], ctx.config.home);
