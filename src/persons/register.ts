@@ -15,7 +15,7 @@ import {
   type PersonAct,
   type PersonChange,
 } from './act.ts';
-import type { Role } from './roles.ts';
+import { type Role, SERVICE_PERSON } from './roles.ts';
 
 /** From the first instant on, before the second; ISO texts in UTC with milliseconds, which sort as they are. */
 export interface Interval {
@@ -221,7 +221,7 @@ function applyChange(
   const { email } = change;
   switch (change.kind) {
     case 'person':
-      if (draft.persons.has(email)) return false;
+      if (email === SERVICE_PERSON || draft.persons.has(email)) return false;
       draft.persons.set(email, change.name);
       return true;
     case 'role':

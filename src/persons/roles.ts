@@ -9,3 +9,6 @@ export const ROLES = [
   'key_officer',
 ] as const;
 export type Role = (typeof ROLES)[number];
+
+/** Who acts where no person does (migration 0040): generates scheduled reports, and neither submits nor decides. */
+export const SERVICE_PERSON = 'engine@auditkeep.invalid';

@@ -23,9 +23,6 @@ export const MODEL_FORMAT = 'auditkeep-report/v1';
 export const SHOWN_EXCEPTIONS = 100;
 const MAX_MODEL_BYTES = 16 * 1024 * 1024;
 
-/** Who generates without a person (migration 0040). */
-export const SERVICE_PERSON = 'engine@auditkeep.invalid';
-
 /** A type alias, not an interface: interfaces have no implicit index signature and so are no JsonValue. */
 export type ReportModel = {
   readonly format: typeof MODEL_FORMAT;
@@ -49,7 +46,7 @@ export type ReportModel = {
   };
   readonly generated: {
     readonly at: string;
-    /** E-mail, since the decisions name it in clear too; SERVICE_PERSON where no person acted. */
+    /** E-mail, since the decisions name it in clear too; SERVICE_PERSON (persons/roles.ts) where no person acted. */
     readonly by: string;
     readonly engineVersion: string;
     readonly nodeVersion: string;

@@ -14,6 +14,7 @@ import { changeRegister, proveKey } from '../../src/persons/change.ts';
 import { decisionText } from '../../src/persons/decision.ts';
 import { readRegister } from '../../src/persons/read-register.ts';
 import { replayActs, type StoredAct } from '../../src/persons/register.ts';
+import { SERVICE_PERSON } from '../../src/persons/roles.ts';
 import { beginAct } from '../../src/persons/store.ts';
 import { openTwoSigners } from '../../src/persons/two-signatures.ts';
 import { beginDecision, insertDecision } from '../../src/reports/store-workflow.ts';
@@ -112,6 +113,12 @@ describe('proofs of possession', () => {
     expect(whatOf([first, second, await actOf('v2', [first, second], role)])).toEqual([]);
     const back = await actOf('v1', [first, second], role);
     expect(whatOf([first, second, back])).toEqual(['act 3: it is of an earlier format']);
+  });
+
+  test('nobody becomes the service person', async () => {
+    const first = await founding('v2', provedFor(INSTALLATION));
+    const second = await actOf('v2', [first], [{ kind: 'person', email: SERVICE_PERSON, name: 'engine' }]);
+    expect(whatOf([first, second])).toEqual(['act 2: its changes contradict the register']);
   });
 
   test('an act of the first format acknowledges nothing', async () => {

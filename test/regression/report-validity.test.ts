@@ -81,7 +81,18 @@ test.each([
   ['decision list of nothing', ['decision', 'list', '--report', '00000000']],
   [
     'a new version of nothing',
-    ['report', 'generate', '--framework', 'sox', '--period', '2025', '--supersedes', '00000000'],
+    [
+      'report',
+      'generate',
+      '--framework',
+      'sox',
+      '--period',
+      '2025',
+      '--supersedes',
+      '00000000',
+      '--as',
+      'preparer@example.org',
+    ],
   ],
 ])('%s ends with 2', async (_, args) => {
   const { code, err } = await run(...args);

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { canonicalJson } from '../../src/canonical-json.ts';
 import type { Context } from '../../src/context.ts';
 import { queryOne } from '../../src/db/query.ts';
-import { SERVICE_PERSON } from '../../src/reports/model.ts';
+import { SERVICE_PERSON } from '../../src/persons/roles.ts';
 import { findReport, reportCell } from '../../src/reports/read.ts';
 
 export interface DraftOptions {

@@ -6,7 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { main } from '../../src/cli/main.ts';
 import { sha256Hex } from '../../src/reports/model.ts';
-import { temporaryHome } from '../support/context.ts';
+import { foundRegister } from '../persons/roster.ts';
+import { temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 
 const generatedShape = z.object({
@@ -45,6 +46,7 @@ beforeAll(async () => {
   const config = { home: join(folder, 'home'), databaseUrl: db.url() };
   await mkdir(config.home, { mode: 0o700 });
   await writeFile(join(folder, 'auditkeep.yaml'), JSON.stringify(config));
+  await foundRegister(await testContext(db), folder);
 });
 
 /** Runs a command line in this process. */
@@ -59,6 +61,8 @@ async function run(...args: string[]): Promise<{ code: number; out: string; err:
 }
 
 describe('report and template commands', () => {
+  const generate = ['report', 'generate'];
+  const as = ['--as', 'preparer@example.org'];
   let id = '';
 
   it('generate a report and write its files', async () => {
@@ -71,6 +75,8 @@ describe('report and template commands', () => {
       '2025',
       '--out',
       join(folder, 'out'),
+      '--as',
+      'preparer@example.org',
       '--json',
     );
     expect([code, err]).toEqual([0, '']);
@@ -107,14 +113,17 @@ describe('report and template commands', () => {
       '2025',
       '--supersedes',
       id,
+      '--as',
+      'preparer@example.org',
       '--json',
     );
     expect(JSON.parse(out)).toMatchObject({ version: 2 });
   });
 
   it.each([
-    ['an unknown framework', ['report', 'generate', '--framework', 'pci', '--period', '2025'], 'TEMPLATE_INVALID'],
-    ['a future period', ['report', 'generate', '--framework', 'gdpr', '--period', '2999'], 'REPORT_PERIOD'],
+    ['an unknown framework', [...generate, '--framework', 'pci', '--period', '2025', ...as], 'TEMPLATE_INVALID'],
+    ['a future period', [...generate, '--framework', 'gdpr', '--period', '2999', ...as], 'REPORT_PERIOD'],
+    ['nobody who generates', [...generate, '--framework', 'gdpr', '--period', '2025'], 'USAGE'],
     ['an unknown report', ['report', 'show', 'ffffffff'], 'REPORT_NOT_FOUND'],
     ['an id that is none', ['report', 'show', '%'], 'REPORT_NOT_FOUND'],
   ])('refuse %s with a code and exit 2', async (_what, args, expected) => {

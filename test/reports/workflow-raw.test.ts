@@ -215,10 +215,15 @@ describe('the engine by raw SQL', () => {
 
   test('a service person neither submits nor decides', async () => {
     const id = await insertDraft(ctx);
-    const refusal = db.engine.withClient((client) =>
-      execute(client, `select compliance.begin_decision($1::uuid, 'submit', 'engine@auditkeep.invalid', null)`, [id]),
-    );
-    await expect(refusal).rejects.toMatchObject({ code: 'AK004' });
+    for (const meaning of ['submit', 'archive-withdrawn']) {
+      const refusal = db.engine.withClient((client) =>
+        execute(client, `select compliance.begin_decision($1::uuid, $2, 'engine@auditkeep.invalid', null)`, [
+          id,
+          meaning,
+        ]),
+      );
+      await expect(refusal, meaning).rejects.toMatchObject({ code: 'AK004' });
+    }
   });
 
   test.each([
@@ -241,6 +246,8 @@ describe('the engine by raw SQL', () => {
       decisionId: payload['decision_id'],
       what: 'the signature does not verify (malformed)',
       void: true,
+      payloadSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      acknowledged: false,
     });
     // The part that the void decision took is free, and so is the status that it led to.
     const { status } = await submitReport(roster.as(ctx, 'everything'), { reportId: id });

@@ -348,6 +348,8 @@ describe('two at once', () => {
       decisionId: request.decision_id,
       what: 'it does not follow the last decision that holds',
       void: true,
+      payloadSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      acknowledged: false,
     });
     await act('review', 'reviewer', id);
     expect((await readDecisions(ctx, id)).valid).toBe(true);
