@@ -98,7 +98,7 @@ function checkResult(check: BundleCheck): CommandResult {
 }
 
 const VERDICTS: Readonly<Record<BundleCheck['outcome'], string>> = {
-  valid: 'valid: every part and signature holds, by keys of the list you gave; roles are not in a bundle',
+  valid: 'valid: every part and signature holds, by keys of the list you gave, and the deciders had their roles',
   incomplete: 'INCOMPLETE: it agrees with itself; give --signers, and run the release that made it, to know the rest',
   invalid: 'INVALID',
 };

@@ -81,6 +81,19 @@ export const actSchema = z.strictObject({
 });
 export type PersonAct = z.infer<typeof actSchema>;
 
+/** Reads an act's text for its time and the keys that it brings, by fingerprint; null for what is no act. */
+export function parseActText(text: string): { time: string; keys: [fingerprint: string, email: string][] } | null {
+  try {
+    const { time, changes } = actSchema.parse(JSON.parse(text));
+    const keys = changes.flatMap((change): [string, string][] =>
+      change.kind === 'key' ? [[parseSshPublicKey(change.public_key).fingerprint, change.email]] : [],
+    );
+    return { time, keys };
+  } catch {
+    return null; // not JSON, of another shape or with a malformed key: replaying names what is wrong
+  }
+}
+
 /** What a key signs to prove that its person holds it, for one installation. */
 export function possessionText(installationId: string, email: string, fingerprint: string): string {
   return canonicalJson({ format: POSSESSION_FORMAT, installation_id: installationId, email, fingerprint });

@@ -1,6 +1,6 @@
 /** Reads the register from the database and names what in it was not signed. */
 import type { SqlClient } from '../db/database.ts';
-import { type Register, type RegisterFinding, replayActs } from './register.ts';
+import { type Register, type RegisterFinding, replayActs, type StoredAct } from './register.ts';
 import { readActs, readInstallationId, readRegisterLines } from './store.ts';
 
 export interface CheckedRegister {
@@ -10,18 +10,22 @@ export interface CheckedRegister {
   readonly head: string | null;
   /** Empty when every row stems from an act that its officers signed. */
   readonly findings: readonly RegisterFinding[];
+  /** The acts that hold. */
+  readonly acts: readonly StoredAct[];
 }
 
 /** The register as signed, with findings for acts that do not verify and rows that no act accounts for. */
 export async function readRegister(client: SqlClient): Promise<CheckedRegister> {
   const installationId = await readInstallationId(client);
-  const { register, findings, head, voided } = replayActs(installationId, await readActs(client));
+  const stored = await readActs(client);
+  const { register, findings, head, voided } = replayActs(installationId, stored);
   const expected = new Set(linesOf(register));
   const present = new Set(await readRegisterLines(client, voided));
   return {
     installationId,
     register,
     head,
+    acts: stored.filter((act) => !voided.includes(act.sequence)),
     findings: [
       ...findings,
       ...[...present].filter((line) => !expected.has(line)).map((line) => finding('row-unsigned', line)),

@@ -4,10 +4,9 @@
  */
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
-import { writeAllowedSigners } from '../keys/allowed-signers.ts';
 import { NAMESPACES } from '../keys/sshsig.ts';
 import { parseDecisionText } from '../persons/decision.ts';
-import type { Register } from '../persons/register.ts';
+import type { StoredAct } from '../persons/register.ts';
 import type { ReportDecision, ReportVersion, StoredDecision } from './decision-check.ts';
 import { jsonOf } from './decision-entry.ts';
 
@@ -20,7 +19,7 @@ export const reportFileSchema = z.strictObject({
   reportId: z.uuid(),
   version: z.int().positive(),
   engineVersion: z.string(),
-  /** Fingerprints of signing keys that were reported compromised later; the packer's word. */
+  /** Fingerprints of signing keys that the register in the bundle says were compromised later. */
   compromisedKeys: z.array(z.string()),
   /** The versions that were decided on, as they were when this one was approved. */
   versions: z.array(
@@ -85,13 +84,6 @@ export function decisionsText(decisions: readonly ReportDecision[]): string {
   return canonicalJson({ format: 'auditkeep-decisions/v1', decisions: decisions.map(jsonOf) });
 }
 
-/** The keys that made the decisions, as `ssh-keygen -Y verify` takes them. */
-export function allowedSignersText(register: Register, decisions: readonly ReportDecision[]): string {
-  const used = new Set(decisions.map((decision) => decision.keyFingerprint));
-  const keys = [...register.keys.values()].filter((key) => used.has(key.fingerprint));
-  return writeAllowedSigners(keys.map((key) => ({ ...key, namespace: NAMESPACES.reportDecision })));
-}
-
 /** `decisions/01-submit.json`, its `.sig`, and `.comment.txt` where there is one; the comment is hashed in the text. */
 export function signedFiles(
   decisions: readonly ReportDecision[],
@@ -125,7 +117,11 @@ export function readSignedFiles(parts: ReadonlyMap<string, Uint8Array>): StoredD
 }
 
 /** README.txt: the check with stock tools, with the commands spelled out. */
-export function readmeText(report: ReportFile, decisions: readonly ReportDecision[]): string {
+export function readmeText(
+  report: ReportFile,
+  decisions: readonly ReportDecision[],
+  acts: readonly StoredAct[],
+): string {
   const own = report.versions.find((version) => version.id === report.reportId);
   const commands = decisions.map(({ meaning, person, time }, index) => {
     const name = `decisions/${String(index + 1).padStart(2, '0')}-${meaning}.json`;
@@ -133,6 +129,13 @@ export function readmeText(report: ReportFile, decisions: readonly ReportDecisio
     return `  ssh-keygen -Y verify -O verify-time=${at}Z -f allowed_signers -I ${person} \\
     -n ${NAMESPACES.reportDecision} -s ${name}.sig < ${name}`;
   });
+  const founding = acts.slice(0, 1).flatMap(({ signatures }) =>
+    signatures.map(({ email }, index) => {
+      const name = 'register/0001.json';
+      return `  ssh-keygen -Y verify -f allowed_signers -I ${email} \\
+    -n ${NAMESPACES.person} -s ${name}.${index + 1}.sig < ${name}`;
+    }),
+  );
   return `auditkeep report bundle
 =======================
 
@@ -156,6 +159,13 @@ ${commands.join('\n')}
 
    final.pdf is review.pdf with pages D-1, ... that print the decisions. It and decisions.json are made from model.json
    and decisions/ and carry no signature of their own: where they disagree, the signed texts count.
+
+4. register/ holds the acts that made these persons preparer, reviewer and approver, each signed by key officers. The first was
+   signed by its founders; later ones are checked in the same way, each by its own files:
+
+${founding.join('\n')}
+
+   Who the founders are, nothing in here can show: compare their keys, in allowed_signers under ${NAMESPACES.person}.
 
 With auditkeep all of this is one command: auditkeep report verify FILE --signers YOUR_LIST
 `;

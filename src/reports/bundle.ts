@@ -8,7 +8,6 @@ import { AuditkeepError } from '../errors.ts';
 import { readRegister } from '../persons/read-register.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
 import {
-  allowedSignersText,
   decisionsText,
   type ReportFile,
   readmeText,
@@ -18,6 +17,7 @@ import {
   versionsAfter,
 } from './bundle-content.ts';
 import { type BundleSubject, packBundle, sha256Of } from './bundle-format.ts';
+import { allowedSignersText, registerFiles } from './bundle-register.ts';
 import type { ReportDecision, ReportVersion } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
 import type { ReportModel } from './model.ts';
@@ -35,8 +35,8 @@ export interface Bundle {
 }
 
 /**
- * The bundle of an approved report, in memory. The same approved report gives the same bytes with the same release and
- * Node version, before and after archiving.
+ * The bundle of an approved report, in memory. The same approved report gives the same bytes with the same register,
+ * release and Node version, before and after archiving.
  * @throws REPORT_NOT_FOUND, REPORT_NOT_APPROVED, DECISION_INVALID when a decision does not hold, REPORT_TAMPERED,
  * BUNDLE_INVALID when this release draws another PDF than the one that was reviewed, and those of Keyring.open
  */
@@ -58,8 +58,9 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
     ['final.pdf', await renderPdf(model, decisions.map(entryOf))],
     ['report.json', Buffer.from(canonicalJson(report), 'utf8')],
     ['decisions.json', Buffer.from(decisionsText(decisions), 'utf8')],
-    ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions), 'utf8')],
-    ['README.txt', Buffer.from(readmeText(report, decisions), 'utf8')],
+    ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions, evidence.acts), 'utf8')],
+    ['README.txt', Buffer.from(readmeText(report, decisions, evidence.acts), 'utf8')],
+    ...registerFiles(evidence.acts),
     ...signedFiles(decisions, evidence.stored),
   ]);
   const zip = packBundle(subjectOf(report, row.hash), content);
@@ -79,10 +80,11 @@ function readEvidence(ctx: Pick<Context, 'db'>, reportId: string, root: string) 
           details: { findings: checked.findings.length },
         });
       }
-      const { register, installationId } = await readRegister(client);
+      const { register, installationId, acts } = await readRegister(client);
       return {
         decisions: checked.decisions,
         register,
+        acts,
         installationId,
         versions: await readVersions(client, root),
         stored: await readStoredDecisions(client, root),

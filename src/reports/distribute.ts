@@ -1,6 +1,6 @@
 /** Giving a bundle to a recipient, encrypted for their age key and logged; and opening what was received. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Decrypter, Encrypter } from 'age-encryption';
 import { recordEvent } from '../audit/record.ts';
@@ -12,8 +12,9 @@ import { checkSshsig, NAMESPACES, signSshsig } from '../keys/sshsig.ts';
 import { readRegister } from '../persons/read-register.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
-import { makeBundle, writeWhole } from './bundle.ts';
+import { makeBundle } from './bundle.ts';
 import { MAX_BUNDLE_BYTES, sha256Of, unpackBundle } from './bundle-format.ts';
+import { dropRefused, finishPart, settleLeftovers, writePart } from './distribution-file.ts';
 import { insertDistribution } from './store-workflow.ts';
 import { type BundleCheck, verifyBundle } from './verify-bundle.ts';
 
@@ -41,8 +42,9 @@ export interface Distributed {
 }
 
 /**
- * Writes `report-ID-NN.zip.age` for one recipient and logs it: recipient, purpose, hashes, time and by whom. The file is
- * there when the log is; where logging is refused the file is removed again.
+ * Writes `report-ID-NN.zip.age` for one recipient and logs it: recipient, purpose, hashes, time and by whom. The file has its
+ * name only once the entry is committed (distribution-file.ts); parts that an earlier run left in the folder are settled
+ * first.
  * @throws USAGE without an acting person and key, PERSON_KEY_INVALID, INPUT_INVALID for a malformed recipient, REPORT_NOT_APPROVED, ROLE_MISSING,
  * PERSON_UNKNOWN, and those of makeBundle
  */
@@ -63,10 +65,15 @@ export async function distributeReport(
   const sha256 = sha256Of(encrypted);
   const name = `report-${bundle.reportId}-${sha256.slice(0, 8)}.zip.age`;
   const path = join(input.outDir, name);
-  if (input.dryRun === true) await checkWritableFolder(input.outDir);
-  else await writeWhole(input.outDir, name, encrypted);
+  const isRehearsal = input.dryRun === true;
+  if (isRehearsal) {
+    await checkWritableFolder(input.outDir);
+  } else {
+    await settleLeftovers(ctx, input.outDir);
+    await writePart(path, encrypted);
+  }
   try {
-    return await translateRefusals(() =>
+    const logged = await translateRefusals(() =>
       inTransaction(ctx.db, async (client) => {
         const distributionId = await insertDistribution(client, {
           reportId: bundle.reportId,
@@ -89,8 +96,10 @@ export async function distributeReport(
         return { distributionId, path, sha256, bundleSha256: bundle.sha256 };
       }),
     );
+    if (!isRehearsal) await finishPart(path);
+    return logged;
   } catch (error) {
-    if (input.dryRun !== true) await rm(path, { force: true }); // what is not in the log was not distributed
+    if (!isRehearsal) await dropRefused(path, error); // what is not in the log was not distributed
     throw error;
   }
 }

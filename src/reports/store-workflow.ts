@@ -126,6 +126,17 @@ export async function insertDistribution(client: SqlClient, entry: Distribution)
   return row.id;
 }
 
+/** Whether the log has a file of this hash. */
+export async function isDistributed(client: SqlClient, sha256: string): Promise<boolean> {
+  const row = await queryOne(
+    client,
+    z.object({ logged: z.boolean() }),
+    'select exists (select from compliance.distribution d where d.sha256 = $1::text) as logged',
+    [sha256],
+  );
+  return row.logged;
+}
+
 /** The audit events of a root's decisions and of all acts of the register, with their places in the chain. */
 export async function readAnchors(client: SqlClient, root: string): Promise<Anchors> {
   const rows = await queryRows(

@@ -1,6 +1,5 @@
 /** Checks a bundle offline: its parts, the signatures, and that everything in it is about the same report. */
-import { type AllowedSigner, parseAllowedSigners, rewriteAllowedSigners, stampOf } from '../keys/allowed-signers.ts';
-import { NAMESPACES } from '../keys/sshsig.ts';
+import { type AllowedSigner, parseAllowedSigners, rewriteAllowedSigners } from '../keys/allowed-signers.ts';
 import {
   DOCUMENTS,
   decisionsText,
@@ -18,7 +17,14 @@ import {
   sha256Of,
   unpackBundle,
 } from './bundle-format.ts';
-import { checkDecisions, type ReportDecision, type SignerBook } from './decision-check.ts';
+import {
+  allowedSignersText,
+  type BundledRegister,
+  bundleBook,
+  readBundledRegister,
+  registerFiles,
+} from './bundle-register.ts';
+import { checkDecisions, type ReportDecision } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
 import { readEngineVersion } from './engine-version.ts';
 import { differencesOf, parseModel } from './read.ts';
@@ -31,8 +37,11 @@ export interface BundleCheck {
   readonly outcome: 'valid' | 'incomplete' | 'invalid';
   /** What this check could not show, as sentences. */
   readonly unchecked: readonly string[];
-  /** The register, which knows who has which role, is not in a bundle. */
-  readonly roles: 'not checked';
+  /**
+   * Whether the deciders had their roles, by the signed acts in the bundle. given: the founders of that register are in the
+   * list that came another way. bundled: it names its founders itself. not checked: the bundle brings no acts.
+   */
+  readonly roles: BundledRegister['roles'];
   /**
    * given: the signatures are by keys of a list that came another way. bundled: by keys that the bundle itself brings, so
    * that it is shown to be internally consistent and no more.
@@ -67,63 +76,66 @@ export async function verifyBundle(zip: Uint8Array, givenSigners: string | null)
       findings: all,
       decisions: [],
       finalPdf: 'not checked',
+      roles: 'not checked',
     });
   }
+  const persons = readBundledRegister(parts, report.installationId, given);
+  findings.push(...persons.findings);
   const bundled = readBundledSigners(parts, findings);
   const checked = checkDecisions({
     installationId: report.installationId,
     versions: report.versions,
     stored: readSignedFiles(parts),
-    signers: bookOf(given ?? bundled, report.compromisedKeys),
+    signers: bundleBook(given ?? bundled, persons.register, report.compromisedKeys),
     anchors: null,
   });
   const { decisions } = checked;
   findings.push(...checked.findings.map(({ decisionId, what }) => ({ part: partOf(parts, decisionId), what })));
-  findings.push(...checkContent(zip, parts, report, decisions), ...checkClosed(parts, report, decisions, bundled));
+  findings.push(...checkContent(zip, parts, report, decisions));
+  findings.push(...checkClosed(parts, report, decisions, persons), ...checkSigners(parts, decisions, persons, bundled));
+  findings.push(...checkCompromised(report, decisions, persons));
   const drawn = findings.length === 0 ? await reproduceFinalPdf(parts, decisions) : 'not checked';
   if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
   const reportHash = report.versions.find((version) => version.id === report.reportId)?.reportHash ?? null;
   const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
-  return checkOf({ signers, reportId: report.reportId, reportHash, findings, decisions, finalPdf });
+  const { roles } = persons;
+  return checkOf({ signers, reportId: report.reportId, reportHash, findings, decisions, finalPdf, roles });
 }
 
-function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked' | 'roles'>): BundleCheck {
+function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked'>): BundleCheck {
   const unchecked = [
     ...(found.finalPdf === 'reproduced' ? [] : ['final.pdf was not drawn again and may say anything']),
     ...(found.signers === 'given' ? [] : ['the keys come from the bundle itself and may be anybody’s']),
+    ...UNCHECKED_ROLES[found.roles],
   ];
   const clean = unchecked.length === 0 ? 'valid' : 'incomplete';
   const outcome = found.findings.length > 0 ? 'invalid' : clean;
-  return { valid: outcome === 'valid', outcome, unchecked, roles: 'not checked', ...found };
+  return { valid: outcome === 'valid', outcome, unchecked, ...found };
 }
+
+const UNCHECKED_ROLES: Readonly<Record<BundleCheck['roles'], readonly string[]>> = {
+  given: [],
+  bundled: ['the founders of the register come from the bundle itself, and so do all roles'],
+  'not checked': ['the bundle brings no register: nobody shows who had which role'],
+};
 
 /** A bundle holds what follows from its signed texts and model, and nothing else. */
 function checkClosed(
   parts: BundleParts,
   report: ReportFile,
   decisions: readonly ReportDecision[],
-  bundled: readonly AllowedSigner[],
+  persons: BundledRegister,
 ): BundleFinding[] {
-  const known = new Set([...DOCUMENTS, ...signedFiles(decisions, readSignedFiles(parts)).keys()]);
+  const files = [...signedFiles(decisions, readSignedFiles(parts)).keys(), ...registerFiles(persons.acts).keys()];
+  const known = new Set([...DOCUMENTS, ...files]);
   const decided = new Set(decisions.map((decision) => decision.reportId));
   const expect = (part: string, holds: boolean, what: string) => (holds ? [] : [{ part, what }]);
-  const book = bookOf(bundled);
-  const hasEveryKey = decisions.every(
-    ({ keyFingerprint, person, time }) => book.signerOf(keyFingerprint, time)?.email === person,
-  );
-  const used = new Set(decisions.map((decision) => decision.keyFingerprint));
-  const rewritten = rewriteAllowedSigners(bundled.filter((signer) => used.has(signer.fingerprint)));
   return [
     ...[...parts.keys()].flatMap((name) => expect(name, known.has(name), 'is no part of a bundle')),
     ...expect(
       'README.txt',
-      textOf(parts, 'README.txt') === readmeText(report, decisions),
+      textOf(parts, 'README.txt') === readmeText(report, decisions, persons.acts),
       'is not the page of a bundle',
-    ),
-    ...expect(
-      'allowed_signers',
-      hasEveryKey && textOf(parts, 'allowed_signers') === rewritten && bundled.length === used.size,
-      'is not the list of the keys that signed',
     ),
     ...expect(
       'report.json',
@@ -131,6 +143,39 @@ function checkClosed(
       'lists a version that no decision is about',
     ),
   ];
+}
+
+/** allowed_signers lists the keys that decided and that signed acts, and no other. */
+function checkSigners(
+  parts: BundleParts,
+  decisions: readonly ReportDecision[],
+  { register, acts }: BundledRegister,
+  bundled: readonly AllowedSigner[],
+): BundleFinding[] {
+  const text = textOf(parts, 'allowed_signers');
+  const book = bundleBook(bundled, register, []);
+  const hasEveryKey = decisions.every(
+    ({ keyFingerprint, person, time }) => book.signerOf(keyFingerprint, time)?.email === person,
+  );
+  const used = new Set(decisions.map((decision) => decision.keyFingerprint));
+  const isExact =
+    register === null
+      ? bundled.length === used.size &&
+        text === rewriteAllowedSigners(bundled.filter((signer) => used.has(signer.fingerprint)))
+      : text === allowedSignersText(register, decisions, acts);
+  return hasEveryKey && isExact ? [] : [{ part: 'allowed_signers', what: 'is not the list of the keys that signed' }];
+}
+
+/** Where the register is there, it says which keys were compromised later. */
+function checkCompromised(
+  report: ReportFile,
+  decisions: readonly ReportDecision[],
+  { register }: BundledRegister,
+): BundleFinding[] {
+  if (register === null) return [];
+  const expected = new Set(decisions.filter((entry) => entry.keyCompromisedLater).map((entry) => entry.keyFingerprint));
+  if ([...expected].sort().join() === report.compromisedKeys.join()) return [];
+  return [{ part: 'report.json', what: 'names other compromised keys than the register' }];
 }
 
 function textOf(parts: BundleParts, name: string): string | null {
@@ -153,28 +198,6 @@ function readBundledSigners(parts: BundleParts, findings: BundleFinding[]): Allo
     findings.push({ part: 'allowed_signers', what: 'is malformed' });
     return [];
   }
-}
-
-function bookOf(signers: readonly AllowedSigner[], compromised: readonly string[] = []): SignerBook {
-  return {
-    signerOf(fingerprint, at) {
-      const stamp = stampOf(at);
-      const found = signers.find(
-        (signer) =>
-          signer.fingerprint === fingerprint &&
-          (signer.namespaces === null || signer.namespaces.includes(NAMESPACES.reportDecision)) &&
-          (signer.validAfter === null || signer.validAfter <= stamp) &&
-          (signer.validBefore === null || stamp <= signer.validBefore),
-      );
-      return found === undefined
-        ? null
-        : { email: found.email, compromised: compromised.includes(fingerprint), endedBy: null };
-    },
-    // The list of signers says nothing about roles; the database enforced them.
-    hasRole: () => null,
-    // Each decision signs the name that is printed for it.
-    nameOf: () => null,
-  };
 }
 
 /** The file of a decision, for the finding's part. */

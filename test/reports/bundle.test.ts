@@ -1,12 +1,17 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { zipSync } from 'fflate';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { sealChain } from '../../src/audit/seal.ts';
+import { canonicalJson } from '../../src/canonical-json.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';
+import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
+import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
+import { changeRegister } from '../../src/persons/change.ts';
 import { bundleReport, makeBundle } from '../../src/reports/bundle.ts';
 import { decisionsText } from '../../src/reports/bundle-content.ts';
 import { checkParts, packBundle, sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
@@ -49,13 +54,13 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function send(to: string): Promise<Distributed> {
+async function send(to: string, outDir = join(folder, 'out')): Promise<Distributed> {
   return distributeReport(roster.as(ctx, 'approver'), {
     reportId,
     recipient: 'auditor@example.com',
     ageRecipient: await identityToRecipient(to),
     purpose: 'annual audit',
-    outDir: join(folder, 'out'),
+    outDir,
   });
 }
 
@@ -93,6 +98,7 @@ function repack(change: (parts: Map<string, Uint8Array>) => void): Buffer {
 }
 
 const reportShape = z.looseObject({ versions: z.array(z.looseObject({})) });
+const reportJson = z.record(z.string(), z.json());
 
 describe('making', () => {
   test('the same report gives the same bytes, in another time zone too', async () => {
@@ -262,6 +268,7 @@ describe('tampering', () => {
     const list = textOf('allowed_signers');
     for (const other of [
       `${list}mallory${list.slice(list.indexOf('@'))}`,
+      list.replace(/^officer1.*\n/m, ''),
       list.replaceAll('valid-after="2', 'valid-after="9'),
     ]) {
       const forged = repack((parts) => parts.set('allowed_signers', Buffer.from(other)));
@@ -374,6 +381,42 @@ describe('distribution', () => {
     expect(again.bundleSha256).toBe(sent.bundleSha256);
   });
 
+  test('a file has its name only once it is in the log; what a crash left is settled by the log', async () => {
+    const outDir = dirname(sent.path);
+    await rename(sent.path, `${sent.path}.part`);
+    const never = join(outDir, `report-${reportId}-00000000.zip.age.part`);
+    const young = join(outDir, `report-${reportId}-11111111.zip.age.part`);
+    for (const path of [never, young]) await writeFile(path, path);
+    const hours = (n: number) => new Date(ctx.clock.now() - n * 3_600_000);
+    await utimes(never, hours(2), hours(2));
+    await utimes(young, hours(0.5), hours(0.5));
+    const other = await send(identity);
+    const left = await readdir(outDir);
+    expect(left).toEqual(expect.arrayContaining([sent.path, other.path, young].map((path) => basename(path))));
+    expect(left.filter((name) => name.endsWith('.part'))).toEqual([basename(young)]);
+    await rm(young);
+  });
+
+  test('a connection lost at the commit leaves a part, neither a file nor nothing', async () => {
+    const outDir = join(folder, 'lost');
+    await db.admin.withClient((client) =>
+      client.query(`create function compliance.cut() returns trigger language plpgsql as
+        'begin perform pg_terminate_backend(pg_backend_pid()); return null; end';
+        create constraint trigger cut after insert on compliance.distribution deferrable initially deferred
+          for each row execute function compliance.cut();
+        alter function compliance.cut() security definer`),
+    );
+    const lost = send(identity, outDir);
+    await expect(lost).rejects.toThrow();
+    expect((await readdir(outDir)).map((name) => name.replace(/-[0-9a-f]{8}\./, '-N.'))).toEqual([
+      `report-${reportId}-N.zip.age.part`,
+    ]);
+    await db.admin.withClient((client) => client.query('drop function compliance.cut() cascade'));
+    const after = await send(identity, outDir);
+    // The part may be that of somebody who is still at work.
+    expect((await readdir(outDir)).filter((name) => name.endsWith('.age'))).toEqual([basename(after.path)]);
+  });
+
   test('the recipient opens it, nobody else does', async () => {
     const outDir = join(folder, 'opened');
     const check = await openBundle({ file: sent.path, identityFile, signersFile: null, outDir });
@@ -457,11 +500,119 @@ describe('stock tools', () => {
       const run = (command: string) => spawnSync('sh', ['-c', command], { cwd, encoding: 'utf8' });
       expect(run('sha256sum -c --strict digest.txt').status).toBe(0);
       const commands = (await readFile(join(cwd, 'README.txt'), 'utf8')).match(/ssh-keygen[^\n]*\\\n[^\n]*/g) ?? [];
-      expect(commands).toHaveLength(5);
+      // Five decisions and the two signatures of the founding act.
+      expect(commands).toHaveLength(7);
       if (has('ssh-keygen', '-?')) for (const command of commands) expect(run(command).stdout).toContain('Good "');
       await writeFile(join(cwd, 'decisions', '05-approve.json'), textOf('decisions/05-approve.json').replace('1', '2'));
       expect(run('sha256sum -c --strict digest.txt').status).toBe(1);
       if (has('ssh-keygen', '-?')) expect(run(commands[4] ?? '').status).not.toBe(0);
     },
   );
+});
+
+describe('the register in a bundle', () => {
+  const list = () => textOf('allowed_signers');
+
+  /** The founding act with its changes altered and signed again by the officers, as they alone could. */
+  async function refound(change: (act: z.infer<typeof actShape>) => void): Promise<Map<string, Buffer>> {
+    const act = actShape.parse(JSON.parse(textOf('register/0001.json')));
+    change(act);
+    const payload = Buffer.from(canonicalJson(reportJson.parse(act)));
+    const files = new Map([['register/0001.json', payload]]);
+    for (const [index, officer] of ['officer1', 'officer2'].entries()) {
+      const signature = await signSshsig(await readSshKeyFile(roster.keyFile(officer)), NAMESPACES.person, payload);
+      files.set(`register/0001.json.${index + 1}.sig`, Buffer.from(signature));
+    }
+    return files;
+  }
+  const actShape = z.looseObject({ changes: z.array(z.looseObject({ kind: z.string(), email: z.string() })) });
+
+  test('shows the roles to whoever knows the founders, and says so to others', async () => {
+    expect(await verifyBundle(zip, list())).toMatchObject({ roles: 'given', outcome: 'valid' });
+    expect(await verifyBundle(zip, null)).toMatchObject({ roles: 'bundled', outcome: 'incomplete' });
+    const deciders = list().replace(/^officer.*\n/gm, '');
+    expect(await verifyBundle(zip, deciders)).toMatchObject({
+      roles: 'bundled',
+      outcome: 'incomplete',
+      signers: 'given',
+    });
+  });
+
+  test('cannot be left out unseen', async () => {
+    const forged = repack((parts) => {
+      for (const name of [...parts.keys()]) if (name.startsWith('register/')) parts.delete(name);
+    });
+    const check = await verifyBundle(forged, list());
+    expect(check).toMatchObject({ valid: false, roles: 'not checked' });
+  });
+
+  test.each([
+    ['register/0001.json', 'register/0001.json'],
+    ['register/0001.json.2.sig', 'register/0001.json'],
+  ])('a changed %s is found when manifest and digests were made anew', async (changed, named) => {
+    const forged = repack((parts) => {
+      const bytes = Buffer.from(parts.get(changed) ?? '');
+      bytes[200] = (bytes[200] ?? 0) ^ 1;
+      parts.set(changed, bytes);
+    });
+    const { findings, roles } = await verifyBundle(forged, list());
+    expect(findings.map(({ part }) => part)).toContain(named);
+    expect(roles).toBe('bundled');
+  });
+
+  test('a decider who had another role is found', async () => {
+    const files = await refound((act) => {
+      act.changes = act.changes.filter((entry) => entry.email !== 'approver@example.org' || entry.kind !== 'role');
+    });
+    const forged = repack((parts) => {
+      for (const [name, bytes] of files) parts.set(name, bytes);
+    });
+    const { findings } = await verifyBundle(forged, list());
+    expect(findings).toContainEqual({ part: 'decisions/05-approve.json', what: 'its person was no approver' });
+  });
+
+  test('a register of another name, or another installation, is found', async () => {
+    const named = await refound((act) => {
+      for (const entry of act.changes) if (entry.kind === 'person') entry['name'] = 'Somebody Else';
+    });
+    const moved = await refound((act) => {
+      act['installation_id'] = '11111111-1111-4111-8111-111111111111';
+    });
+    for (const [files, what] of [
+      [named, 'its person has another name'],
+      [moved, 'does not hold: act 1: it belongs to another installation'],
+    ] as const) {
+      const forged = repack((parts) => {
+        for (const [name, bytes] of files) parts.set(name, bytes);
+      });
+      expect((await verifyBundle(forged, list())).findings.map((finding) => finding.what)).toContain(what);
+    }
+  });
+
+  test('a part beside the acts is found', async () => {
+    const forged = repack((parts) => parts.set('register/0001.json.9.sig', Buffer.from('x')));
+    const { findings } = await verifyBundle(forged, list());
+    expect(findings).toContainEqual({ part: 'register/0001.json.9.sig', what: 'is no part of a bundle' });
+  });
+
+  test('a key that was compromised later is marked, and the mark cannot be removed', async () => {
+    await sealChain(ctx);
+    const { fingerprint } = (await readSshKeyFile(roster.keyFile('approver'))).publicKey;
+    await changeRegister(ctx, {
+      changes: [{ kind: 'key-end', email: 'approver@example.org', fingerprint, reason: 'compromised' }],
+      officerKeyFiles: ['officer1', 'officer2'].map(roster.keyFile),
+    });
+    const marked = (await makeBundle(ctx, reportId)).zip;
+    const parts = unpackBundle(marked);
+    const report = reportShape.parse(JSON.parse(Buffer.from(parts.get('report.json') ?? '').toString('utf8')));
+    expect(report['compromisedKeys']).toEqual([fingerprint]);
+    const signers = Buffer.from(parts.get('allowed_signers') ?? '').toString('utf8');
+    expect(await verifyBundle(marked, signers)).toMatchObject({ outcome: 'valid' });
+    const forged = repack((all) => {
+      for (const [name, bytes] of parts) if (!/^(?:manifest.json|digest.txt)$/.test(name)) all.set(name, bytes);
+      all.set('report.json', Buffer.from(canonicalJson(reportJson.parse({ ...report, compromisedKeys: [] }))));
+    });
+    const { findings } = await verifyBundle(forged, signers);
+    expect(findings).toContainEqual({ part: 'report.json', what: 'names other compromised keys than the register' });
+  });
 });
