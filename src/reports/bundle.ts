@@ -146,7 +146,7 @@ export async function bundleReport(
 }
 
 /** Writes a file that is there whole or not at all; readable by its owner only. @throws INPUT_FILE */
-export async function writeWhole(folder: string, name: string, bytes: Uint8Array): Promise<string> {
+async function writeWhole(folder: string, name: string, bytes: Uint8Array): Promise<string> {
   const path = join(folder, name);
   try {
     await mkdir(folder, { recursive: true });
