@@ -26,6 +26,8 @@ const configSchema = z.strictObject({
   databaseUrl: connectionString,
   /** Connection string for controls (role auditkeep_report); null uses databaseUrl with SET ROLE. */
   reportDatabaseUrl: connectionString,
+  /** Connection string of auditkeep_maint, for VACUUM after an erasure; null leaves that to autovacuum. */
+  maintenanceDatabaseUrl: connectionString,
   /** Folder of the embedded database, key files, the signer's store and the file archive; absolute. */
   home: z.string().min(1).default('.auditkeep'),
   /** E-mail of the person acting, and the SSH key that signs a decision. */
@@ -61,6 +63,7 @@ const DEFAULT_FILE = 'auditkeep.yaml';
 /** Environment variables and the keys they set. Those with null are read elsewhere in this file. */
 const VARIABLES: Readonly<Record<string, ConfigKey | null>> = {
   AUDITKEEP_REPORT_DATABASE_URL: 'reportDatabaseUrl',
+  AUDITKEEP_MAINTENANCE_DATABASE_URL: 'maintenanceDatabaseUrl',
   AUDITKEEP_HOME: 'home',
   AUDITKEEP_AS: 'as',
   AUDITKEEP_KEY: 'key',

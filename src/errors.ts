@@ -80,7 +80,10 @@ export const ERROR_CODES = {
   DUTY_SEPARATION: { exit: EXIT.refused, meaning: 'one person may not take both parts' },
   EMBEDDED_FAILED: { exit: EXIT.unavailable, meaning: 'the embedded PostgreSQL could not be created or started' },
   EMBEDDED_FOLDER: { exit: EXIT.usage, meaning: 'the folder of the embedded PostgreSQL cannot be used' },
-  ERASE_PENDING: { exit: EXIT.unavailable, meaning: 'an erasure is recorded, but its record is not sealed yet' },
+  ERASE_PENDING: {
+    exit: EXIT.unavailable,
+    meaning: 'an erasure is recorded, but no checkpoint that counts covers its record yet',
+  },
   ERASE_UNSEALED: { exit: EXIT.refused, meaning: 'only sealed events are erased' },
   INPUT_FILE: { exit: EXIT.usage, meaning: 'an input file is missing or cannot be read' },
   INPUT_INVALID: { exit: EXIT.usage, meaning: 'an argument or input value is malformed' },

@@ -10,6 +10,8 @@ import { treeHash } from './merkle.ts';
 
 const ERASURE_FORMAT = 'auditkeep-erasure/v1';
 export const ERASURE_EVENT = 'chain.erasure';
+/** Tells whether the old versions of the rows are gone from the disk too. */
+export const VACUUM_EVENT = 'chain.erasure-vacuum';
 
 /** One group of one event, with its commitment as the chain has it. */
 export interface ErasedGroup {

@@ -4,7 +4,7 @@ import type { SqlClient } from '../db/database.ts';
 import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { NAMESPACES } from '../keys/sshsig.ts';
 import type { EventGroup } from './canonical.ts';
-import { ERASURE_EVENT, type ErasedGroup, erasureRoot, parseErasureText } from './erase-record.ts';
+import { ERASURE_EVENT, type ErasedGroup, erasureRoot, parseErasureText, VACUUM_EVENT } from './erase-record.ts';
 import { isSignedByTwo, twoPersonRecordSchema } from './two-person-record.ts';
 
 const groupSchema = z.enum(['actor', 'payload']);
@@ -64,6 +64,43 @@ export function eraseRecorded(client: SqlClient, requestId: string): Promise<{ p
   );
 }
 
+/** The seq of the record of a request; null while it is not sealed. */
+export async function readRecordSeq(client: SqlClient, requestId: string): Promise<bigint | null> {
+  const row = await queryOne(
+    client,
+    z.object({ seq: z.bigint().nullable() }),
+    `select min(l.seq) as seq from audit.chain_link l
+      where l.event_id = any (array(select e.record_event_id from audit.erasure e where e.request_id = $1::uuid))`,
+    [requestId],
+  );
+  return row.seq;
+}
+
+/** The tables in which the events of a request lie now. */
+export async function readErasedTables(
+  client: SqlClient,
+  requestId: string,
+): Promise<{ schema: string; table: string }[]> {
+  return queryRows(
+    client,
+    z.object({ schema: z.string(), table: z.string() }),
+    'select schema_name as schema, table_name as "table" from audit.erased_tables($1::uuid)',
+    [requestId],
+  );
+}
+
+/** What was reported last about the old versions of a request's rows: success when they are gone; null for nothing. */
+export async function readVacuumResult(client: SqlClient, requestId: string): Promise<string | null> {
+  const row = await queryMaybe(
+    client,
+    z.object({ result: z.string() }),
+    `select result from audit.audit_log_all e where e.event_type = $1::text and e.resource_id = $2::text
+      order by e.txid desc limit 1`,
+    [VACUUM_EVENT, requestId],
+  );
+  return row?.result ?? null;
+}
+
 /** How many groups a request recorded; 0 when it is unknown. */
 export async function countRecorded(client: SqlClient, requestId: string): Promise<number> {
   const row = await queryOne(
@@ -105,11 +142,12 @@ const erasureRowSchema = z.object({
 });
 
 /**
- * Commitments of erased groups that count, by `event id/group`: their record is a sealed event after theirs, carries
- * the root over exactly the recorded groups and is signed by two different persons. Whatever else lies in audit.erasure
- * counts for nothing, so that the groups are reported as erased without a record.
+ * Commitments of erased groups that count, by `event id/group`: their record is a sealed event after theirs, lies under a
+ * checkpoint that counts (covered.ts), carries the root over exactly the recorded groups and is signed by two different
+ * persons. Whatever else lies in audit.erasure counts for nothing, so that the groups are reported as erased without a
+ * record.
  */
-export async function readErasures(client: SqlClient): Promise<Map<string, Buffer>> {
+export async function readErasures(client: SqlClient, covered: bigint): Promise<Map<string, Buffer>> {
   const rows = await queryRows(
     client,
     erasureRowSchema,
@@ -120,7 +158,7 @@ export async function readErasures(client: SqlClient): Promise<Map<string, Buffe
   const owners = rows.length === 0 ? new Map<string, string>() : await readKeyOwners(client);
   const counted = new Map<string, Buffer>();
   for (const request of Map.groupBy(rows, (row) => `${row.request_id}/${row.record_event_id}`).values()) {
-    if (!(await isVouchedFor(client, request, owners))) continue;
+    if (!(await isVouchedFor(client, request, { owners, covered }))) continue;
     for (const row of request) counted.set(erasureKey(row.event_id, row.event_group), row.commitment);
   }
   return counted;
@@ -134,7 +172,7 @@ export function erasureKey(eventId: string, group: EventGroup): string {
 async function isVouchedFor(
   client: SqlClient,
   request: readonly z.infer<typeof erasureRowSchema>[],
-  owners: ReadonlyMap<string, string>,
+  { owners, covered }: { readonly owners: ReadonlyMap<string, string>; readonly covered: bigint },
 ): Promise<boolean> {
   const [first] = request;
   if (first?.record_event_id == null) return false;
@@ -154,6 +192,7 @@ async function isVouchedFor(
     payload?.request_id === first.request_id &&
     payload.groups === groups.length &&
     payload.root === erasureRoot(groups) &&
+    found.seq < covered &&
     request.every((row) => row.seq !== null && row.seq < found.seq) &&
     isSignedByTwo(record.data, NAMESPACES.erasure, (fingerprint) => owners.get(fingerprint) ?? null)
   );

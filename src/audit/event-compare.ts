@@ -36,6 +36,8 @@ interface ComparisonInput {
   readonly sums: EventSums;
   readonly head: ChainHead;
   readonly overdue: boolean;
+  /** Leaves below this lie under a checkpoint that counts. */
+  readonly covered: bigint;
 }
 
 const GONE: ReadonlySet<string> = new Set(['deleted', 'truncated', 'head-cut']);
@@ -104,11 +106,11 @@ export async function readRangeCircumstances(
 
 async function readCircumstances(
   client: SqlClient,
-  { head, overdue }: Omit<ComparisonInput, 'sums'>,
+  { head, overdue, covered }: Omit<ComparisonInput, 'sums'>,
   members: ReadonlySet<string>,
 ): Promise<Circumstances> {
   const names = await readPartitionNames(client);
-  const erasures = await readErasures(client);
+  const erasures = await readErasures(client, covered);
   return {
     sealed: head.snapshot,
     now: await currentSnapshot(client),

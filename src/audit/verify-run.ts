@@ -5,6 +5,7 @@ import { AuditkeepError } from '../errors.ts';
 import { type ChainHead, currentSnapshot, readCheckpoints, readHead } from './chain-store.ts';
 import { type KeptCheckpoint, type OpenedHeads, openHeads } from './checkpoint-check.ts';
 import { readCheckpointFiles } from './checkpoint-files.ts';
+import { coveredSize } from './covered.ts';
 import type { Finding } from './finding.ts';
 import { type IncarnationRecord, incarnationFindings, readIncarnations } from './incarnation-record.ts';
 import { hasSignerTraces, originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
@@ -25,6 +26,8 @@ export interface VerifyRun {
   readonly witnessed: Anchor;
   /** The home bears traces of a signer: something was signed, so something must be there. */
   readonly signed: boolean;
+  /** Leaves below this lie under a checkpoint that counts. */
+  readonly covered: bigint;
   /** What was lost at restores; empty at levels that do not look back. */
   readonly lost: readonly Finding[];
   /** The sealer has not come to its end for longer than it may. */
@@ -62,7 +65,12 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   const signed = await hasSignerTraces(ctx.config.home);
   // A sealer that will come to its end in the future is one whose time somebody set.
   const overdue = head.idleSeconds > input.unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
-  return { head, origin, opened, witnessed, signed, overdue, lost: incarnationFindings(records) };
+  const covered = coveredSize(witnessed, {
+    signer: key !== null,
+    own: opened.own?.size ?? null,
+    stored: kept.at(-1)?.size ?? null,
+  });
+  return { head, origin, opened, witnessed, signed, overdue, covered, lost: incarnationFindings(records) };
 }
 
 /**

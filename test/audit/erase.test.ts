@@ -1,7 +1,10 @@
 /** Erasure of groups of events: the record first, then the update; hot, archived and late rows alike. */
-import { randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { cp } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { COSIGNATURE_TYPE, formatVerifierKey } from '../../src/audit/checkpoint.ts';
 import { sealChain } from '../../src/audit/seal.ts';
+import { signCheckpoint } from '../../src/audit/sign.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { type EraseInput, eraseEvents } from '../../src/persons/erase-events.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
@@ -112,13 +115,13 @@ describe('eraseEvents', () => {
     expect(between.findings).toEqual([]);
     const resumed = { ...input, keyFiles: [] };
     expect((await eraseEvents(ctx, resumed)).partitions).toHaveLength(1);
-    expect(await eraseEvents(ctx, resumed)).toEqual({ recorded: 1, partitions: [] });
+    expect(await eraseEvents(ctx, resumed)).toEqual({ recorded: 1, partitions: [], vacuumed: false });
     expect(await rowOf(2)).toMatchObject([{ email: null }]);
     const events = await column(
       db.admin,
-      `select id from audit.audit_log_all where resource_id = '${input.requestId}'`,
+      `select event_type from audit.audit_log_all where resource_id = '${input.requestId}' order by 1`,
     );
-    expect(events).toHaveLength(1);
+    expect(events).toEqual(['chain.erasure', 'chain.erasure-vacuum']);
     expect(await verifyChain(ctx)).toMatchObject({ intact: true });
   });
 
@@ -139,7 +142,94 @@ describe('eraseEvents', () => {
   });
 });
 
+describe('the record', () => {
+  it('has to lie under a checkpoint that enough witnesses have cosigned before anything is erased', async () => {
+    const key = { name: 'witness.example/w', publicKey: generateKeyPairSync('ed25519').publicKey };
+    const silent = { vkey: formatVerifierKey(key, COSIGNATURE_TYPE), url: 'http://127.0.0.1:1' };
+    const input = request([[7, 'actor']]);
+    const witnessed = { ...ctx, config: { ...ctx.config, witnesses: [silent] } };
+    const pending = { code: 'ERASE_PENDING', message: expect.stringContaining('witnesses') as string };
+    await expect(eraseEvents(witnessed, input)).rejects.toMatchObject(pending);
+    expect(await rowOf(7)).toMatchObject([{ email: 'user7@example.org' }]);
+    expect((await eraseEvents(ctx, { ...input, keyFiles: [] })).partitions).toHaveLength(1);
+    expect(await rowOf(7)).toMatchObject([{ email: null }]);
+    // Under that policy no erasure of the past counts until a witness has cosigned.
+    const classes = (await verifyChain(witnessed)).findings.map((found) => found.class);
+    expect(new Set(classes)).toEqual(new Set(['erased-without-record']));
+  });
+
+  it('counts only when the signer has signed over it', async () => {
+    const before = await temporaryHome();
+    await cp(ctx.config.home, before, { recursive: true });
+    await eraseEvents(ctx, request([[9, 'payload']]));
+    const { findings } = await verifyChain({ ...ctx, config: { ...ctx.config, home: before } });
+    expect(findings).toMatchObject([{ class: 'erased-without-record', eventId: ids[9] }]);
+    expect(await verifyChain(ctx)).toMatchObject({ intact: true, findings: [] });
+  });
+});
+
+describe('the old versions of erased rows', () => {
+  const asLogin = (login: string) => ({ ...ctx, config: { ...ctx.config, maintenanceDatabaseUrl: db.url(login) } });
+  const told = async (requestId: string) =>
+    (await column(
+      db.admin,
+      `select json_build_object('result', result, 'tables', additional_data -> 'tables') from audit.audit_log_all
+        where event_type = 'chain.erasure-vacuum' and resource_id = '${requestId}' order by txid`,
+    )) as { result: string; tables: { table: string; left: string | null }[] }[];
+
+  it('are taken off the disk by the maintenance login, once', async () => {
+    const input = request([[10, 'actor']]);
+    expect(await eraseEvents(asLogin('auditkeep_maint'), input)).toMatchObject({ vacuumed: true });
+    const tables = [{ table: 'audit.audit_log_y2002m01', left: null }];
+    expect(await told(input.requestId)).toEqual([{ result: 'success', tables }]);
+    expect(await eraseEvents(asLogin('auditkeep_maint'), input)).toMatchObject({ vacuumed: true, partitions: [] });
+    expect(await told(input.requestId)).toHaveLength(1);
+  });
+
+  it('are reported as left by a login that may not, by none, and while an older transaction sees them', async () => {
+    const input = request([[11, 'actor']]);
+    const old = await db.admin.withClient(async (reader) => {
+      await reader.query('begin isolation level repeatable read');
+      await reader.query('select 1 from audit.chain_head');
+      const results = [];
+      for (const context of [ctx, asLogin('auditkeep_engine'), asLogin('auditkeep_maint')]) {
+        results.push((await eraseEvents(context, input)).vacuumed);
+      }
+      await reader.query('rollback');
+      return results;
+    });
+    expect(old).toEqual([false, false, false]);
+    const reasons = (await told(input.requestId)).map(({ result, tables }) => `${result}: ${tables[0]?.left}`);
+    expect(reasons).toMatchObject([
+      'partial: no maintenance login is configured: waits for autovacuum',
+      expect.stringContaining('permission denied to vacuum'),
+      expect.stringContaining('still visible to an older transaction'),
+    ]);
+    expect(await eraseEvents(asLogin('auditkeep_maint'), input)).toMatchObject({ vacuumed: true });
+  });
+});
+
 describe('the database', () => {
+  it('refuses to null groups whose record no checkpoint covers', async () => {
+    const requestId = randomUUID();
+    await sealChain(ctx);
+    await signCheckpoint(ctx);
+    await addEvents(db.engine, 1, 900);
+    await sealChain(ctx);
+    const erase = () =>
+      db.engine.withClient((client) => client.query('select * from audit.erase_recorded($1)', [requestId]));
+    await db.engine.withClient((client) =>
+      client.query(
+        `select audit.record_erasure($1, (select event_id from audit.chain_link order by seq desc limit 1),
+                                     array[$2::uuid], array['actor'])`,
+        [requestId, ids[4]],
+      ),
+    );
+    await expect(erase()).rejects.toMatchObject({ code: 'AK024' });
+    expect(await rowOf(4)).toMatchObject([{ email: 'user4@example.org' }]);
+    await tamper(db.admin, `delete from audit.erasure where request_id = '${requestId}'`);
+  });
+
   it('refuses to null groups before their record is a leaf', async () => {
     const requestId = randomUUID();
     await db.engine.withClient((client) =>
@@ -163,6 +253,26 @@ describe('the database', () => {
       ),
     ).rejects.toMatchObject({ code: 'AK025' });
   });
+});
+
+it('reaches rows in quarantine, by the one list of tables that hold events', async () => {
+  const move = (from: string, to: string) =>
+    `insert into ${to} select * from ${from} where id = '${ids[13]}'; delete from ${from} where id = '${ids[13]}'`;
+  await db.admin.withClient((client) =>
+    client.query(`create table quarantine.audit_log_kept (like audit.audit_log);
+                  alter table quarantine.audit_log_kept owner to auditkeep_owner`),
+  );
+  await tamper(db.admin, move('audit.audit_log_late', 'quarantine.audit_log_kept'));
+  expect((await eraseEvents(ctx, request([[13, 'actor']]))).partitions).toEqual([
+    { partition: 'quarantine.audit_log_kept', erased: 1 },
+  ]);
+  expect(await column(db.admin, 'select user_email from quarantine.audit_log_kept')).toEqual([null]);
+  await tamper(
+    db.admin,
+    move('quarantine.audit_log_kept', 'audit.audit_log_late'),
+    'drop table quarantine.audit_log_kept',
+  );
+  expect(await verifyChain(ctx)).toMatchObject({ intact: true });
 });
 
 describe('verification', () => {

@@ -33,6 +33,7 @@ describe('configuration', () => {
     expect(config).toEqual({
       databaseUrl: 'postgres://env/x',
       reportDatabaseUrl: null,
+      maintenanceDatabaseUrl: null,
       retention: null,
       home: join(folder, '.auditkeep'),
       as: 'flag@example.org',
