@@ -124,6 +124,7 @@ export const ERROR_CODES = {
   RETENTION_ARCHIVED: { exit: EXIT.refused, meaning: 'the range belongs to a unit that was sealed or archived' },
   RETENTION_BOUNDS: { exit: EXIT.refused, meaning: 'partition bounds overlap, leave a gap or are out of range' },
   RETENTION_BUSY: { exit: EXIT.unavailable, meaning: 'a lock that retention needs is held by a reader or writer' },
+  RETENTION_DIFFERS: { exit: EXIT.findings, meaning: 'a unit does not hold what its manifest says' },
   RETENTION_FAILED: { exit: EXIT.bug, meaning: 'units of a retention run failed; the others were handled' },
   RETENTION_HELD: { exit: EXIT.refused, meaning: 'the unit is under a legal hold' },
   RETENTION_NOT_APPROVED: { exit: EXIT.refused, meaning: 'no approved plan allows that the unit is destroyed' },

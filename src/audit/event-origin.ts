@@ -14,6 +14,7 @@ const EVENT_ORIGINS: readonly EventOrigin[] = [
   { table: 'audit.audit_log', born: true },
   { table: 'audit.audit_log_archive', born: false },
   { table: 'audit.audit_log_late', born: true },
+  { table: 'quarantine.audit_log', born: false },
 ];
 
 /** Every table of events. */

@@ -3,11 +3,10 @@
  * at any point leaves each unit in one state with all of its rows in one place; the next run goes on from there.
  */
 
-import { recordEvent } from '../audit/record.ts';
+import { randomUUID } from 'node:crypto';
 import type { Context } from '../context.ts';
-import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
-import { inTransaction, transact } from '../db/transaction.ts';
+import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { type Period, subtractPeriod } from '../time/period.ts';
@@ -16,8 +15,12 @@ import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
 import { type Plan, type PlanUnit, planArchival, planOf } from './plan.ts';
 import type { FamilyName, PolicyRule } from './policy.ts';
 import { readPolicyInForce } from './policy-store.ts';
+import { reconcile } from './reconcile.ts';
+import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
-import { countRows, limitStatements, moveUnit, readBranches, readUnits, sealPartition } from './store.ts';
+import { countRows, moveUnit, readBranches, readUnits, sealPartition } from './store.ts';
+import { moveInStructure } from './structure.ts';
+import { actUnderLease, failUnit, releaseLease, takeLease } from './unit-store.ts';
 
 type ArchiveContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
@@ -78,6 +81,7 @@ export interface ArchiveInput extends ArchiveScope {
  * never stops the others and is in its outcome. Never throws for a unit.
  */
 export async function runArchive(ctx: ArchiveContext, input: ArchiveInput): Promise<ArchiveRun> {
+  await reconcile(ctx, input.window);
   const plan = await planArchive(ctx, input);
   const units: (PlanUnit & { outcome: UnitOutcome })[] = [];
   for (const unit of plan.units) {
@@ -91,25 +95,43 @@ async function archiveUnit(ctx: ArchiveContext, unit: PlanUnit, input: ArchiveIn
   const [blocker] = unit.blockers;
   if (blocker === 'failed-before') return { kind: 'failed', error: failedBefore(unit) };
   if (blocker !== undefined) return { kind: 'postponed', reason: blocker, byRule: true };
-  const window = input.window ?? DEFAULT_WINDOW;
-  try {
-    if (unit.state === 'hot') {
-      const unlinked = await retryOnLock(window, () => sealUnit(ctx, unit, input.reason));
-      if (unlinked > 0) {
-        return { kind: 'postponed', reason: `${unlinked} events are not linked in the chain yet`, byRule: false };
-      }
+  if (unit.unitId === null) return { kind: 'failed', error: new Error(`${unit.partition} is no unit`) };
+  const { unitId } = unit;
+  const holder = randomUUID();
+  // The claim lasts as long as the session that took it, so a dead worker's units are free at once.
+  return await ctx.db.withClient(async (client) => {
+    if (!(await takeLease(client, unitId, { holder, seconds: LEASE_SECONDS }))) {
+      return { kind: 'postponed', reason: 'another run is at work on it', byRule: true };
     }
-    return {
-      kind: 'archived',
-      rows: await retryOnLock(window, (attempt) => moveOnce(ctx, unit, input.reason, attempt)),
-    };
-  } catch (cause) {
-    return await outcomeOfFailure(ctx, unit, translateRefusal(cause));
+    const outcome = await sealAndMove(ctx, unit, input, holder).catch((cause: unknown) =>
+      outcomeOfFailure(ctx, unit, translateRefusal(cause)),
+    );
+    await releaseLease(client, unitId, holder);
+    return outcome;
+  });
+}
+
+/** Longer than a unit takes: for a session that lives on without its worker. */
+const LEASE_SECONDS = 3600;
+
+async function sealAndMove(
+  ctx: ArchiveContext,
+  unit: PlanUnit,
+  input: ArchiveInput,
+  holder: string,
+): Promise<UnitOutcome> {
+  if (unit.state === 'hot') {
+    const window = input.window ?? DEFAULT_WINDOW;
+    const unlinked = await retryOnLock(window, () => sealUnit(ctx, unit, input.reason, holder));
+    if (unlinked > 0) {
+      return { kind: 'postponed', reason: `${unlinked} events are not linked in the chain yet`, byRule: false };
+    }
   }
+  return { kind: 'archived', rows: await moveOnce(ctx, unit, input, holder) };
 }
 
 async function outcomeOfFailure(ctx: ArchiveContext, unit: PlanUnit, error: unknown): Promise<UnitOutcome> {
-  if (!(error instanceof AuditkeepError)) return { kind: 'failed', error };
+  if (!(error instanceof AuditkeepError)) return await markFailed(ctx, unit, error);
   const reason = error.message;
   if (error.code === 'RETENTION_BUSY') return { kind: 'postponed', reason, byRule: false };
   if (error.code === 'RETENTION_HELD' || error.code === 'RETENTION_NOT_YET') {
@@ -118,6 +140,20 @@ async function outcomeOfFailure(ctx: ArchiveContext, unit: PlanUnit, error: unkn
   // A wrong state is harmless only where another run has taken the unit further meanwhile.
   if (error.code === 'RETENTION_STATE' && (await hasMovedOn(ctx, unit))) {
     return { kind: 'postponed', reason: 'another run is at work on it', byRule: true };
+  }
+  return await markFailed(ctx, unit, error);
+}
+
+/** Remembers the failure in the unit, so that lists and plans show it until the next run tries again. */
+async function markFailed(ctx: ArchiveContext, unit: PlanUnit, error: unknown): Promise<UnitOutcome> {
+  const { unitId } = unit;
+  const code = error instanceof AuditkeepError ? error.code : 'INTERNAL';
+  // Without a database nothing can be remembered, and the unit is not what failed.
+  if (unitId !== null && code !== 'DB_UNREACHABLE') {
+    await inTransaction(ctx.db, async (client) => {
+      if (!(await failUnit(client, unitId))) return;
+      await recordStep(ctx, client, 'FAIL', { partition: unit.partition, result: 'failure', details: { code } });
+    });
   }
   return { kind: 'failed', error };
 }
@@ -147,11 +183,14 @@ export function overdue(run: ArchiveRun, now: UtcInstant): readonly PlanUnit[] {
 }
 
 /** Diverts, then seals; gives the number of events that still lack their link (0: sealed). */
-async function sealUnit(ctx: ArchiveContext, unit: PlanUnit, reason: string): Promise<number> {
+async function sealUnit(ctx: ArchiveContext, unit: PlanUnit, reason: string, holder: string): Promise<number> {
   const step = () =>
     inTransaction(ctx.db, async (client) => {
+      await actUnderLease(client, holder);
       const result = await sealPartition(client, unit);
-      if (result.state === 'sealed') await recordStep(ctx, client, unit, 'SEAL', reason, result.rows ?? 0);
+      if (result.state === 'sealed') {
+        await recordUnitStep(ctx, client, unit, 'SEAL', reason, result.rows ?? 0, result.fingerprint);
+      }
       return result;
     });
   const first = await step();
@@ -161,48 +200,30 @@ async function sealUnit(ctx: ArchiveContext, unit: PlanUnit, reason: string): Pr
   return result.state === 'sealed' ? 0 : (result.unlinked ?? 0);
 }
 
-/** Longest statement of a first attempt; later ones may take longer, so that a slow machine gets there too. */
-const STATEMENT_TIMEOUT_MS = 150;
-
-async function moveOnce(ctx: ArchiveContext, unit: PlanUnit, reason: string, attempt: number): Promise<number> {
-  return await ctx.db.withClient(async (client) => {
-    if (!(await tryLockSession(client, 'structure', 'exclusive'))) throw new StructureLockTaken();
-    const rows = await transact(client, async () => {
-      await limitStatements(client, STATEMENT_TIMEOUT_MS * (1 + Math.min(3, Math.floor(attempt / 10))));
-      const moved = await moveUnit(client, unit);
-      await limitStatements(client, 0);
-      await recordStep(ctx, client, unit, 'ARCHIVE', reason, moved.rows);
-      return moved.rows;
-    });
-    // Where the transaction failed the connection is thrown away, and the session's lock with it.
-    await unlockSession(client, 'structure', 'exclusive');
-    return rows;
-  });
+async function moveOnce(ctx: ArchiveContext, unit: PlanUnit, input: ArchiveInput, holder: string): Promise<number> {
+  const moved = await moveInStructure(
+    ctx,
+    { window: input.window },
+    async (client) => {
+      await actUnderLease(client, holder);
+      return await moveUnit(client, unit);
+    },
+    (client, done) => recordUnitStep(ctx, client, unit, 'ARCHIVE', input.reason, done.rows),
+  );
+  return moved.rows;
 }
 
-/** Somebody reads hot, archived and late rows together; looks like the database's own refusal to the retry. */
-class StructureLockTaken extends Error {
-  readonly code = 'AK106';
-
-  constructor() {
-    super('a report or verification is reading: the structure lock is taken');
-  }
-}
-
-async function recordStep(
+async function recordUnitStep(
   ctx: ArchiveContext,
   client: SqlClient,
   unit: PlanUnit,
-  action: 'SEAL' | 'ARCHIVE',
+  step: 'SEAL' | 'ARCHIVE',
   reason: string,
   rows: number,
+  fingerprint: string | null = null,
 ): Promise<void> {
-  await recordEvent(ctx, client, {
-    type: action === 'SEAL' ? 'partition.sealed' : 'partition.archived',
-    category: 'system',
-    action,
-    resourceType: 'partition',
-    resourceId: unit.partition,
+  await recordStep(ctx, client, step, {
+    partition: unit.partition,
     details: {
       reason,
       table: unit.table,
@@ -210,6 +231,7 @@ async function recordStep(
       from: unit.from === null ? null : isoOf(unit.from),
       to: isoOf(unit.to),
       rows,
+      ...(fingerprint === null ? {} : { fingerprint }),
     },
   });
 }

@@ -14,6 +14,11 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
     hint: 'find out who changed the partition, then restore its triggers and CHECK',
   },
   AK108: { code: 'RETENTION_NOT_YET', hint: 'a later run seals it; open incidents hold a unit for at most 90 days' },
+  AK110: { code: 'RETENTION_BUSY', hint: 'another worker has claimed the unit; the next run tries again' },
+  AK111: {
+    code: 'RETENTION_DIFFERS',
+    hint: 'nothing was changed; run auditkeep chain verify, then find out who changed the rows',
+  },
   AK109: { code: 'RETENTION_NOT_APPROVED', hint: 'destruction needs a plan that two persons signed' },
   AK122: { code: 'POLICY_INVALID', hint: 'auditkeep policy diff checks the policy' },
   AK123: { code: 'POLICY_STALE', hint: 'look at auditkeep policy show --all and apply again' },

@@ -201,6 +201,7 @@ const sealShape = z.object({
   diverted: z.boolean(),
   unlinked: z.number().nullable(),
   rows: z.number().nullable(),
+  fingerprint: z.string().nullable(),
 });
 
 /** One step of sealing: the first call diverts new rows, a later one seals unless events still lack their link. */

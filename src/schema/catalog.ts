@@ -1,7 +1,7 @@
 /**
  * The installed schema as facts: one line an object, the same on every supported server version, so that it can be
- * compared with the committed design. Partitions are data, not design: only what is wrong about one (owner, grants, what its family has
- * otherwise) makes it a fact.
+ * compared with the committed design. Partitions, and units beside the late tables or in quarantine, are data, not
+ * design: only what is wrong about one (owner, grants, what its family has otherwise) makes it a fact.
  */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
@@ -16,11 +16,15 @@ export interface CatalogFact {
 
 const factShape = z.object({ object: z.string(), definition: z.string() });
 
-/** Relations that are design: ours, no partition, nothing that hangs below quarantine. */
+/** The empty tables of schema quarantine that quarantined units inherit from. */
+const PARENTS = `'audit_log', 'data_access_log', 'security_events_log', 'performance_metrics', 'distributed_traces'`;
+
+/** Relations that are design: ours, no partition, nothing that hangs below another table or waits in quarantine. */
 const RELATIONS = `
   select c.*, n.nspname || '.' || c.relname as name
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-   where n.nspname = any ($1::text[]) and n.nspname <> 'quarantine' and not c.relispartition`;
+   where n.nspname = any ($1::text[]) and not exists (select from pg_inherits i where i.inhrelid = c.oid)
+     and (n.nspname <> 'quarantine' or c.relname in (${PARENTS}))`;
 
 const HASH = (text: string) => `left(encode(sha256(convert_to(${text}, 'UTF8')), 'hex'), 16)`;
 
@@ -166,7 +170,9 @@ const PARTITION_FACTS = `
                                       where t.attrelid = c.oid) a
                               where a.grantee <> c.relowner)) as definition
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-   where n.nspname = any ($1::text[]) and c.relkind in ('r', 'p') and c.relispartition`;
+   where n.nspname = any ($1::text[]) and c.relkind in ('r', 'p')
+     and (exists (select from pg_inherits i where i.inhrelid = c.oid)
+       or n.nspname = 'quarantine' and c.relname not in (${PARENTS}))`;
 
 /** The triggers that a leaf may have, and what they call. The first two every leaf has. */
 const LEAF_TRIGGERS = `(values

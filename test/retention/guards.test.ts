@@ -200,7 +200,9 @@ test('the engine runs the guarded functions and no other', async () => {
   const allowed = `select string_agg(p.proname, ',' order by p.proname) as value from pg_proc p
     where p.pronamespace = 'retention'::regnamespace and has_function_privilege('auditkeep_engine', p.oid, 'execute')`;
   expect(await scalar(db.admin, z.string(), allowed)).toBe(
-    'adopt_partition,create_partition,leaves,move_unit,prove_bounds,seal_partition',
+    'adopt_partition,collect_late,create_partition,drop_unit,fail_unit,late_ranges,leaves,merge_tombstones,move_unit,' +
+      'prove_bounds,quarantine_unit,reattach_unit,release_lease,rescue_unit,retry_unit,seal_partition,split_unit,' +
+      'stray_units,take_lease',
   );
 });
 

@@ -9,6 +9,7 @@ import { queryOne, queryRows } from '../../src/db/query.ts';
 import { ensurePartitions } from '../../src/retention/partition.ts';
 import { parseInstant, systemClock, type UtcInstant } from '../../src/time/clock.ts';
 import { TestClock } from '../support/context.ts';
+import type { TestDatabase } from '../support/database.ts';
 
 const actor: Actor = { kind: 'service', name: 'test' };
 
@@ -112,5 +113,26 @@ export async function rewind(admin: Database, table: string, category: string, e
        end $$`,
     );
     await client.query('reset session_replication_role');
+  });
+}
+
+/** The plan that `approve` stands for. */
+export const PLAN = '00000000-0000-4000-8000-00000000aaaa';
+
+/**
+ * Takes an archived or due unit to purge_approved. In this database check_disposal asks nobody: who may approve is tested
+ * elsewhere.
+ */
+export async function approve(db: TestDatabase, unitId: bigint): Promise<void> {
+  await db.admin.withClient(async (client) => {
+    await client.query(`create or replace function retention.check_disposal(p_unit bigint, p_plan uuid) returns void
+      language plpgsql set search_path = pg_catalog, pg_temp as $$ begin end $$`);
+    await client.query(`update retention.unit set state = 'purge_due' where unit_id = $1 and state = 'archived'`, [
+      String(unitId),
+    ]);
+    await client.query(`update retention.unit set state = 'purge_approved', plan_id = $2 where unit_id = $1`, [
+      String(unitId),
+      PLAN,
+    ]);
   });
 }

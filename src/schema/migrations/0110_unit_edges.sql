@@ -27,10 +27,12 @@ alter table retention.unit
   add column expires_at timestamptz,
   add column lease_holder uuid,
   add column lease_until timestamptz,
-  add check ((lease_holder is null) = (lease_until is null)),
+  add column lease_pid integer,
+  add check ((lease_holder is null) = (lease_until is null) and (lease_holder is null) = (lease_pid is null)),
   add check (state not in ('purge_approved', 'purging', 'purged') or plan_id is not null);
 comment on column retention.unit.plan_id is 'The approved plan under which the unit is destroyed.';
 comment on column retention.unit.parent_id is 'The unit that this one was split from or restored from.';
+comment on column retention.unit.lease_pid is 'The session that claimed the unit: the claim ends with it, at the latest at lease_until.';
 comment on column retention.unit.expires_at is 'When a restored copy is dropped.';
 
 delete from retention.unit_edge;
@@ -47,9 +49,9 @@ insert into retention.unit_edge (from_state, to_state, blocked_by_hold, disposal
   ('sealed', 'archived', true, false, 'structure lock free; roll-ups proven', 'archive',
    'DETACH, ATTACH to the archive, tombstone, unit row, event last', 'sealed'),
   ('sealed', 'split', false, false, 'structure lock free; siblings hold exactly the unit''s rows', 'split',
-   'DETACH, siblings beside the late table, tombstone, DROP of the original, unit rows, event', 'sealed; half copies are dropped by the reconciler'),
+   'DETACH, siblings beside the late table, tombstone, DROP of the original, unit rows, event', 'sealed'),
   ('archived', 'split', false, false, 'structure lock free; siblings hold exactly the unit''s rows', 'split',
-   'DETACH, siblings beside the late table, DROP of the original, unit rows, event', 'archived; half copies are dropped by the reconciler'),
+   'DETACH, siblings beside the late table, DROP of the original, unit rows, event', 'archived'),
   ('archived', 'copied', false, false, 'lease', 'cold archive', 'objects put, unit row', 'archived; orphan objects'),
   ('copied', 'verified', false, false, 'read back, fingerprint and chain equal', 'cold archive', 'unit row', 'copied'),
   ('verified', 'locked', false, false, 'the canary object proves the lock', 'cold archive', 'lock until, unit row', 'verified'),

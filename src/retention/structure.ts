@@ -1,0 +1,59 @@
+/**
+ * One transaction that moves, drops or restores a unit: under the structure lock, exclusively and without queueing, with
+ * short statements, tried again while somebody reads or writes.
+ */
+import type { Context } from '../context.ts';
+import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
+import type { SqlClient } from '../db/database.ts';
+import { transact } from '../db/transaction.ts';
+import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
+import { limitStatements } from './store.ts';
+
+/** Longest statement of a first attempt; later ones may take longer, so that a slow machine gets there too. */
+const STATEMENT_TIMEOUT_MS = 150;
+
+export interface MoveOptions {
+  readonly window?: RetryWindow | undefined;
+  /** For steps that have to read the unit's rows: no writer waits for them, so only the lock timeout binds. */
+  readonly readsRows?: boolean;
+}
+
+/**
+ * Runs `move` and then `record` in one transaction under the structure lock; the limit on statements binds `move` only.
+ * @throws RETENTION_BUSY when the window is over; whatever `move` or `record` throws, untranslated
+ */
+export function moveInStructure<T>(
+  ctx: Pick<Context, 'db'>,
+  options: MoveOptions,
+  move: (client: SqlClient) => Promise<T>,
+  record: (client: SqlClient, moved: T) => Promise<void>,
+): Promise<T> {
+  return retryOnLock(options.window ?? DEFAULT_WINDOW, (attempt) =>
+    ctx.db.withClient(async (client) => {
+      if (!(await tryLockSession(client, 'structure', 'exclusive'))) throw new StructureLockTaken();
+      const moved = await transact(client, async () => {
+        if (options.readsRows !== true) await limitStatements(client, timeoutOf(attempt));
+        const result = await move(client);
+        await limitStatements(client, 0);
+        await record(client, result);
+        return result;
+      });
+      // Where the transaction failed the connection is thrown away, and the session's lock with it.
+      await unlockSession(client, 'structure', 'exclusive');
+      return moved;
+    }),
+  );
+}
+
+function timeoutOf(attempt: number): number {
+  return STATEMENT_TIMEOUT_MS * (1 + Math.min(3, Math.floor(attempt / 10)));
+}
+
+/** Somebody reads hot, archived and late rows together; looks like the database's own refusal to the retry. */
+class StructureLockTaken extends Error {
+  readonly code = 'AK106';
+
+  constructor() {
+    super('a report or verification is reading: the structure lock is taken');
+  }
+}
