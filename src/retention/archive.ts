@@ -98,17 +98,24 @@ async function archiveUnit(ctx: ArchiveContext, unit: PlanUnit, input: ArchiveIn
   if (unit.unitId === null) return { kind: 'failed', error: new Error(`${unit.partition} is no unit`) };
   const { unitId } = unit;
   const holder = randomUUID();
-  // The claim lasts as long as the session that took it, so a dead worker's units are free at once.
-  return await ctx.db.withClient(async (client) => {
-    if (!(await takeLease(client, unitId, { holder, seconds: LEASE_SECONDS }))) {
-      return { kind: 'postponed', reason: 'another run is at work on it', byRule: true };
-    }
-    const outcome = await sealAndMove(ctx, unit, input, holder).catch((cause: unknown) =>
-      outcomeOfFailure(ctx, unit, translateRefusal(cause)),
-    );
-    await releaseLease(client, unitId, holder);
-    return outcome;
-  });
+  let outcome: UnitOutcome | null = null;
+  try {
+    // The claim lasts as long as the session that took it, so a dead worker's units are free at once.
+    await ctx.db.withClient(async (client) => {
+      if (!(await takeLease(client, unitId, { holder, seconds: LEASE_SECONDS }))) {
+        outcome = { kind: 'postponed', reason: 'another run is at work on it', byRule: true };
+        return;
+      }
+      outcome = await sealAndMove(ctx, unit, input, holder).catch((cause: unknown) =>
+        outcomeOfFailure(ctx, unit, translateRefusal(cause)),
+      );
+      await releaseLease(client, unitId, holder);
+    });
+  } catch (error) {
+    // A claim that cannot be given back has ended with its session.
+    outcome ??= { kind: 'failed', error };
+  }
+  return outcome ?? { kind: 'failed', error: new Error('a unit without an outcome') };
 }
 
 /** Longer than a unit takes: for a session that lives on without its worker. */
