@@ -7,7 +7,8 @@ import { isoOf, parseInstant, type UtcInstant } from '../time/clock.ts';
 import { subtractPeriod } from '../time/period.ts';
 import type { TimeRange } from './bounds.ts';
 import type { RetryWindow } from './lock-retry.ts';
-import { type FamilyName, POLICIES } from './policy.ts';
+import type { FamilyName } from './policy.ts';
+import { readPolicyInForce } from './policy-store.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
 import { moveInStructure } from './structure.ts';
@@ -32,11 +33,14 @@ export async function planLate(
   ctx: Pick<Context, 'db' | 'clock'>,
   scope: { readonly table?: FamilyName | undefined; readonly before?: UtcInstant | undefined } = {},
 ): Promise<readonly LateRange[]> {
-  const rows = await ctx.db.withClient(readLateRanges);
+  const { rows, rules } = await ctx.db.withClient(async (client) => ({
+    rows: await readLateRanges(client),
+    rules: (await readPolicyInForce(client)).policy.rules,
+  }));
   return rows.flatMap((row) => {
     const [from, to] = [parseInstant(row.lower_bound), parseInstant(row.upper_bound)];
     const category = row.category === '' ? null : row.category;
-    const policy = POLICIES.find((candidate) => candidate.table === row.table_name && candidate.category === category);
+    const policy = rules.find((candidate) => candidate.table === row.table_name && candidate.category === category);
     // An adopted partition without an end keeps its late rows in the late table.
     if (policy === undefined || from === null || to === null) return [];
     if (scope.table !== undefined && scope.table !== row.table_name) return [];
