@@ -1,5 +1,6 @@
 /** `auditkeep anonymize plan | run | risk` */
 import { EXIT } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import {
   type AnonymizePlan,
   type AnonymizeResult,
@@ -82,8 +83,8 @@ function planResult({ blockers }: AnonymizePlan, data: object, text: string): Co
 function planText(plan: AnonymizePlan): string {
   const day = plan.before.slice(0, 10);
   return [
-    `${plan.due} transactions before ${day} are due; ${plan.young} are younger.`,
-    `${plan.anonymized} are anonymous, ${plan.pseudonymized} pseudonymized only.`,
+    `Due: ${countOf(plan.due, 'transaction')} before ${day}; younger: ${plan.young}.`,
+    `Anonymous: ${plan.anonymized}; pseudonymized only: ${plan.pseudonymized}.`,
     'Each due row loses its hash, addresses, amount, gas, block, contract and user; keyed pseudonyms, the amount’s',
     'order of magnitude and the day stay, and less than that where rows would be too rare.',
     ...plan.blockers.map((blocker) => `blocked: ${blocker}`),
@@ -92,10 +93,10 @@ function planText(plan: AnonymizePlan): string {
 
 function resultText(result: AnonymizeResult): string {
   const unreadable = Object.entries(result.unreadable).map(
-    ([code, count]) => `${count} rows left as they are: ${code}`,
+    ([code, count]) => `${countOf(count, 'row')} left as before: ${code}`,
   );
   return [
-    `${result.pseudonymized} transactions processed, ${result.anonymized} now called anonymous.`,
+    `${countOf(result.pseudonymized, 'transaction')} processed, ${result.anonymized} now called anonymous.`,
     ...unreadable,
     riskText(result.risk),
   ].join('\n');

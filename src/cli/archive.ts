@@ -1,6 +1,7 @@
 /** `auditkeep archive plan | run | list` */
 import type { Argv } from 'yargs';
 import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { type ArchiveRun, type ArchiveScope, listArchive, planArchive, runArchive } from '../retention/archive.ts';
 import type { UnitFacts } from '../retention/facts.ts';
 import type { Plan } from '../retention/plan.ts';
@@ -98,7 +99,7 @@ function runResult(run: ArchiveRun): CommandResult {
   const units = run.units.map((unit) => ({ ...planUnitJson(unit), ...outcomeJson(unit.outcome) }));
   const lines = units.map(
     (unit) =>
-      `${unit.outcome.padEnd(9)} ${unit.partition}  ${unit.rows} rows${unit.reason === null ? '' : `  ${unit.reason}`}`,
+      `${unit.outcome.padEnd(9)} ${unit.partition}  ${countOf(unit.rows, 'row')}${unit.reason === null ? '' : `  ${unit.reason}`}`,
   );
   return {
     data: { planHash: run.planHash, units },
@@ -145,5 +146,5 @@ function unitJson(unit: UnitFacts) {
 
 function unitLine(unit: UnitFacts): string {
   const held = unit.held ? '  held' : '';
-  return `${unit.state.padEnd(9)} ${unit.relation}  ${rangeText(unit.from, unit.to)}  ${unit.rows ?? '?'} rows${held}`;
+  return `${unit.state.padEnd(9)} ${unit.relation}  ${rangeText(unit.from, unit.to)}  ${unit.rows === null ? '? rows' : countOf(unit.rows, 'row')}${held}`;
 }

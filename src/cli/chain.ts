@@ -7,6 +7,7 @@ import { type ChainStatus, readChainStatus } from '../audit/status.ts';
 import { verifyChain } from '../audit/verify.ts';
 import type { WitnessStatus } from '../audit/witness/anchor.ts';
 import { EXIT } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { anchorText } from './anchor-text.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
@@ -37,11 +38,11 @@ export const chainCommands: readonly AnyCommand[] = [
       if (args['dry-run']) {
         const { unsealed, size } = await readChainStatus(ctx);
         const after = size + unsealed;
-        const text = `${unsealed} events would be sealed, ${after} in the chain then\n${NOTHING_CHANGED}`;
+        const text = `${countOf(unsealed, 'event')} would be sealed, ${after} in the chain then\n${NOTHING_CHANGED}`;
         return { data: { sealed: unsealed, size: after, complete: true }, text };
       }
       const { sealed, size, complete } = await sealChain(ctx);
-      const text = `${sealed} events sealed, ${size} in the chain${complete ? '' : '; another sealer is at work'}`;
+      const text = `${countOf(sealed, 'event')} sealed, ${size} in the chain${complete ? '' : '; another sealer is at work'}`;
       return { data: { sealed, size: Number(size), complete }, text };
     },
   }),
@@ -86,7 +87,7 @@ export const chainCommands: readonly AnyCommand[] = [
 function statusText(status: ChainStatus): string {
   const signed = status.signedSize === null ? 'nothing signed yet' : `signed up to ${status.signedSize}`;
   return [
-    `chain       ${status.size} events, incarnation ${status.incarnation}`,
+    `chain       ${countOf(status.size, 'event')}, incarnation ${status.incarnation}`,
     `unsealed    ${status.unsealed}${status.roundOpen ? ' (a round is under way)' : ''}`,
     `last seal   ${Math.round(status.idleSeconds)} s ago`,
     `checkpoint  ${signed}`,
@@ -107,11 +108,11 @@ function verificationText(result: Verification, signed: boolean): string {
     ? 'anchored by a checkpoint outside the database'
     : `NOT anchored: ${signed ? 'no checkpoint outside fits, or too few witnesses have cosigned one' : UNSIGNED}`;
   const lines = [
-    `${checked} events, ${to - from} links verified (${result.level}): ${findings.length === 0 ? 'intact' : `${findings.length} findings`}`,
+    `${countOf(checked, 'event')}, ${countOf(to - from, 'link')} verified (${result.level}): ${findings.length === 0 ? 'intact' : countOf(findings.length, 'finding')}`,
     anchor,
     ...findings.slice(0, SHOWN_FINDINGS).map(findingLine),
   ];
-  if (result.pending > 0) lines.push(`${result.pending} events are not sealed yet`);
+  if (result.pending > 0) lines.push(`not sealed yet: ${countOf(result.pending, 'event')}`);
   if (findings.length > SHOWN_FINDINGS) lines.push(`... and ${findings.length - SHOWN_FINDINGS} more (--json has all)`);
   return lines.join('\n');
 }

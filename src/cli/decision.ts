@@ -1,8 +1,9 @@
 /** `auditkeep decision list | show | verify`: the signed acts on reports. */
 import { EXIT } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import type { CheckedDecisions, ReportDecision } from '../reports/decision-check.ts';
 import { findReport, listReports } from '../reports/read.ts';
-import { readDecision, readDecisions } from '../reports/workflow.ts';
+import { readDecision, readDecisionsOf } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 /** What is waiting in each status, for people. */
@@ -25,9 +26,10 @@ export const decisionCommands: readonly AnyCommand[] = [
     async run(session, { report }) {
       const ctx = await session.context();
       const rows = report === undefined ? await listReports(ctx) : [await findReport(ctx, report)];
+      const checked = await readDecisionsOf(ctx, rows);
       const entries = [];
-      for (const { id, status, framework, version } of rows) {
-        const { valid, decisions } = await readDecisions(ctx, id);
+      for (const { id, root, status, framework, version } of rows) {
+        const { valid = false, decisions = [] } = checked.get(root) ?? {};
         const own = decisions.filter((decision) => decision.reportId === id);
         entries.push({
           reportId: id,
@@ -72,8 +74,11 @@ export const decisionCommands: readonly AnyCommand[] = [
     async run(session, { report }) {
       const ctx = await session.context();
       const rows = report === undefined ? await listReports(ctx) : [await findReport(ctx, report)];
-      const results: ({ reportId: string } & CheckedDecisions)[] = [];
-      for (const { id } of rows) results.push({ reportId: id, ...(await readDecisions(ctx, id)) });
+      const checked = await readDecisionsOf(ctx, rows);
+      const results = rows.flatMap(({ id, root }) => {
+        const found = checked.get(root);
+        return found === undefined ? [] : [{ reportId: id, ...found }];
+      });
       const invalid = results.filter((result) => !result.valid);
       const found = results.filter((result) => result.findings.length > 0);
       const isNew = found.some((result) => result.findings.some((entry) => !entry.acknowledged));
@@ -82,7 +87,7 @@ export const decisionCommands: readonly AnyCommand[] = [
           `${reportId}  ${valid ? 'valid, without what is void' : 'INVALID'}`,
           ...findings.map((entry) => `  finding: ${entry.decisionId ?? 'report'}: ${entry.what}${voidText(entry)}`),
         ]),
-        `${results.length} reports checked, ${invalid.length} invalid`,
+        `${countOf(results.length, 'report')} checked, ${invalid.length} invalid`,
       ];
       return { data: results, text: text.join('\n'), exitCode: isNew ? EXIT.findings : EXIT.done };
     },

@@ -7,6 +7,7 @@ import { AuditkeepError } from '../errors.ts';
 import { installQueues } from '../jobs/install.ts';
 import { JOBS } from '../jobs/registry.ts';
 import { startWorker } from '../jobs/worker.ts';
+import { countOf } from '../plural.ts';
 import { measureExposure } from '../privacy/exposure.ts';
 import { measureRisk } from '../privacy/risk.ts';
 import { migrate } from '../schema/migrate.ts';
@@ -92,7 +93,9 @@ async function migrateDatabase(session: Session): Promise<void> {
   const admin = await openAdminDatabase(session.config);
   try {
     const applied = await migrate(admin, { afterAsOwner: installQueues });
-    session.say(applied.length === 0 ? '  the schema is up to date' : `  ${applied.length} migrations applied`);
+    session.say(
+      applied.length === 0 ? '  the schema is up to date' : `  ${countOf(applied.length, 'migration')} applied`,
+    );
   } finally {
     await admin.end();
   }

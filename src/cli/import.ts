@@ -6,6 +6,7 @@ import { importCloudtrail, importEthereum, importNdjson } from '../import/import
 import { REASONS } from '../import/rejection.ts';
 import type { ImportReport } from '../import/report.ts';
 import type { ImportInput } from '../import/run.ts';
+import { countOf } from '../plural.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
 
@@ -66,12 +67,13 @@ function importCommand(
 function describe(report: ImportReport): string {
   const lines = [
     report.dryRun
-      ? `${report.files} files: ${report.read} records read, ${report.rejected} rejected`
-      : `${report.files} files: ${report.read} records read, ${report.imported} imported, ${report.duplicates} known already, ` +
+      ? `${countOf(report.files, 'file')}: ${countOf(report.read, 'record')} read, ${report.rejected} rejected`
+      : `${countOf(report.files, 'file')}: ${countOf(report.read, 'record')} read, ${report.imported} imported, ${report.duplicates} known already, ` +
         `${report.late} late, ${report.rejected} rejected`,
   ];
-  if (report.skippedFiles > 0) lines.push(`${report.skippedFiles} files passed over: other names or symbolic links`);
-  if (report.failedFiles > 0) lines.push(`${report.failedFiles} files could not be read to their end`);
+  if (report.skippedFiles > 0)
+    lines.push(`${countOf(report.skippedFiles, 'file')} passed over: other names or symbolic links`);
+  if (report.failedFiles > 0) lines.push(`${countOf(report.failedFiles, 'file')} could not be read to the end`);
   for (const { file, line, reason, field } of report.rejections.slice(0, LISTED_REJECTIONS)) {
     lines.push(
       `${file}${line === null ? '' : `:${line}`} ${reason}${field === null ? '' : ` ${field}`}: ${REASONS[reason]}`,

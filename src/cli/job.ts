@@ -8,6 +8,7 @@ import { DEAD_QUEUE, redriveJob } from '../jobs/dead.ts';
 import { findQueued, listQueued, type QueuedJob } from '../jobs/queue-store.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
 import { listAttempts, type Run } from '../jobs/store.ts';
+import { secondsOf } from '../time/clock.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
 
@@ -123,11 +124,11 @@ function checkLimit(limit: number): number {
 function describeQueued(job: QueuedJob): string {
   const name = job.sourceJob ?? job.job;
   const error = job.errorCode === null ? '' : `  ${job.errorCode}: ${job.message ?? ''}`;
-  return `${job.id}  ${name}  ${job.state}  attempt ${job.retryCount + 1} of ${job.retryLimit + 1}  ${job.createdAt}${error}`;
+  return `${job.id}  ${name}  ${job.state}  attempt ${job.retryCount + 1} of ${job.retryLimit + 1}  ${secondsOf(job.createdAt)}${error}`;
 }
 
 function describeAttempt(run: Run): string {
   const counts = Object.entries(run.counts).map(([name, count]) => `${name}=${count}`);
   const end = run.outcome === null ? 'running' : `${run.outcome} ${run.errorCode ?? ''}`.trim();
-  return `  attempt ${run.attempt}  ${run.startedAt}  ${end}  ${run.summary ?? ''} ${counts.join(' ')}`.trimEnd();
+  return `  attempt ${run.attempt}  ${secondsOf(run.startedAt)}  ${end}  ${run.summary ?? ''} ${counts.join(' ')}`.trimEnd();
 }

@@ -1,6 +1,7 @@
 /** Bringing a database to this release's schema, and seeing where it stands. */
 import { EXIT } from '../errors.ts';
 import { installQueues } from '../jobs/install.ts';
+import { countOf } from '../plural.ts';
 import { type Drift, findDrift } from '../schema/drift.ts';
 import { migrate, migrationStatus, planMigration } from '../schema/migrate.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
@@ -45,9 +46,11 @@ const statusCommand = defineCommand({
       // Half a schema differs from the design by being half a schema.
       const drift = pending.length === 0 ? await findDrift(client) : null;
       const text = [
-        `${applied.length} migrations applied, ${pending.length} pending`,
+        `${countOf(applied.length, 'migration')} applied, ${pending.length} pending`,
         ...pending.map((name) => `  pending ${name}`),
-        ...(drift === null ? [] : [`${drift.length} differences from the design`, ...drift.map(describeDrift)]),
+        ...(drift === null
+          ? []
+          : [`${countOf(drift.length, 'difference')} from the design`, ...drift.map(describeDrift)]),
       ].join('\n');
       const found = drift !== null && drift.length > 0;
       return { data: { applied, pending, drift }, text, ...(found && { exitCode: EXIT.findings }) };
@@ -60,7 +63,7 @@ export const migrateCommands: readonly AnyCommand[] = [migrateCommand, statusCom
 
 function listed(verb: string, names: readonly string[]): string {
   if (names.length === 0) return `${verb} nothing: the schema is up to date`;
-  return [`${verb} ${names.length} migrations`, ...names.map((name) => `  ${name}`)].join('\n');
+  return [`${verb} ${countOf(names.length, 'migration')}`, ...names.map((name) => `  ${name}`)].join('\n');
 }
 
 function describeDrift({ object, expected, actual }: Drift): string {

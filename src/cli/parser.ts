@@ -6,6 +6,7 @@ import yargs, { type Argv } from 'yargs';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import type { AnyCommand } from './command.ts';
+import { usageError } from './usage-error.ts';
 
 /** What each first word is about, for the overview. A word without an entry is a command of its own. */
 const AREAS: Readonly<Record<string, string>> = {
@@ -37,6 +38,16 @@ export type Parsed =
   /** Help, the version or a completion script. */
   | { readonly kind: 'print'; readonly text: string };
 
+const COMPLETION_HELP = [
+  'auditkeep completion',
+  '',
+  'print a completion script for the shell of $SHELL: bash or zsh',
+  '',
+  'Examples:',
+  '  auditkeep completion >> ~/.bashrc',
+  '  auditkeep completion >> ~/.zshrc',
+].join('\n');
+
 /**
  * Reads a command line.
  * @throws USAGE for anything that is not a command of the list with its options
@@ -46,9 +57,13 @@ export async function parseCommandLine(
   argv: readonly string[],
   version: string,
 ): Promise<Parsed> {
+  // yargs prints the script whatever else is asked for.
+  if (argv[0] === 'completion' && argv.some((part) => part === '--help' || part === '-h')) {
+    return { kind: 'print', text: COMPLETION_HELP };
+  }
   let chosen: Parsed | null = null;
   let printed = '';
-  const parser = createParser(commands, version, (command, args) => {
+  const parser = createParser(commands, argv, version, (command, args) => {
     chosen = { kind: 'run', command, args };
   });
   await parser.parseAsync([...argv], {}, (_error, _args, output) => {
@@ -60,7 +75,7 @@ export async function parseCommandLine(
 
 type Choose = (command: AnyCommand, args: Readonly<Record<string, unknown>>) => void;
 
-function createParser(commands: readonly AnyCommand[], version: string, choose: Choose): Argv {
+function createParser(commands: readonly AnyCommand[], argv: readonly string[], version: string, choose: Choose): Argv {
   const root = globalOptions(yargs())
     .scriptName('auditkeep')
     .usage('auditkeep <area> <verb> [options]')
@@ -75,7 +90,9 @@ function createParser(commands: readonly AnyCommand[], version: string, choose: 
     .demandCommand(1, 'name a command')
     .fail((message, error) => {
       // Only a throw keeps a wrong command line from going on.
-      throw error instanceof AuditkeepError ? error : usageError(message ?? String(error));
+      if (error instanceof AuditkeepError) throw error;
+      const known = { options: optionNames(commands, argv), words: nextWords(commands, argv) };
+      throw usageError(message ?? String(error), argv, known);
     });
   return addLevel(root, commands, 0, choose);
 }
@@ -142,9 +159,9 @@ function verbsOf(commands: readonly AnyCommand[], depth: number): string {
 /** yargs reads `--limit abc` as NaN and a repeated single option as a list; both are mistakes. */
 function checkValues(args: Readonly<Record<string, unknown>>, lists: readonly string[]): void {
   for (const [name, value] of Object.entries(args)) {
-    if (typeof value === 'number' && Number.isNaN(value)) throw usageError(`--${name} needs a number`);
+    if (typeof value === 'number' && Number.isNaN(value)) throw wrongValue(`--${name} needs a number`);
     if (Array.isArray(value) && name !== '_' && !lists.includes(name)) {
-      throw usageError(`--${name} is given more than once`);
+      throw wrongValue(`--${name} is given more than once`);
     }
   }
 }
@@ -160,15 +177,22 @@ function optionsOf(level: Argv): z.infer<typeof optionsShape> {
   return optionsShape.parse(Reflect.apply(level.getOptions, level, []));
 }
 
-/** In our words where those of yargs do not say what to do. */
-function usageError(message: string): AuditkeepError {
-  const line = message.split('\n')[0] ?? '';
-  if (line.startsWith('Not enough non-option arguments')) {
-    return new AuditkeepError('USAGE', { message: 'an argument is missing', hint: 'the command with --help names it' });
-  }
-  return new AuditkeepError('USAGE', { message: lowerFirst(line), hint: 'auditkeep --help shows what there is' });
+/** The words that may follow those of the command line that are known. */
+function nextWords(commands: readonly AnyCommand[], argv: readonly string[]): string[] {
+  const [area = ''] = argv;
+  const inArea = commands.filter(({ path }) => path[0] === area);
+  const words = inArea.length > 0 ? inArea.flatMap(({ path }) => path[1] ?? []) : commands.map(({ path }) => path[0]);
+  return [...new Set(words)];
 }
 
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
+/** The options that the command of the command line takes. yargs has forgotten them when it fails. */
+function optionNames(commands: readonly AnyCommand[], argv: readonly string[]): readonly string[] {
+  const named = commands.filter(({ path }) => path.every((word, at) => argv[at] === word));
+  const longest = named.sort((a, b) => b.path.length - a.path.length)[0];
+  const level = globalOptions(yargs());
+  return optionsOf(longest === undefined ? level : longest.options(level)).key;
+}
+
+function wrongValue(message: string): AuditkeepError {
+  return new AuditkeepError('USAGE', { message, hint: 'the command with --help shows what it takes' });
 }

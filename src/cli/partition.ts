@@ -1,4 +1,6 @@
 /** `auditkeep partition plan | apply` */
+
+import { countOf } from '../plural.ts';
 import { applyPartitions, planPartitions } from '../retention/partition.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
@@ -44,7 +46,7 @@ export const partitionCommands: readonly AnyCommand[] = [
           created: applied.created,
           adopted: applied.adopted,
         },
-        text: `${applied.created} partitions created, ${applied.adopted} adopted`,
+        text: `${countOf(applied.created, 'partition')} created, ${applied.adopted} adopted`,
       };
     },
   }),

@@ -1,4 +1,6 @@
 /** Retention plans as scripts and people get them: the contract of `partition plan` and `archive plan --json`. */
+
+import { countOf } from '../plural.ts';
 import type { PlanUnit } from '../retention/plan.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { utcDate } from '../time/period.ts';
@@ -21,7 +23,7 @@ export function planUnitJson(unit: PlanUnit) {
 
 /** One line a unit: what, from when to when, how much, and what stands in the way. */
 export function planUnitLine(unit: PlanUnit): string {
-  const size = unit.action === 'create' ? '' : `  ${unit.rows} rows`;
+  const size = unit.action === 'create' ? '' : `  ${countOf(unit.rows, 'row')}`;
   const blocked = unit.blockers.length === 0 ? '' : `  blocked: ${unit.blockers.join(', ')}`;
   return `${unit.action.padEnd(7)} ${unit.partition}  ${rangeText(unit.from, unit.to)}${size}${blocked}`;
 }

@@ -8,7 +8,7 @@ import { listReports, type ReadReport, readReport } from '../reports/read.ts';
 import { renderJson } from '../reports/render/json.ts';
 import { renderPdf } from '../reports/render/pdf.ts';
 import { formatCount } from '../reports/texts.ts';
-import { readDecisions } from '../reports/workflow.ts';
+import { readDecisions, readDecisionsOf } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
@@ -80,9 +80,9 @@ export const reportCommands: readonly AnyCommand[] = [
     options: (yargs) => yargs,
     async run(session) {
       const ctx = await session.context();
-      const rows = await Promise.all(
-        (await listReports(ctx)).map(async (row) => ({ ...row, valid: (await readDecisions(ctx, row.id)).valid })),
-      );
+      const reports = await listReports(ctx);
+      const checked = await readDecisionsOf(ctx, reports);
+      const rows = reports.map((row) => ({ ...row, valid: checked.get(row.root)?.valid === true }));
       const lines = rows.map(
         (row) =>
           `${row.id}  v${row.version}  ${row.framework.padEnd(6)} ${row.periodStart} to ${row.periodEnd}  ${row.status}${row.interim ? ' (interim)' : ''}${row.valid ? '' : '  INVALID'}`,

@@ -8,7 +8,7 @@ import { enqueueJob } from '../jobs/queue.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
 import { listSchedules, type ScheduleView } from '../jobs/schedule.ts';
 import { changeSchedule } from '../jobs/store.ts';
-import { isoOf } from '../time/clock.ts';
+import { isoOf, secondsOf } from '../time/clock.ts';
 import { type AnyCommand, defineCommand, type Session } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED, withDryRun } from './dry-run.ts';
 
@@ -21,7 +21,7 @@ const list = defineCommand({
     const schedules = (await listSchedules(await session.context(), JOBS)).map(printable);
     const text = schedules.map(
       ({ job, cron, timeZone, paused, nextDueAt }) =>
-        `${job.padEnd(22)} ${cron.padEnd(16)} ${timeZone.padEnd(16)} ${paused ? 'paused' : `next ${nextDueAt}`}`,
+        `${job.padEnd(22)} ${cron.padEnd(16)} ${timeZone.padEnd(16)} ${paused ? 'paused' : `next ${secondsOf(nextDueAt ?? '')}`}`,
     );
     return { data: { schedules }, text: text.length === 0 ? 'no schedules' : text.join('\n') };
   },

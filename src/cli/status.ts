@@ -1,5 +1,7 @@
 /** The installation on one screen. */
 import { type Overview, readOverview } from '../jobs/overview.ts';
+import { countOf } from '../plural.ts';
+import { secondsOf } from '../time/clock.ts';
 import { anchorText } from './anchor-text.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
@@ -38,17 +40,22 @@ function describe({
       'horizon',
       horizon === null
         ? 'no partitions'
-        : `${horizon.daysLeft} days ahead in ${[horizon.table, horizon.category].filter((part) => part !== '').join(' ')}, the shortest`,
+        : `${countOf(horizon.daysLeft, 'day')} ahead in ${[horizon.table, horizon.category].filter((part) => part !== '').join(' ')}, the shortest`,
     ],
-    ['chain', `${chain.events} events sealed, ${chain.unsealed} waiting, sealed ${chain.sealLagSeconds} s ago`],
+    [
+      'chain',
+      `${countOf(chain.events, 'event')} sealed, ${chain.unsealed} waiting, sealed ${chain.sealLagSeconds} s ago`,
+    ],
     [
       'checkpoint',
-      checkpoint === null ? 'none signed' : `at ${checkpoint.size}, ${checkpoint.unsigned} events after it`,
+      checkpoint === null ? 'none signed' : `at ${checkpoint.size}, ${countOf(checkpoint.unsigned, 'event')} after it`,
     ],
     ['anchored', anchorText(anchor)],
     [
       'verified',
-      lastVerification === null ? 'never' : `${lastVerification.startedAt} ${lastVerification.outcome ?? 'running'}`,
+      lastVerification === null
+        ? 'never'
+        : `${secondsOf(lastVerification.startedAt)} ${lastVerification.outcome ?? 'running'}`,
     ],
     [
       'queue',
@@ -61,7 +68,7 @@ function describe({
     ]),
     ...runs.map((run): [string, string] => [
       `  ${run.job}`,
-      `${run.startedAt} ${run.outcome ?? 'running'} ${run.errorCode ?? ''} ${run.summary ?? ''}`.trimEnd(),
+      `${secondsOf(run.startedAt)} ${run.outcome ?? 'running'} ${run.errorCode ?? ''} ${run.summary ?? ''}`.trimEnd(),
     ]),
   ];
   return rows.map(([name, value]) => `${name.padEnd(20)} ${value.trimEnd()}`).join('\n');

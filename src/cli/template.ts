@@ -1,4 +1,6 @@
 /** `auditkeep template list | validate` */
+
+import { countOf } from '../plural.ts';
 import { checkTemplates } from '../reports/check-templates.ts';
 import { loadTemplates } from '../reports/template.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
@@ -31,7 +33,9 @@ export const templateCommands: readonly AnyCommand[] = [
         return { id, title, version, severity, mode, sha256 };
       });
       const text = [
-        ...frameworks.map((f) => `${f.id.padEnd(8)} ${f.requirements} requirements; ${f.controls.join(' ')}`),
+        ...frameworks.map(
+          (f) => `${f.id.padEnd(8)} ${countOf(f.requirements, 'requirement')}; ${f.controls.join(' ')}`,
+        ),
         ...controls.map((c) => `${c.id.padEnd(8)} ${c.title}`),
       ].join('\n');
       return { data: { frameworks, controls }, text };
@@ -54,7 +58,10 @@ export const templateCommands: readonly AnyCommand[] = [
       if (args.database) await checkTemplates(await session.context(), set);
       const data = { controls: set.controls.size, frameworks: set.frameworks.size, database: args.database };
       const against = args.database ? ', every statement planned by the database' : '';
-      return { data, text: `${data.controls} controls and ${data.frameworks} frameworks are valid${against}.` };
+      return {
+        data,
+        text: `${countOf(data.controls, 'control')} and ${countOf(data.frameworks, 'framework')} hold${against}.`,
+      };
     },
   }),
 ];

@@ -5,7 +5,9 @@ import type { AnyJob } from '../jobs/job.ts';
 import { listQueued } from '../jobs/queue-store.ts';
 import { findJob, JOBS } from '../jobs/registry.ts';
 import { enqueueDue } from '../jobs/schedule.ts';
-import { startWorker } from '../jobs/worker.ts';
+import type { RunOutcome } from '../jobs/store.ts';
+import { type SettledRun, startWorker } from '../jobs/worker.ts';
+import { countOf } from '../plural.ts';
 import { type AnyCommand, type CommandResult, defineCommand, type Session } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { stopOnSignal } from './stop-signal.ts';
@@ -37,14 +39,19 @@ export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
       if (once) {
         const { ran, exitCode } = await drainQueues(ctx, queue, jobs, stop.signal);
         const lines = ran.map(({ job, outcome }) => `${job}: ${outcome}`);
-        return { data: { ran }, text: [...lines, `${ran.length} runs`].join('\n'), exitCode };
+        return { data: { ran }, text: [...lines, countOf(ran.length, 'run')].join('\n'), exitCode };
       }
-      const running = await startWorker(ctx, queue, { jobs, schedules: true });
+      const outcomes: Partial<Record<RunOutcome, number>> = {};
+      const onSettled = ({ outcome }: SettledRun) => {
+        outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+      };
+      const running = await startWorker(ctx, queue, { jobs, schedules: true, onSettled });
       session.say(`working on ${jobs.length} queues; SIGTERM or Ctrl-C stops after the running jobs`);
       await stop.requested;
       session.say('stopping: no new jobs, the running ones end');
       await running.stop();
-      return { data: { ran: running.settled }, text: `${running.settled.length} runs` };
+      const runs = Object.values(outcomes).reduce((sum, count) => sum + count, 0);
+      return { data: { runs, outcomes }, text: countOf(runs, 'run') };
     },
   });
 }

@@ -1,6 +1,7 @@
 /** Daily: units older than their table's hot period are sealed and moved to the archive. */
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { type ArchiveRun, overdue, runArchive } from '../retention/archive.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { parseInstant } from '../time/clock.ts';
@@ -51,7 +52,7 @@ export const archiveJob = defineJob({
       });
     }
     return {
-      summary: `${counts.archived} units (${counts.rows} rows) archived, ${counts.postponed} postponed`,
+      summary: `${countOf(counts.archived, 'unit')} (${countOf(counts.rows, 'row')}) archived, ${counts.postponed} postponed`,
       counts,
     };
   },

@@ -1,5 +1,6 @@
 /** Daily: every partitioned table reaches its premake horizon; a year without runs is made up for in one. */
 import { z } from 'zod';
+import { countOf } from '../plural.ts';
 import { applyPartitions } from '../retention/partition.ts';
 import { defineJob } from './job.ts';
 
@@ -14,7 +15,7 @@ export const createPartitionsJob = defineJob({
   async run(ctx) {
     const applied = await applyPartitions(ctx);
     return {
-      summary: `${applied.created} partitions created, ${applied.adopted} adopted`,
+      summary: `${countOf(applied.created, 'partition')} created, ${applied.adopted} adopted`,
       counts: { created: applied.created, adopted: applied.adopted },
     };
   },

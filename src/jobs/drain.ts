@@ -6,7 +6,7 @@ import type { AnyJob } from './job.ts';
 import type { Queue } from './queue.ts';
 import { countOpen } from './queue-store.ts';
 import { enqueueDue } from './schedule.ts';
-import { startWorker } from './worker.ts';
+import { type SettledRun, startWorker } from './worker.ts';
 
 const POLL_MS = 200;
 
@@ -27,7 +27,8 @@ export async function drainQueues(
   jobs: readonly AnyJob[],
   stop: AbortSignal,
 ): Promise<Drained> {
-  const worker = await startWorker(ctx, queue, { jobs, schedules: false });
+  const ran: SettledRun[] = [];
+  const worker = await startWorker(ctx, queue, { jobs, schedules: false, onSettled: (run) => ran.push(run) });
   const names = jobs.map((job) => job.name);
   try {
     await enqueueDue(ctx, queue, jobs, { retryFailed: true });
@@ -35,7 +36,6 @@ export async function drainQueues(
   } finally {
     await worker.stop();
   }
-  const ran = worker.settled.map(({ job, outcome }) => ({ job, outcome }));
   return { ran, exitCode: exitCodeOf(ran.map((run) => run.outcome)) };
 }
 

@@ -7,23 +7,29 @@ import { type LockHolder, readLockHolders } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { inTransaction } from '../db/transaction.ts';
-import { isoOf } from '../time/clock.ts';
+import { isoOf, parseInstant } from '../time/clock.ts';
 import { DEAD_QUEUE } from './dead.ts';
 
 /** Unsealed events are counted up to here; a larger backlog reads as this number. */
 const UNSEALED_COUNT_LIMIT = 10_000;
 
-const horizonShape = z.object({ table: z.string(), category: z.string(), until: z.string(), daysLeft: z.number() });
+/** PostgreSQL's own text of an instant, as ISO 8601 in UTC. */
+const instantText = z.string().transform((text) => {
+  const instant = parseInstant(text);
+  return instant === null ? text : isoOf(instant);
+});
+
+const horizonShape = z.object({ table: z.string(), category: z.string(), until: instantText, daysLeft: z.number() });
 const chainShape = z.object({
   events: z.bigint(),
-  sealedAt: z.string(),
+  sealedAt: instantText,
   sealLagSeconds: z.number(),
   unsealed: z.number(),
 });
-const checkpointShape = z.object({ origin: z.string(), size: z.bigint(), signedAt: z.string() });
+const checkpointShape = z.object({ origin: z.string(), size: z.bigint(), signedAt: instantText });
 const lastRunShape = z.object({
   job: z.string(),
-  startedAt: z.string(),
+  startedAt: instantText,
   outcome: z.string().nullable(),
   errorCode: z.string().nullable(),
   summary: z.string().nullable(),

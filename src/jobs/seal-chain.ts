@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { sealChain } from '../audit/seal.ts';
 import { signCheckpoint } from '../audit/sign.ts';
 import { lockedBy, readLockHolders } from '../db/advisory-lock.ts';
+import { countOf } from '../plural.ts';
 import { isoOf } from '../time/clock.ts';
 import { defineJob } from './job.ts';
 import { readChain } from './overview.ts';
@@ -31,7 +32,7 @@ export const sealChainJob = defineJob({
     const { fresh } = await signCheckpoint(ctx);
     const rest = complete ? '' : ', more to do';
     return {
-      summary: `${sealed} events sealed, ${size} in the chain${rest}`,
+      summary: `${countOf(sealed, 'event')} sealed, ${size} in the chain${rest}`,
       counts: { sealed, size: Number(size), checkpoints: fresh ? 1 : 0 },
     };
   },

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { VerifyLevel } from '../audit/finding.ts';
 import { verifyChain } from '../audit/verify.ts';
+import { countOf } from '../plural.ts';
 import { type AnyJob, defineJob } from './job.ts';
 
 /** A job that verifies the chain at one level. */
@@ -22,8 +23,8 @@ export function verifyJob(job: {
       const { checked, findings, intact, from, to } = await verifyChain(ctx, { level });
       return {
         summary: intact
-          ? `${checked} events verified, no findings`
-          : `${findings.length} findings in ${checked} events`,
+          ? `${countOf(checked, 'event')} verified, no findings`
+          : `${countOf(findings.length, 'finding')} in ${countOf(checked, 'event')}`,
         counts: { checked, links: to - from, findings: findings.length },
         findings: !intact,
       };

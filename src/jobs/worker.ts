@@ -18,9 +18,13 @@ const LOOK_AGAIN_MAX_MS = 60_000;
 const GRACE_MS = 20_000;
 const SAFE_POINT_MS = 5_000;
 
+/** One attempt that ended. */
+export interface SettledRun {
+  readonly job: string;
+  readonly outcome: RunOutcome;
+}
+
 export interface Worker {
-  /** Settlements so far, for the exit code of `worker --once`. */
-  readonly settled: readonly { readonly job: string; readonly outcome: RunOutcome }[];
   /** Fetches no more, lets running jobs end (asking them to stop after the grace period), then resolves. */
   stop(): Promise<void>;
 }
@@ -30,6 +34,8 @@ export interface WorkerOptions {
   /** True: also enqueues what is due by schedule. */
   readonly schedules: boolean;
   readonly graceMs?: number;
+  /** Told of every attempt that ended. The worker keeps none of them: it may run for years. */
+  readonly onSettled?: (run: SettledRun) => void;
 }
 
 /**
@@ -39,7 +45,6 @@ export interface WorkerOptions {
 export async function startWorker(ctx: Context, queue: Queue, options: WorkerOptions): Promise<Worker> {
   const stopping = new AbortController();
   const unsafe = new AbortController();
-  const settled: { job: string; outcome: RunOutcome }[] = [];
   try {
     await requireQueues(queue, options.jobs);
     for (const job of options.jobs) {
@@ -48,7 +53,7 @@ export async function startWorker(ctx: Context, queue: Queue, options: WorkerOpt
         { pollingIntervalSeconds: POLL_SECONDS, perJobResults: true },
         async (deliveries) => {
           const results = await runDeliveries(ctx, job, deliveries, unsafe.signal);
-          settled.push(...results.map(({ output }) => ({ job: job.name, outcome: output.outcome })));
+          for (const { output } of results) options.onSettled?.({ job: job.name, outcome: output.outcome });
           return results;
         },
       );
@@ -59,7 +64,6 @@ export async function startWorker(ctx: Context, queue: Queue, options: WorkerOpt
   }
   const looking = options.schedules ? lookForDue(ctx, queue, options.jobs, stopping.signal) : Promise.resolve();
   return {
-    settled,
     async stop() {
       stopping.abort();
       await looking;

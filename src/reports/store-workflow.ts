@@ -137,8 +137,8 @@ export async function isDistributed(client: SqlClient, sha256: string): Promise<
   return row.logged;
 }
 
-/** The audit events of a root's decisions and of all acts of the register, with their places in the chain. */
-export async function readAnchors(client: SqlClient, root: string): Promise<Anchors> {
+/** The audit events of the roots' decisions and of all acts of the register, with their places in the chain. */
+export async function readAnchors(client: SqlClient, roots: readonly string[]): Promise<Anchors> {
   const rows = await queryRows(
     client,
     z.object({
@@ -152,10 +152,10 @@ export async function readAnchors(client: SqlClient, root: string): Promise<Anch
        from audit.audit_log_all e
        left join audit.chain_link l on l.event_id = e.id and l.event_timestamp = e.event_timestamp
       where (e.resource_type = 'compliance_report' and e.resource_id in
-               (select r.id::text from audit.compliance_reports r where r.report_root = $1::uuid))
+               (select r.id::text from audit.compliance_reports r where r.report_root = any ($1::uuid[])))
          or e.event_type in ('person.init', 'person.changed')
       order by l.seq desc nulls first`,
-    [root],
+    [roots],
   );
   const decisions = new Map<string, { payloadSha256: string; seq: bigint | null }>();
   const acts = new Map<string, bigint | null>();

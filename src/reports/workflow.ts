@@ -173,16 +173,27 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
       hint: 'list the reports with `auditkeep report list`',
     });
   }
-  const { register, installationId, findings } = await readRegister(client);
-  const checked = checkDecisions({
-    installationId,
-    versions: await readVersions(client, root),
-    stored: await readStoredDecisions(client, root),
-    signers: signersOf(register),
-    anchors: await readAnchors(client, root),
-    acknowledged: register.acknowledged,
-  });
-  const registerFindings = findings.map(({ kind, what, acknowledged }) => ({
+  const checked = (await verifyRoots(client, [root])).get(root);
+  if (checked === undefined) throw new Error('a root was asked for and not checked');
+  return checked;
+}
+
+/**
+ * The decisions of many reports in one snapshot, by report root: the register and the audit trail are read once, however
+ * many reports there are.
+ */
+export function readDecisionsOf(
+  ctx: Pick<Context, 'db'>,
+  reports: readonly { readonly root: string }[],
+): Promise<ReadonlyMap<string, CheckedDecisions>> {
+  const roots = [...new Set(reports.map(({ root }) => root))];
+  return inTransaction(ctx.db, (client) => verifyRoots(client, roots), 'repeatable read, read only');
+}
+
+async function verifyRoots(client: SqlClient, roots: readonly string[]): Promise<Map<string, CheckedDecisions>> {
+  const { register, installationId, findings: found } = await readRegister(client);
+  const anchors = await readAnchors(client, roots);
+  const registerFindings = found.map(({ kind, what, acknowledged }) => ({
     kind: 'register' as const,
     decisionId: null,
     what: `register of persons: ${kind} (${what})`,
@@ -190,11 +201,21 @@ export async function verifyDecisions(client: SqlClient, reportId: string): Prom
     payloadSha256: null,
     acknowledged,
   }));
-  return {
-    ...checked,
-    valid: checked.valid && registerFindings.every((finding) => finding.void),
-    findings: [...checked.findings, ...registerFindings],
-  };
+  const isRegisterValid = registerFindings.every((finding) => finding.void);
+  const results = new Map<string, CheckedDecisions>();
+  for (const root of roots) {
+    const checked = checkDecisions({
+      installationId,
+      versions: await readVersions(client, root),
+      stored: await readStoredDecisions(client, root),
+      signers: signersOf(register),
+      anchors,
+      acknowledged: register.acknowledged,
+    });
+    const findings = [...checked.findings, ...registerFindings];
+    results.set(root, { ...checked, valid: checked.valid && isRegisterValid, findings });
+  }
+  return results;
 }
 
 /** One stored decision by its id, as it was signed. @throws DECISION_NOT_FOUND */

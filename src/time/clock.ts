@@ -22,6 +22,12 @@ export function isoOf(instant: UtcInstant): string {
   return new Date(instant).toISOString();
 }
 
+/** The same text form for people, whatever the text's own: `2026-01-31T00:00:00Z`; a text that is no instant stays. */
+export function secondsOf(text: string): string {
+  const instant = parseInstant(text);
+  return instant === null ? text : `${isoOf(instant).slice(0, 19)}Z`;
+}
+
 /**
  * Reads an ISO 8601 instant or PostgreSQL's text form of timestamptz (`2026-01-31 00:00:00.123456+00`), cut to
  * milliseconds; null when the text is neither. A text without a zone is not an instant and gives null.

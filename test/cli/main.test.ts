@@ -80,6 +80,23 @@ describe('the command line', () => {
     expect(err).toMatch(message);
   });
 
+  it.each([
+    [['good', 'one', '--limt', '3'], 'unknown argument: limt; did you mean --limit?'],
+    [['good', 'one', '--limt=3'], 'unknown argument: limt; did you mean --limit?'],
+    [['found', '--jsn'], 'unknown argument: jsn; did you mean --json?'],
+    [['good', 'onne'], 'unknown argument: onne; did you mean one?'],
+    [['fuond'], 'unknown argument: fuond; did you mean found?'],
+    [['found', '--zzzzzzzz'], 'unknown argument: zzzzzzzz; auditkeep --help shows what there is'],
+  ])('names what %j probably meant', async (argv, line) => {
+    expect(await cli(...argv)).toEqual({ code: 2, out: '', err: `error USAGE: ${line}\n` });
+  });
+
+  it('explains completion instead of printing the script', async () => {
+    const { code, out } = await cli('completion', '--help');
+    expect({ code, lines: out.split('\n').length }).toEqual({ code: 0, lines: 8 });
+    expect(out).toContain('auditkeep completion >> ~/.bashrc');
+  });
+
   it('keeps arguments as they were typed', async () => {
     await cli('take', '007', '1e3', '--only', '1', '--only', '02');
     expect(ran).toMatchObject([{ ids: ['007', '1e3'], only: ['1', '02'] }]);

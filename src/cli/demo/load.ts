@@ -9,6 +9,7 @@ import { AuditkeepError } from '../../errors.ts';
 import { importGenerated } from '../../import/generated.ts';
 import { importCloudtrail, importEthereum } from '../../import/import.ts';
 import type { ImportReport } from '../../import/report.ts';
+import { countOf } from '../../plural.ts';
 import { parseInstant } from '../../time/clock.ts';
 import { lastEndedQuarter } from '../../time/report-period.ts';
 import type { Stage } from './stage.ts';
@@ -19,7 +20,7 @@ const SEED = 1;
 export async function loadRecords(stage: Stage, dataFolder: string | null): Promise<ImportReport[]> {
   const reports = dataFolder === null ? await generate(stage) : await importFolder(stage, dataFolder);
   for (const { kind, files, imported, duplicates, late, rejected } of reports) {
-    const source = dataFolder === null ? 'made up' : `${files} files`;
+    const source = dataFolder === null ? 'made up' : countOf(files, 'file');
     stage.say(
       `  ${kind} (${source}): ${imported} imported, ${duplicates} known already, ${late} late, ${rejected} rejected`,
     );
