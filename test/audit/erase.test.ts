@@ -2,10 +2,12 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { cp } from 'node:fs/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { COSIGNATURE_TYPE, formatVerifierKey } from '../../src/audit/checkpoint.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
+import { queryOne } from '../../src/db/query.ts';
 import { type EraseInput, eraseEvents } from '../../src/persons/erase-events.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
@@ -88,16 +90,25 @@ describe('eraseEvents', () => {
     expect(text).not.toContain('@example.org');
   });
 
-  it('takes the erased value out of the planner statistics', async () => {
-    await db.admin.withClient((client) => client.query('analyze audit.audit_log'));
+  // Autovacuum analyzes leaves only; statistics of the whole tree come after, since they stay.
+  it.each([
+    ['a leaf', 7, 'select tableoid::regclass::text from audit.audit_log where id = $1'],
+    ['the whole tree', 5, "select 'audit.audit_log' where $1 <> ''"],
+  ])('takes the erased value out of the planner statistics of %s', async (_, at, relation) => {
+    await db.admin.withClient(async (client) => {
+      const place = await queryOne(client, z.object({ value: z.string() }), `select (${relation}) as value`, [
+        ids[at] ?? '',
+      ]);
+      await client.query(`analyze ${place.value}`);
+    });
     const known = () =>
       column(
         db.admin,
         `select count(*) from pg_stats where schemaname = 'audit'
-            and (most_common_vals::text like '%user5@example.org%' or histogram_bounds::text like '%user5@example.org%')`,
+            and concat(most_common_vals::text, histogram_bounds::text) like '%user${at}@example.org%'`,
       );
     expect(await known()).not.toEqual([0n]);
-    await eraseEvents(ctx, request([[5, 'actor']]));
+    await eraseEvents(ctx, request([[at, 'actor']]));
     expect(await known()).toEqual([0n]);
   });
 

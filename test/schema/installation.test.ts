@@ -108,6 +108,11 @@ test('without BYPASSRLS the stand-in policies let the engine see every row, and 
     code: 'DB_ROWS_HIDDEN',
     details: { hidden: ['security_internal.user_roles'] },
   });
+  // Seen by the owner and in reports, but not by the engine itself.
+  await run(admin, 'alter policy auditkeep_access on security_internal.user_roles to auditkeep_owner, auditkeep_view');
+  await expect(engine.withClient(checkVisibility)).rejects.toMatchObject({
+    details: { hidden: ['security_internal.user_roles'] },
+  });
   // Seen by the engine and by the owner, but not by the views that reports read.
   await run(
     admin,
