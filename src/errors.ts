@@ -40,6 +40,10 @@ export const ERROR_CODES = {
     meaning: 'the chain is behind the last checkpoint that was signed or witnessed',
   },
   CHAIN_SIGNER_STORE: { exit: EXIT.usage, meaning: "the signer's own store is missing, damaged or readable by others" },
+  CHAIN_TXID_IN_ORDER: {
+    exit: EXIT.refused,
+    meaning: 'only a restored dump, whose transaction ids began anew, is swept',
+  },
   CHAIN_TXID_WENT_BACK: {
     exit: EXIT.findings,
     meaning: 'transaction ids began anew (a restored dump), so that nothing would be sealed any more',

@@ -18,6 +18,7 @@ import { NOTHING_SEEN } from './snapshot.ts';
 const NO_CIRCUMSTANCES = {
   sealed: null,
   now: NOTHING_SEEN,
+  isWaiting: null,
   overdue: false,
   partitionName: () => 'canary',
   erasureOf: () => null,

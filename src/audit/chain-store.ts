@@ -25,6 +25,8 @@ export interface ChainHead {
   readonly snapshot: Snapshot | null;
   readonly cursor: SealCursor | null;
   readonly incarnation: number;
+  /** Rows of transaction ids below it may be linked already, since a dump was restored and swept; null otherwise. */
+  readonly sweptUntil: bigint | null;
   /** Seconds since the sealer last came to its end. */
   readonly idleSeconds: number;
 }
@@ -39,6 +41,7 @@ const headShape = z.object({
   cursor_timestamp: z.string().nullable(),
   cursor_id: z.string().nullable(),
   incarnation: z.number(),
+  swept_until: z.bigint().nullable(),
   idle_seconds: z.number(),
 });
 
@@ -48,7 +51,7 @@ export async function readHead(client: SqlClient): Promise<ChainHead> {
     client,
     headShape,
     `select size, chain_hash, frontier, snapshot::text, target_snapshot::text, cursor_txid, cursor_timestamp::text,
-            cursor_id::text, incarnation,
+            cursor_id::text, incarnation, swept_until,
             extract(epoch from clock_timestamp() - sealed_at)::float8 as idle_seconds
        from audit.chain_head`,
   );
@@ -59,6 +62,7 @@ export async function readHead(client: SqlClient): Promise<ChainHead> {
     snapshot: row.snapshot === null ? null : parseSnapshot(row.snapshot),
     cursor: cursorOf(row),
     incarnation: row.incarnation,
+    sweptUntil: row.swept_until,
     idleSeconds: row.idle_seconds,
   };
 }
@@ -86,6 +90,14 @@ export interface CandidateQuery {
   readonly target: Snapshot;
   /** The last row of the round that is sealed already. */
   readonly after: SealCursor | null;
+  /** ChainHead.sweptUntil: candidates below it are looked up among the links. */
+  readonly sweptUntil: bigint | null;
+}
+
+/** Leaves out what is linked although its transaction id has yet to come again. */
+function unlinkedOnly(row: string, { sealed, sweptUntil }: Pick<CandidateQuery, 'sealed' | 'sweptUntil'>): string {
+  if (sweptUntil === null || sealed.xmax >= sweptUntil) return '';
+  return ` and not exists (select from audit.chain_link l where l.event_id = ${row}.id)`;
 }
 
 /**
@@ -94,7 +106,7 @@ export interface CandidateQuery {
  * txid index, so the work is O(new) whatever writer stays open. COPY takes no parameters: numbers are ours, the row of
  * the cursor goes through settings of the transaction (setCursor).
  */
-export function candidateSource({ sealed, target, after }: CandidateQuery): TupleSource<EventRow> {
+export function candidateSource({ sealed, target, after, sweptUntil }: CandidateQuery): TupleSource<EventRow> {
   const tables = UNSEALED_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e`).join(' union all ');
   const until = `txid < ${target.xmax}::bigint${target.running.length === 0 ? '' : ` and txid <> all ('{${target.running}}'::bigint[])`}`;
   const from =
@@ -102,7 +114,9 @@ export function candidateSource({ sealed, target, after }: CandidateQuery): Tupl
       ? ''
       : ` and txid >= ${after.txid}::bigint and (txid, event_timestamp, id) > (${after.txid}::bigint,
           current_setting('auditkeep.cursor_timestamp')::timestamptz, current_setting('auditkeep.cursor_id')::uuid)`;
-  const branch = (condition: string) => `(select * from (${tables}) u where ${condition} and ${until}${from})`;
+  const unlinked = unlinkedOnly('u', { sealed, sweptUntil });
+  const branch = (condition: string) =>
+    `(select * from (${tables}) u where ${condition} and ${until}${from}${unlinked})`;
   const branches = [branch(`txid >= ${sealed.xmax}::bigint`)];
   if (sealed.running.length > 0) branches.unshift(branch(`txid = any ('{${sealed.running}}'::bigint[])`));
   return eventSource(`select * from (${branches.join(' union all ')}) b order by txid, event_timestamp, id`);
@@ -228,7 +242,7 @@ export async function countCandidates(client: SqlClient, query: CandidateQuery):
       where (e.txid >= $1::bigint or e.txid = any ($2::bigint[])) and e.txid < $3::bigint
         and e.txid <> all ($4::bigint[])
         and ($5::bigint is null or (e.txid, e.event_timestamp, e.id) > ($5::bigint, $6::timestamptz, $7::uuid)
-             or e.txid >= $8::bigint or e.txid = any ($9::bigint[]))`,
+             or e.txid >= $8::bigint or e.txid = any ($9::bigint[]))${unlinkedOnly('e', query)}`,
   );
   const row = await queryOne(
     client,

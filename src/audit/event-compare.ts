@@ -1,7 +1,7 @@
 /** Joins events and links by id where their sums differ, and judges each id. Both sides are streams in id order. */
 import type { SqlClient } from '../db/database.ts';
 import type { EventGroup } from './canonical.ts';
-import { type ChainHead, currentSnapshot } from './chain-store.ts';
+import type { ChainHead } from './chain-store.ts';
 import { erasureKey, readErasures } from './erase-store.ts';
 import type { EventRow } from './event-source.ts';
 import type { EventSums } from './event-sums.ts';
@@ -11,6 +11,8 @@ import { type InlineJudgement, judgeInline } from './inline-judge.ts';
 import { readInlineRows, readInlineSegments } from './inline-store.ts';
 import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
 import { uuidText } from './pg-time.ts';
+import type { Snapshot } from './snapshot.ts';
+import { readSweepable } from './sweep.ts';
 import { readTuples } from './tuples.ts';
 import {
   eventsByIdSource,
@@ -38,6 +40,8 @@ interface ComparisonInput {
   readonly overdue: boolean;
   /** Leaves below this lie under a checkpoint that counts. */
   readonly covered: bigint;
+  readonly now: Snapshot;
+  readonly wentBack: boolean;
 }
 
 const GONE: ReadonlySet<string> = new Set(['deleted', 'truncated', 'head-cut']);
@@ -106,14 +110,16 @@ export async function readRangeCircumstances(
 
 async function readCircumstances(
   client: SqlClient,
-  { head, overdue, covered }: Omit<ComparisonInput, 'sums'>,
+  { head, overdue, covered, now, wentBack }: Omit<ComparisonInput, 'sums'>,
   members: ReadonlySet<string>,
 ): Promise<Circumstances> {
   const names = await readPartitionNames(client);
   const erasures = await readErasures(client, covered);
+  const waiting = wentBack ? await readSweepable(client) : null;
   return {
     sealed: head.snapshot,
-    now: await currentSnapshot(client),
+    now,
+    isWaiting: waiting === null ? null : (eventId) => waiting.has(eventId),
     overdue,
     partitionName: (oid) => names.get(oid) ?? `oid ${oid}`,
     erasureOf: (eventId: string, group: EventGroup) => erasures.get(erasureKey(eventId, group)) ?? null,

@@ -32,6 +32,8 @@ export interface Circumstances {
   readonly sealed: Snapshot | null;
   /** What the verification itself sees: no row can be of a transaction that is not visible in it. */
   readonly now: Snapshot;
+  /** After a dump was restored, whether an unlinked event is one that the sealer has to come to; null otherwise. */
+  readonly isWaiting: ((eventId: string) => boolean) | null;
   /** True when the sealer has not come to its end for longer than it should. */
   readonly overdue: boolean;
   /** `schema.table` of a partition. */
@@ -80,7 +82,8 @@ function judgeUnlinked(row: EventRow, known: Circumstances): Judgement {
   const place = { eventId: uuidText(row.id), partition: known.partitionName(row.partition) };
   // No transaction can have written such a row: the sealer would never come to it, and it would pend for ever.
   const impossible = !isVisibleIn(row.txid, known.now);
-  if (impossible || (known.sealed !== null && isVisibleIn(row.txid, known.sealed))) {
+  const passed = impossible || (known.sealed !== null && isVisibleIn(row.txid, known.sealed));
+  if (known.isWaiting === null ? passed : !known.isWaiting(place.eventId)) {
     const facts = { ...place, expected: 'no such event', actual: `transaction ${row.txid}` };
     const { txid, timestamp, id } = row;
     const leaf = eventLeaf(row.bare, commitEvent(row));

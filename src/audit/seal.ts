@@ -160,7 +160,10 @@ async function sealCandidates(
   const target = head.cursor?.target ?? now;
   if (head.cursor !== null) await setCursor(reader, head.cursor);
   const pid = await readBackendPid(reader);
-  const source = candidateSource({ sealed: head.snapshot ?? NOTHING_SEEN, target, after: head.cursor });
+  const source = candidateSource({
+    ...{ sealed: head.snapshot ?? NOTHING_SEEN, target },
+    ...{ after: head.cursor, sweptUntil: head.sweptUntil },
+  });
   let end: TreeEnd = head;
   let appended = Promise.resolve(true);
   for await (const rows of inBatches(readTuples(reader, source), round.batchSize)) {

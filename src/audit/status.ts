@@ -32,7 +32,8 @@ export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Prom
     async (client) => {
       const found = await readHead(client);
       const target = await currentSnapshot(client);
-      const query = { sealed: found.snapshot ?? NOTHING_SEEN, target, after: found.cursor };
+      const { cursor: after, sweptUntil } = found;
+      const query = { sealed: found.snapshot ?? NOTHING_SEEN, target, after, sweptUntil };
       return { head: found, unsealed: await countCandidates(client, query) };
     },
     'repeatable read, read only',

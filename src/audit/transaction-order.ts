@@ -4,7 +4,7 @@ import type { ChainHead } from './chain-store.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** Whether the server has forgotten transactions that the chain has sealed. */
-function wentBack(head: Pick<ChainHead, 'snapshot' | 'cursor'>, now: Snapshot): boolean {
+export function wentBack(head: Pick<ChainHead, 'snapshot' | 'cursor'>, now: Snapshot): boolean {
   const known = head.cursor?.target ?? head.snapshot;
   return known !== null && now.xmax < known.xmax;
 }
@@ -14,7 +14,7 @@ export function requireTransactionOrder(head: Pick<ChainHead, 'snapshot' | 'curs
   if (!wentBack(head, now)) return;
   throw new AuditkeepError('CHAIN_TXID_WENT_BACK', {
     message: `the server is at transaction ${now.xmax}, but the chain has sealed up to ${(head.cursor?.target ?? head.snapshot)?.xmax}`,
-    hint: 'a dump was restored: recover physically instead, or let ids pass that number before anything is written',
+    hint: 'a dump was restored: look at auditkeep chain seal --sweep --dry-run, then run it without --dry-run',
     details: { current: String(now.xmax) },
   });
 }

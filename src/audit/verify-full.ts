@@ -30,7 +30,7 @@ export async function verifyFull(
   client: SqlClient,
   run: VerifyRun,
 ): Promise<Verification> {
-  const { head, opened, witnessed, overdue, covered } = run;
+  const { head, opened, witnessed } = run;
   const { sums, walk, checked } = await scanChain(ctx, client, run);
   if (checked + walk.walked === 0 && (head.size > 0n || run.signed)) {
     throw nothingChecked(
@@ -38,7 +38,7 @@ export async function verifyFull(
       'the tables were emptied or are hidden from the engine: check row-level security, grants and backups',
     );
   }
-  const events = await compareEvents(client, { sums, head, overdue, covered });
+  const events = await compareEvents(client, { ...run, sums });
   const anchors = compareHeads({ clean: walk.clean, rootAt: (size) => rootAt(walk, size) }, opened, head.size);
   const chain = walk.findings;
   const gaps = explainGaps(

@@ -9,7 +9,8 @@ import { coveredSize } from './covered.ts';
 import type { Finding } from './finding.ts';
 import { type IncarnationRecord, incarnationFindings, readIncarnations } from './incarnation-record.ts';
 import { hasSignerTraces, originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
-import { requireTransactionOrder } from './transaction-order.ts';
+import type { Snapshot } from './snapshot.ts';
+import { wentBack } from './transaction-order.ts';
 import { readVerified } from './verified-store.ts';
 import { type Anchor, readAnchor } from './witness/anchor.ts';
 
@@ -32,6 +33,10 @@ export interface VerifyRun {
   readonly lost: readonly Finding[];
   /** The sealer has not come to its end for longer than it may. */
   readonly overdue: boolean;
+  /** What the verification itself sees. */
+  readonly now: Snapshot;
+  /** A dump was restored: transaction ids say nothing until the chain was swept. */
+  readonly wentBack: boolean;
 }
 
 export interface RunInput {
@@ -43,10 +48,10 @@ export interface RunInput {
   readonly recentOnly: boolean;
 }
 
-/** Reads head and signed heads in the client's transaction. @throws CHAIN_SIGNER_STORE, CHAIN_TXID_WENT_BACK */
+/** Reads head and signed heads in the client's transaction. @throws CHAIN_SIGNER_STORE */
 export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput): Promise<VerifyRun> {
   const head = await readHead(client);
-  requireTransactionOrder(head, await currentSnapshot(client));
+  const now = await currentSnapshot(client);
   const origin = originOf(ctx.config.origin, head.incarnation);
   const publicKey = await readLogPublicKey(ctx.config.home);
   const key = publicKey === null ? null : { name: origin, publicKey };
@@ -70,7 +75,8 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
     own: opened.own?.size ?? null,
     stored: kept.at(-1)?.size ?? null,
   });
-  return { head, origin, opened, witnessed, signed, overdue, covered, lost: incarnationFindings(records) };
+  const lost = incarnationFindings(records);
+  return { head, origin, opened, witnessed, signed, overdue, covered, lost, now, wentBack: wentBack(head, now) };
 }
 
 /**

@@ -4,12 +4,14 @@ import { sealChain } from '../audit/seal.ts';
 import { planCheckpoint, signCheckpoint } from '../audit/sign.ts';
 import { hasSignerTraces } from '../audit/signer-store.ts';
 import { type ChainStatus, readChainStatus } from '../audit/status.ts';
+import { planSweep, sweepChain } from '../audit/sweep.ts';
 import { verifyChain } from '../audit/verify.ts';
 import type { WitnessStatus } from '../audit/witness/anchor.ts';
+import type { Context } from '../context.ts';
 import { EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { anchorText } from './anchor-text.ts';
-import { type AnyCommand, defineCommand } from './command.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
 /** What an installation reads that has sealed but never signed. */
@@ -31,10 +33,18 @@ export const chainCommands: readonly AnyCommand[] = [
   defineCommand({
     path: ['chain', 'seal'],
     summary: 'link every committed event into the chain now',
-    examples: [['auditkeep chain seal', 'the worker does this each minute']],
-    options: (yargs) => yargs.options({ 'dry-run': dryRunOption }),
+    examples: [
+      ['auditkeep chain seal', 'the worker does this each minute'],
+      ['auditkeep chain seal --sweep', 'once, after a dump was restored: transaction ids began anew'],
+    ],
+    options: (yargs) =>
+      yargs.options({
+        'dry-run': dryRunOption,
+        sweep: { type: 'boolean', default: false, describe: 'link what a restored dump left unlinked' },
+      }),
     async run(session, args) {
       const ctx = await session.context();
+      if (args.sweep) return sweep(ctx, args['dry-run']);
       if (args['dry-run']) {
         const { unsealed, size } = await readChainStatus(ctx);
         const after = size + unsealed;
@@ -83,6 +93,18 @@ export const chainCommands: readonly AnyCommand[] = [
     },
   }),
 ];
+
+async function sweep(ctx: Context, dryRun: boolean): Promise<CommandResult> {
+  if (!dryRun) {
+    const { swept, size } = await sweepChain(ctx);
+    return { data: { swept, size: Number(size) }, text: `${swept} events swept, ${size} in the chain` };
+  }
+  const { waiting, refused, size, wentBack } = await planSweep(ctx);
+  const text = wentBack
+    ? `${waiting} unlinked events would be swept into the chain of ${size}; ${refused} stay out, chain verify names them`
+    : 'transaction ids have not gone back: nothing has to be swept';
+  return { data: { swept: waiting, refused, size: Number(size), wentBack }, text: `${text}\n${NOTHING_CHANGED}` };
+}
 
 function statusText(status: ChainStatus): string {
   const signed = status.signedSize === null ? 'nothing signed yet' : `signed up to ${status.signedSize}`;
