@@ -6,7 +6,7 @@ import { checkPolicy, type PolicyProblem } from '../retention/policy-check.ts';
 import { ageText, ruleDocument } from '../retention/policy-document.ts';
 import { type PolicyVersion, readPolicyInForce } from '../retention/policy-store.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
-import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+import { dryRunOption, NOTHING_CHANGED, withDryRun } from './dry-run.ts';
 
 export const policyCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -74,10 +74,14 @@ export const policyCommands: readonly AnyCommand[] = [
     positionals: '<number>',
     summary: 'sign a version that shortens, as the second policy owner; it is in force 72 hours later',
     examples: [['auditkeep policy approve 3 --as q@example.org --key q_ed25519', 'after auditkeep policy show --all']],
-    options: (yargs) => yargs.positional('number', { type: 'number', demandOption: true, describe: 'of the version' }),
-    async run(session, { number: version }) {
-      const approved = await approvePolicy(await session.context(), version);
-      return { data: versionJson(approved), text: `version ${version}: in force from ${approved.effectiveAt} on` };
+    options: (yargs) =>
+      yargs
+        .positional('number', { type: 'number', demandOption: true, describe: 'of the version' })
+        .option('dry-run', dryRunOption),
+    async run(session, { number: version, 'dry-run': dryRun }) {
+      const approved = await approvePolicy(await session.context({ dryRun }), version);
+      const text = `version ${version}: ${dryRun ? 'would be ' : ''}in force from ${approved.effectiveAt} on`;
+      return { data: versionJson(approved), text: withDryRun(text, dryRun) };
     },
   }),
 ];

@@ -37,6 +37,8 @@ const NOTHING_CHANGES: Readonly<Record<string, string>> = {
   'partition plan': READS,
   'archive plan': READS,
   'archive list': READS,
+  'policy show': READS,
+  'policy diff': READS,
   'chain status': READS,
   'chain prove': READS,
   'chain verify': 'it reads; what stays is how far verification got, which no decision rests on',
@@ -56,6 +58,7 @@ const NOTHING_CHANGES: Readonly<Record<string, string>> = {
 /** Commands whose dry run is tried in a test of its own. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'chain incarnation': 'test/audit/incarnation.test.ts: it needs a chain that was rolled back',
+  'policy approve': 'it needs a version that waits for two days; its refusal is below',
   'person acknowledge': 'a void row needs a forger; its refusal is below, and it is a change of the register as others',
 };
 
@@ -196,6 +199,7 @@ const JOURNEY: readonly Step[] = [
   ),
   decision('archive', 'records', '--reason', 'distributed'),
   step('anonymize run', '--apply'),
+  withoutEarnest(step('policy apply'), 'it is the policy in force'),
   withoutEarnest(step('partition apply'), 'the database has every partition up to its horizon'),
   step('chain seal'),
   step('archive run', '--table', 'audit_log', '--before', '2026-01-01'),
@@ -269,6 +273,7 @@ describe('--dry-run', () => {
     [4, ['report', 'approve', 'REPORT', '--as', 'reviewer@example.org', '--key', 'REVIEWER']],
     [4, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', 'ONE']],
     [2, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', '/nonexistent/key']],
+    [2, ['policy', 'approve', '99', '--as', 'one@example.org', '--key', 'ONE']],
     [2, ['worker', '--queues', 'no-such-queue']],
     [2, ['migrate', '--to', 'no-such-migration']],
   ])('ends with %s, as the command itself, for %j', async (exit, argv) => {
