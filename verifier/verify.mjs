@@ -4,7 +4,7 @@
  * docs/spec/audit-event-v1.md, checkpoint-v1.md and tlog-bundle-v1.md and from the C2SP and RFC documents they name; it
  * imports nothing of the program that makes bundles. It is one long file on purpose: an auditor reads and copies one.
  *
- *   node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
+ *   node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--signers FILE] [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
  *   node verify.mjs proof FILE --key 'NAME+ID+KEY' [--entry FILE] [--witness ...]... [--json]
  *   node verify.mjs consistency OLD NEW PROOF --key 'NAME+ID+KEY' [--json]
  *
@@ -359,10 +359,176 @@ function judgeOpening(group, salt, framed, commitment) {
   return mac.equals(commitment) ? 'opened' : 'broken';
 }
 
+// ---- signatures of persons (OpenSSH PROTOCOL.sshsig, ssh-keygen(1) ALLOWED SIGNERS) -----------------------------------
+
+/** Fields of the SSH wire encoding, one after the other; throws where the bytes end early. */
+class Wire {
+  #at = 0;
+
+  constructor(bytes) {
+    this.bytes = bytes;
+  }
+
+  raw(length) {
+    if (length > this.bytes.length - this.#at) throw new RangeError('ends early');
+    this.#at += length;
+    return this.bytes.subarray(this.#at - length, this.#at);
+  }
+
+  number = () => this.raw(4).readUInt32BE(0);
+  string = () => this.raw(this.number());
+  text = () => this.string().toString('latin1');
+
+  /** An mpint that is not negative, without the zero that says so. */
+  unsigned() {
+    const bytes = this.string();
+    if (bytes[0] >= 0x80 || (bytes[0] === 0 && !(bytes[1] >= 0x80))) throw new RangeError('a malformed number');
+    return bytes[0] === 0 ? bytes.subarray(1) : bytes;
+  }
+
+  end() {
+    if (this.#at !== this.bytes.length) throw new RangeError('has bytes after its end');
+  }
+}
+
+const wireString = (bytes) => {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(bytes.length);
+  return Buffer.concat([length, Buffer.from(bytes)]);
+};
+const EC = {
+  nistp256: { crv: 'P-256', hash: 'sha256', size: 32 },
+  nistp384: { crv: 'P-384', hash: 'sha384', size: 48 },
+  nistp521: { crv: 'P-521', hash: 'sha512', size: 66 },
+};
+
+/** An SSH public key: type, fingerprint as `ssh-keygen -l` prints it, and a check of raw signatures. Throws when malformed. */
+function sshKey(blob) {
+  const wire = new Wire(blob);
+  const type = wire.text();
+  const isToken = type.startsWith('sk-');
+  const base64url = (bytes) => bytes.toString('base64url');
+  let jwk;
+  let curve = null;
+  if (type === 'ssh-ed25519' || type === 'sk-ssh-ed25519@openssh.com') {
+    jwk = { kty: 'OKP', crv: 'Ed25519', x: base64url(wire.string()) };
+  } else if (/^(ecdsa-sha2-nistp(256|384|521)|sk-ecdsa-sha2-nistp256@openssh\.com)$/.test(type)) {
+    const name = wire.text();
+    curve = EC[name];
+    const point = wire.string();
+    if (curve === undefined || !type.includes(name) || point.length !== 1 + 2 * curve.size || point[0] !== 4) {
+      throw new RangeError('a malformed point');
+    }
+    const [x, y] = [point.subarray(1, 1 + curve.size), point.subarray(1 + curve.size)];
+    jwk = { kty: 'EC', crv: curve.crv, x: base64url(x), y: base64url(y) };
+  } else if (type === 'ssh-rsa') {
+    const [e, n] = [wire.unsigned(), wire.unsigned()];
+    if (n.length < 256) throw new RangeError('an RSA key below 2048 bits');
+    jwk = { kty: 'RSA', e: base64url(e), n: base64url(n) };
+  } else throw new RangeError('a type of key that is not known here');
+  const application = isToken ? wire.string() : null;
+  wire.end();
+  const key = crypto.createPublicKey({ key: jwk, format: 'jwk' });
+  const fingerprint = `SHA256:${sha256(blob).toString('base64').replace(/=+$/, '')}`;
+  return { type, curve, application, key, fingerprint };
+}
+
+/** Whether a signature blob is the key's over these bytes. */
+function isSshSignature({ type, curve, application, key }, data, blob) {
+  const wire = new Wire(blob);
+  const algorithm = wire.text();
+  let signature = wire.string();
+  let signed = data;
+  if (application !== null) {
+    const rest = wire.raw(5);
+    // PROTOCOL.u2f: the token signs hash(application), flags, counter, hash(data); bit 0 says that somebody touched it.
+    if ((rest[0] & 1) === 0) return false;
+    signed = Buffer.concat([sha256(application), rest, sha256(data)]);
+  }
+  wire.end();
+  if (type === 'ssh-rsa') {
+    const hash = { 'rsa-sha2-512': 'sha512', 'rsa-sha2-256': 'sha256' }[algorithm];
+    return hash !== undefined && crypto.verify(hash, signed, key, signature);
+  }
+  if (algorithm !== type) return false;
+  if (curve === null) return crypto.verify(null, signed, key, signature);
+  const numbers = new Wire(signature);
+  const pair = [numbers.unsigned(), numbers.unsigned()];
+  numbers.end();
+  if (pair.some((number) => number.length > curve.size)) return false;
+  signature = Buffer.concat(pair.flatMap((number) => [Buffer.alloc(curve.size - number.length), number]));
+  return crypto.verify(curve.hash, signed, { key, dsaEncoding: 'ieee-p1363' }, signature);
+}
+
+/** The fingerprint of the key that made an armored signature over a text, or null when it does not verify. */
+export function openSshsig(armored, namespace, text) {
+  try {
+    const [, body] = /^-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n?$/.exec(
+      armored,
+    );
+    const wire = new Wire(fromBase64(body.replaceAll('\n', '')));
+    if (wire.raw(6).toString('latin1') !== 'SSHSIG' || wire.number() !== 1) return null;
+    const key = sshKey(wire.string());
+    const [name, reserved, hash, signature] = [wire.text(), wire.string(), wire.text(), wire.string()];
+    wire.end();
+    if (name !== namespace || !['sha256', 'sha512'].includes(hash)) return null;
+    const digest = crypto.createHash(hash).update(text).digest();
+    const parts = [Buffer.from(namespace), reserved, Buffer.from(hash), digest].map(wireString);
+    const signed = Buffer.concat([Buffer.from('SSHSIG'), ...parts]);
+    return isSshSignature(key, signed, signature) ? key.fingerprint : null;
+  } catch {
+    return null;
+  }
+}
+
+/** 14 digits of a UTC time, as allowed_signers writes it. */
+const stampOf = (iso) => iso.replace(/\D/g, '').slice(0, 14);
+
+/**
+ * Reads a list of signers: OpenSSH's allowed_signers, one principal a line, with namespaces, valid-after and valid-before.
+ * @throws Undecided for a line that cannot be read: it might be the one that counts
+ */
+export function parseSigners(text) {
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
+    .map((line) => {
+      const [, principal, options = '', type, body] =
+        /^(\S+)\s+(?:((?:[a-z-]+="[^"]*",?|cert-authority,?)+)\s+)?([a-z][a-z0-9@.-]*)\s+([A-Za-z0-9+/]+={0,2})(?:\s.*)?$/.exec(
+          line,
+        ) ?? [];
+      let fingerprint;
+      try {
+        const key = sshKey(fromBase64(body));
+        if (key.type !== type || /cert-authority/.test(options)) throw new RangeError('not this key');
+        ({ fingerprint } = key);
+      } catch {
+        throw new Undecided('a line of the list of signers cannot be read');
+      }
+      const option = (name) => new RegExp(`(?:^|,)${name}="([^"]*)"`).exec(options)?.[1] ?? null;
+      const bound = (name) => option(name)?.replace(/Z$/, '').padEnd(14, '0') ?? null;
+      const namespaces = option('namespaces')?.split(',') ?? null;
+      return { principal, fingerprint, namespaces, after: bound('valid-after'), before: bound('valid-before') };
+    });
+}
+
+/** The person whom a list names for a key, a purpose and a time; null when it names nobody. */
+function personOf(signers, fingerprint, namespace, time) {
+  const at = stampOf(time);
+  const line = signers.find(
+    (signer) =>
+      signer.fingerprint === fingerprint &&
+      (signer.namespaces === null || signer.namespaces.includes(namespace)) &&
+      (signer.after === null || signer.after <= at) &&
+      (signer.before === null || at < signer.before),
+  );
+  return line?.principal ?? null;
+}
+
 // ---- where a bundle lies: a folder or a zip ------------------------------------------------------------------------
 
 const PART_NAME = new RegExp(
-  '^(README\\.txt|bundle\\.json|log\\.vkey|checkpoint|checkpoints\\.ndjson|erasures\\.ndjson|' +
+  '^(README\\.txt|bundle\\.json|log\\.vkey|checkpoint|checkpoints\\.ndjson|erasures\\.ndjson|records\\.ndjson|' +
     '(tile/([0-9]|[1-5][0-9]|6[0-3]|entries)|chain|openings)/(x[0-9]{3}/)*[0-9]{3}(\\.p/[1-9][0-9]{0,2})?)$',
 );
 
@@ -489,7 +655,7 @@ function openSource(path) {
 
 // ---- bundles (tlog-bundle/v1) --------------------------------------------------------------------------------------
 
-const LISTED = ['README.txt', 'checkpoint', 'checkpoints.ndjson', 'erasures.ndjson'];
+const LISTED = ['README.txt', 'checkpoint', 'checkpoints.ndjson', 'erasures.ndjson', 'records.ndjson'];
 
 /** RFC 8785 for what a bundle holds: strings, booleans, null and objects of them. */
 function canonicalJson(value) {
@@ -537,7 +703,7 @@ function readManifest(source) {
   }
   const files = value.files;
   const names = files !== null && typeof files === 'object' ? Object.keys(files).sort().join() : '';
-  if (names !== LISTED.join() && names !== [...LISTED, 'log.vkey'].sort().join())
+  if (names !== [...LISTED].sort().join() && names !== [...LISTED, 'log.vkey'].sort().join())
     throw bad('lists other files than it must');
   if (Object.values(files).some((digest) => !/^[0-9a-f]{64}$/.test(digest))) throw bad('has a malformed sha256');
   return { origin: value.origin, size, from, to, open: value.open, files };
@@ -577,11 +743,13 @@ function* expectedParts(manifest) {
 class BundleCheck {
   findings = [];
   doubts = [];
-  counts = { leaves: 0, tiles: 0, checkpoints: 0, entries: 0, openings: 0, erased: 0 };
+  counts = { leaves: 0, tiles: 0, checkpoints: 0, entries: 0, openings: 0, erased: 0, records: 0 };
   #present = new Set();
   #ids = new BigUint64Array(1024);
   #wanted = new Map();
   #rewritten = false;
+  #records = new Map();
+  #requests = new Map();
   #told = undefined;
   #upper = [];
 
@@ -612,12 +780,15 @@ class BundleCheck {
     const listed = this.#readListed();
     this.key = this.#chooseKey(options.key, listed.get('log.vkey'));
     const head = this.guard(() => this.#openHead(listed.get('checkpoint'), options.witnesses));
+    this.#readRecords(listed.get('records.ndjson'), options.signers);
     this.#openEarlier(listed.get('checkpoints.ndjson'));
     for (const { text, where } of options.checkpoints) this.#openKept(text, where);
     if (head !== undefined) this.#want(head, 'checkpoint');
     this.#readErasures(listed.get('erasures.ndjson'));
+    this.#checkRequests();
     this.#walk();
     this.#findDoubled();
+    this.#concludeRecords(options.signers);
   }
 
   #checkParts() {
@@ -671,36 +842,94 @@ class BundleCheck {
     return head;
   }
 
+  /** Of every origin that the log had, the oldest first; those beyond what a restore kept are only read. */
   #openEarlier(text) {
     if (text === undefined) return;
-    let last = 0n;
+    let last = '';
     for (const [at, line] of linesOf(text, 'checkpoints.ndjson', this).entries()) {
       const where = `checkpoints.ndjson line ${at + 1}`;
       this.guard(() => {
         const { note } = parseCanonical(line, ['note'], where);
         if (typeof note !== 'string') throw new Tampered('part-invalid', where, 'holds no note');
-        const head = openCheckpoint(note, this.key, where);
-        if (head.origin !== this.manifest.origin) throw new Tampered('checkpoint-invalid', where, 'is of another log');
-        if (head.size <= last || head.size >= BigInt(this.manifest.size)) {
+        const { head, incarnation } = this.#openOfLog(note, where);
+        const order = `${String(incarnation).padStart(10, '0')}/${String(head.size).padStart(19, '0')}`;
+        if (order <= last || (incarnation === this.log.incarnation && head.size >= BigInt(this.manifest.size))) {
           throw new Tampered('checkpoint-invalid', where, 'is out of order');
         }
-        last = head.size;
-        this.#want(head, where);
+        last = order;
+        if (head.size <= this.#keptOf(incarnation)) this.#want(head, where);
         this.counts.checkpoints += 1;
       });
     }
   }
 
+  /** A checkpoint of the log under the name that it has, or one that it had before a restore. */
+  #openOfLog(note, where) {
+    const named = parseTreeHead(splitNote(note, where).text, where).origin;
+    const incarnation = this.log.names.indexOf(named) + 1;
+    if (incarnation === 0) throw new Tampered('checkpoint-invalid', where, `is of another log: ${named}`);
+    return { head: openCheckpoint(note, keyNamed(this.key, named), where), incarnation };
+  }
+
+  /** How many leaves of an earlier incarnation every later one kept. */
+  #keptOf(incarnation) {
+    if (incarnation === this.log.incarnation) return BigInt(this.manifest.size);
+    const kept = this.lost.filter((record) => record.incarnation > incarnation).map((record) => record.kept);
+    return kept.length < this.log.incarnation - incarnation ? 0n : kept.reduce((a, b) => (a < b ? a : b));
+  }
+
   #openKept(text, where) {
     this.guard(() => {
-      const head = openCheckpoint(text, this.key, where);
-      if (head.size > BigInt(this.manifest.size)) {
-        this.doubts.push(`${where} is of ${head.size} events, this bundle ends at ${this.manifest.size}`);
+      const { head, incarnation } = this.#openOfLog(text, where);
+      if (head.size > this.#keptOf(incarnation)) {
+        const end = incarnation === this.log.incarnation ? 'this bundle ends at' : 'a restore kept only';
+        this.doubts.push(`${where} is of ${head.size} events, ${end} ${this.#keptOf(incarnation)}`);
         return;
       }
       this.#want(head, where);
       this.counts.checkpoints += 1;
     });
+  }
+
+  /** The records of erasures and incarnations: entries whose payload is opened, each signed by two. */
+  #readRecords(text = '', signers) {
+    this.log = namesOf(this.manifest.origin);
+    this.lost = [];
+    let last = -1;
+    for (const [at, line] of linesOf(text, 'records.ndjson', this).entries()) {
+      const where = `records.ndjson line ${at + 1}`;
+      this.guard(() => {
+        const stored = parseCanonical(line, ['seq', 'kind', 'entry', 'opening'], where);
+        const seq = parseCount(stored.seq, where);
+        if (seq <= last || seq >= this.manifest.size) throw new Tampered('part-invalid', where, 'is out of order');
+        last = seq;
+        const record = readRecord(stored, where, signers);
+        this.#records.set(seq, { ...record, where });
+        this.counts.records += 1;
+        if (record.kind === 'chain.incarnation') this.#readIncarnation(record, seq, where);
+        else this.#requests.set(record.payload.request_id, { ...record, seq, where, lines: [] });
+      });
+    }
+    for (let incarnation = 2; incarnation <= this.log.incarnation; incarnation += 1) {
+      if (this.lost.some((record) => record.incarnation === incarnation)) continue;
+      this.doubts.push(
+        `the log's name says incarnation ${incarnation}, and no record here tells what was lost before it`,
+      );
+    }
+  }
+
+  #readIncarnation({ payload }, seq, where) {
+    const { incarnation } = payload;
+    const [kept, abandoned] = [payload.kept_size, payload.abandoned_size].map((text) => parseCount(text, where));
+    if (!Number.isInteger(incarnation) || incarnation < 2 || incarnation > this.log.incarnation || kept > seq) {
+      throw new Tampered('record-invalid', where, 'is not of an incarnation of this log');
+    }
+    // The bytes of a note that was never signed say nothing: it may be empty where only a witness knew more.
+    if (payload.abandoned_note !== '') this.#openOfLog(payload.abandoned_note, `${where}, abandoned checkpoint`);
+    this.lost.push({ incarnation, kept: BigInt(kept) });
+    this.doubts.push(
+      `${abandoned - kept} events from seq ${kept} on were signed and lost at a restore: incarnation ${incarnation} goes on without them`,
+    );
   }
 
   #want(head, where) {
@@ -719,14 +948,40 @@ class BundleCheck {
         const record = parseCanonical(line, fields, where);
         const seq = parseCount(record.seq, where);
         const order = `${String(seq).padStart(16, '0')}/${record.group}`;
-        if (seq < this.manifest.from || seq >= this.manifest.to || order <= last) {
-          throw new Tampered('part-invalid', where, 'is out of order or of no entry here');
+        if (seq >= this.manifest.size || order <= last) {
+          throw new Tampered('part-invalid', where, 'is out of order or beyond the checkpoint');
         }
         last = order;
         if (!Object.hasOwn(GROUPS, record.group)) throw new Tampered('part-invalid', where, 'names no group');
+        const request = this.#requests.get(record.requestId);
+        if (request === undefined || request.eventId !== record.recordEventId || seq >= request.seq) {
+          throw new Tampered('erased-without-record', where, 'no record that comes later names this request', { seq });
+        }
+        request.lines.push(`${record.eventId}/${record.group}/${record.commitment}`);
         this.erasures.set(seq, { ...this.erasures.get(seq), [record.group]: { ...record, where } });
       });
     }
+  }
+
+  /** What two persons signed is the root over all groups of a request, and their number. */
+  #checkRequests() {
+    for (const { payload, lines, where } of this.#requests.values()) {
+      const root = treeOf(lines.sort().map((line) => leafHash(Buffer.from(line)))).toString('hex');
+      if (payload.groups === lines.length && payload.root === root) continue;
+      this.add('record-invalid', where, 'was signed over other groups than erasures.ndjson has');
+    }
+  }
+
+  /** A record counts when its entry is the leaf at its place. */
+  #checkRecord(seq, leaf) {
+    const record = this.#records.get(seq);
+    if (record === undefined || leafHash(record.entry).equals(leaf)) return;
+    this.add('record-invalid', record.where, 'is not the entry at its place in the tree', { seq });
+  }
+
+  #concludeRecords(signers) {
+    if (this.#records.size === 0 || signers !== null) return;
+    this.doubts.push(`no list of signers was given: nobody vouches for the persons of ${this.#records.size} records`);
   }
 
   /** The whole tree once, leaf by leaf; the entries of the range beside it. */
@@ -751,6 +1006,7 @@ class BundleCheck {
           if (!fits) this.add('rehashed', `chain/${path}`, what, { seq: at + k });
           told = chain[k];
         }
+        this.#checkRecord(at + k, leaf);
         tree.push(leaf);
         if (this.#wanted.has(tree.size)) agreed = this.#compareRoot(tree, agreed);
       }
@@ -850,6 +1106,8 @@ class BundleCheck {
       this.counts.entries += 1;
       if (event === null) continue;
       this.#remember(at + k - this.manifest.from, event.id);
+      if (event.columns[2]?.toString() === 'chain.incarnation' && !this.#records.has(place.seq))
+        this.add('record-invalid', name, 'the record of an incarnation is not in records.ndjson', place);
       this.#checkErasure(event, place);
       if (opened !== null) this.#checkOpening(event, opened[k], `openings/${path}`, place);
     }
@@ -879,7 +1137,9 @@ class BundleCheck {
       else if (said === 'gone' && !recorded)
         this.add('erased-without-record', name, `the ${group} columns are gone, no record says so`, place);
       else if (said === 'opened' && recorded)
-        this.add('commitment-broken', name, `the ${group} columns are there, a record says they were erased`, place);
+        this.doubts.push(
+          `seq ${place.seq}: a record says that the ${group} columns are erased, and they are still there`,
+        );
       else if (said === 'opened') this.counts.openings += 1;
     }
   }
@@ -935,6 +1195,63 @@ class BundleCheck {
   }
 }
 
+/** The names that a log had: `name`, and from the second incarnation on `name/2` and so on. */
+function namesOf(origin) {
+  const [, base, digits] = /^(.+)\/([2-9]|[1-9][0-9]{1,3})$/.exec(origin) ?? [];
+  const incarnation = digits === undefined ? 1 : Number(digits);
+  const names = Array.from({ length: incarnation }, (_, at) => (at === 0 ? (base ?? origin) : `${base}/${at + 1}`));
+  return { incarnation, names };
+}
+
+/** The same public key under another name of the log, which gives it another id. */
+function keyNamed(key, name) {
+  if (key === null || key.name === name) return key;
+  const raw = key.publicKey.export({ format: 'der', type: 'spki' }).subarray(-32);
+  const id = sha256(Buffer.from(`${name}\n`), Buffer.from([key.type]), raw).subarray(0, 4);
+  return { ...key, name, id };
+}
+
+const NAMESPACES = {
+  'chain.erasure': { name: 'erasure@auditkeep.v1', format: 'auditkeep-erasure/v1' },
+  'chain.incarnation': { name: 'incarnation@auditkeep.v1', format: 'auditkeep-incarnation/v1' },
+};
+
+/** Takes a record apart: entry, opened payload, the text that two persons signed, and who they are. @throws Tampered */
+function readRecord({ kind, entry: entryText, opening }, where, signers) {
+  const bad = (what) => new Tampered('record-invalid', where, what);
+  if (!Object.hasOwn(NAMESPACES, kind)) throw bad('is of an unknown kind');
+  const [entry, frames] = [entryText, opening].map((text) => (typeof text === 'string' ? fromBase64(text) : null));
+  const event = entry === null ? null : parseEntry(entry);
+  if (event === null || event.columns[2]?.toString() !== kind) throw bad('holds no entry of its kind');
+  const opened = frames === null ? null : readFrames(frames, 0, 2);
+  if (opened === null || opened.end !== frames.length) throw bad('holds no opening');
+  const [salt, framed] = opened.values;
+  if (judgeOpening('payload', salt, framed, event.commitments.payload) !== 'opened') {
+    throw bad('is opened to something else than was sealed');
+  }
+  const data = readFrames(framed, 0, GROUPS.payload.length).values[4]?.toString('utf8') ?? '';
+  let record;
+  let payload;
+  try {
+    record = JSON.parse(data);
+    payload = JSON.parse(record.payload);
+  } catch {
+    throw bad('holds no signed text');
+  }
+  const { name, format } = NAMESPACES[kind];
+  if (canonicalJson(payload) !== record.payload || payload.format !== format) throw bad('is not a text of its format');
+  if (!Array.isArray(record.signatures) || record.signatures.length !== 2) throw bad('is not signed by two');
+  const keys = record.signatures.map(({ fingerprint, signature }) => {
+    const key = typeof signature === 'string' ? openSshsig(signature, name, record.payload) : null;
+    if (key === null || key !== fingerprint) throw bad('bears a signature that does not verify');
+    return key;
+  });
+  const persons = signers === null ? keys : keys.map((key) => personOf(signers, key, name, String(payload.time)));
+  if (persons.includes(null)) throw bad('is signed by a key that your list of signers does not have for it');
+  if (persons[0] === persons[1]) throw bad('is signed twice by one person');
+  return { kind, entry, eventId: uuidText(event.id), payload };
+}
+
 function readInsideKey(text) {
   if (!text.endsWith('\n')) throw new Tampered('part-invalid', 'log.vkey', 'does not end in a newline');
   try {
@@ -970,14 +1287,15 @@ function splitEntries(bytes, width, name) {
 }
 
 /**
- * Checks a bundle, a folder or a zip. key: from parseVerifierKey, or null; checkpoints: notes that you kept.
+ * Checks a bundle, a folder or a zip. key: from parseVerifierKey, or null; checkpoints: notes that you kept;
+ * signers: from parseSigners, or null.
  * Never throws for what a bundle holds.
  */
-export function verifyBundle(path, { key = null, checkpoints = [], witnesses = [] } = {}) {
+export function verifyBundle(path, { key = null, checkpoints = [], witnesses = [], signers = null } = {}) {
   let check = new BundleCheck(null);
   try {
     check = new BundleCheck(openSource(path));
-    check.run({ key, checkpoints, witnesses });
+    check.run({ key, checkpoints, witnesses, signers });
   } catch (error) {
     if (error instanceof Tampered) check.findings.push(error.finding);
     else if (error instanceof Undecided) check.doubts.push(error.message);
@@ -993,7 +1311,8 @@ export function verifyBundle(path, { key = null, checkpoints = [], witnesses = [
 function conclude(kind, about, key, { findings, doubts }) {
   const verdict = findings.length > 0 ? 'tampered' : doubts.length > 0 ? 'undecided' : 'intact';
   const exitCode = { intact: 0, tampered: 1, undecided: 2 }[verdict];
-  const consistent = verdict === 'undecided' && doubts.length === 1 && key === null;
+  const onlyUnvouched = doubts.every((doubt) => /^no (key|list of signers) was given/.test(doubt));
+  const consistent = verdict === 'undecided' && key === null && onlyUnvouched;
   return { kind, verdict: consistent ? 'internally-consistent' : verdict, exitCode, ...about, findings, doubts };
 }
 
@@ -1113,12 +1432,12 @@ export function verifyGrowth(older, newer, proofText, { key = null } = {}) {
 
 // ---- command line --------------------------------------------------------------------------------------------------
 
-const USAGE = `usage: node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
+const USAGE = `usage: node verify.mjs BUNDLE --key 'NAME+ID+KEY' [--signers FILE] [--checkpoint FILE]... [--witness 'NAME+ID+KEY']... [--json]
        node verify.mjs proof FILE --key 'NAME+ID+KEY' [--entry FILE] [--witness 'NAME+ID+KEY']... [--json]
        node verify.mjs consistency OLD NEW PROOF --key 'NAME+ID+KEY' [--json]`;
 
 function parseArguments(args) {
-  const options = { words: [], json: false, key: [], checkpoint: [], witness: [], entry: [] };
+  const options = { words: [], json: false, key: [], checkpoint: [], witness: [], entry: [], signers: [] };
   for (let at = 0; at < args.length; at += 1) {
     const word = args[at];
     const name = word.startsWith('--') ? word.slice(2) : null;
@@ -1127,8 +1446,8 @@ function parseArguments(args) {
     else if (Array.isArray(options[name]) && name !== 'words' && at + 1 < args.length) options[name].push(args[++at]);
     else throw new Undecided(`${word} is not an option here, or lacks its value\n${USAGE}`);
   }
-  if (options.key.length > 1 || options.entry.length > 1)
-    throw new Undecided(`--key and --entry are given once\n${USAGE}`);
+  if (options.key.length > 1 || options.entry.length > 1 || options.signers.length > 1)
+    throw new Undecided(`--key, --entry and --signers are given once\n${USAGE}`);
   return options;
 }
 
@@ -1156,7 +1475,8 @@ function runCommand({ words, ...given }) {
   if (command === 'consistency' && files.length === 3) return verifyGrowth(...files.map(readText), { key });
   if (words.length !== 1) throw new Undecided(USAGE);
   const checkpoints = given.checkpoint.map((path) => ({ where: path, text: readText(path) }));
-  return verifyBundle(words[0], { key, checkpoints, witnesses });
+  const signers = given.signers.length === 0 ? null : parseSigners(readText(given.signers[0]));
+  return verifyBundle(words[0], { key, checkpoints, witnesses, signers });
 }
 
 function reportText(result, keyGiven) {
@@ -1165,9 +1485,9 @@ function reportText(result, keyGiven) {
   ];
   lines.push(`key       ${keyGiven ? 'given by you' : 'none given'}`);
   if (result.checked) {
-    const { leaves, tiles, checkpoints, entries, openings, erased } = result.checked;
+    const { leaves, tiles, checkpoints, entries, openings, erased, records } = result.checked;
     lines.push(
-      `checked   ${leaves} leaves, ${tiles} tiles, ${checkpoints} checkpoints, ${entries} entries, ${openings} openings, ${erased} erasures`,
+      `checked   ${leaves} leaves, ${tiles} tiles, ${checkpoints} checkpoints, ${entries} entries, ${openings} openings, ${erased} erasures, ${records} records`,
     );
   }
   if (result.kind === 'proof' && result.index !== null) lines.push(`place     seq ${result.index}`);

@@ -28,10 +28,13 @@ export interface SealedEvent {
   readonly fits: boolean;
   /** frame(actor salt), frame(framed actor columns), the same for payload: personal data. */
   readonly opening: Buffer;
+  /** The half of it that is the payload's. */
+  readonly payloadOpening: Buffer;
   readonly erasures: readonly SealedErasure[];
 }
 
 const NO_OPENING = frameFields([null, null, null, null]);
+const NO_PAYLOAD = frameFields([null, null]);
 
 /**
  * The events [from, to) of the chain in seq order, hot, archived and late: one batch in memory, so ask for a few
@@ -59,10 +62,13 @@ function sealedEvent(link: LinkRow, rows: readonly EventRow[], erasures: readonl
     return { row, entry, fits: row.hashVersion === 1 && leafHash(entry).equals(link.leaf) };
   });
   const best = candidates.find((candidate) => candidate.fits) ?? candidates[0];
-  if (best === undefined) return { link, entry: null, fits: false, opening: NO_OPENING, erasures };
+  if (best === undefined) {
+    return { link, entry: null, fits: false, opening: NO_OPENING, payloadOpening: NO_PAYLOAD, erasures };
+  }
   const { row, entry, fits } = best;
-  const opening = frameFields([row.actorSalt, row.actor, row.payloadSalt, row.payload]);
-  return { link, entry, fits, opening, erasures };
+  const payloadOpening = frameFields([row.payloadSalt, row.payload]);
+  const opening = Buffer.concat([frameFields([row.actorSalt, row.actor]), payloadOpening]);
+  return { link, entry, fits, opening, payloadOpening, erasures };
 }
 
 /** Of an erased group the recorded commitment (docs/spec/audit-event-v1.md, section 2). */

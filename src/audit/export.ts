@@ -10,9 +10,10 @@ import { transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { readHead } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
-import { readSealedEvents, type SealedErasure, type SealedEvent } from './export-events.ts';
+import { readSealedEvents, type SealedEvent } from './export-events.ts';
 import { checkBundleFolder, makeBundleFolder, writeChunks, writePart, zipFolder } from './export-files.ts';
 import { readmeText } from './export-readme.ts';
+import { erasureLines, recordLines } from './export-records.ts';
 import { leafSource } from './link-source.ts';
 import { appendLeaves, EMPTY_FRONTIER, rootOf } from './merkle.ts';
 import { recordEvent } from './record.ts';
@@ -55,6 +56,9 @@ export interface ExportResult {
 }
 
 interface Scope {
+  /** The log's name in its first incarnation. */
+  readonly name: string;
+  readonly incarnation: number;
   readonly origin: string;
   readonly head: SignedHead;
   readonly from: bigint;
@@ -124,7 +128,9 @@ async function recordExport(
 }
 
 async function readScope(ctx: Pick<Context, 'config'>, client: SqlClient, input: ExportInput): Promise<Scope> {
-  const origin = originOf(ctx.config.origin, (await readHead(client)).incarnation);
+  const { incarnation } = await readHead(client);
+  const name = ctx.config.origin;
+  const origin = originOf(name, incarnation);
   const head = await readSignedHead(client, origin);
   if (head === null) {
     throw new AuditkeepError('CHAIN_UNSIGNED', {
@@ -146,7 +152,7 @@ async function readScope(ctx: Pick<Context, 'config'>, client: SqlClient, input:
       hint: `ask for --from ${wide.from} --to ${wide.to}, or prove single events with auditkeep chain prove --open`,
     });
   }
-  return { origin, head, ...wide, open: input.open === true };
+  return { name, incarnation, origin, head, ...wide, open: input.open === true };
 }
 
 interface Target {
@@ -163,9 +169,12 @@ async function writeBundle(
   const { origin, head, from, to, open } = scope;
   await writeTree(ctx, client, head, out);
   const counts = { entries: 0, absent: 0, altered: 0 };
+  await writeEntries(ctx, client, { scope, out, counts });
+  const about = { from, to, size: head.size };
   const files: Record<string, string> = {
-    'erasures.ndjson': await writeChunks(out, 'erasures.ndjson', writeEntries(ctx, client, { scope, out, counts })),
-    'checkpoints.ndjson': await writeChunks(out, 'checkpoints.ndjson', earlierNotes(client, origin, head)),
+    'erasures.ndjson': await writeChunks(out, 'erasures.ndjson', erasureLines(client, about)),
+    'records.ndjson': await writeChunks(out, 'records.ndjson', recordLines(client, about, scope.incarnation)),
+    'checkpoints.ndjson': await writeChunks(out, 'checkpoints.ndjson', earlierNotes(client, scope)),
     checkpoint: await writeChunks(out, 'checkpoint', [head.note]),
     'README.txt': await writeChunks(out, 'README.txt', [readmeText({ origin, size: head.size, from, to, open })]),
   };
@@ -213,12 +222,12 @@ function writeTile(out: string, { level, index, hashes }: Tile): Promise<void> {
   return writePart(out, `tile/${level}/${tilePath(index, hashes.length)}`, Buffer.concat([...hashes]));
 }
 
-/** Writes entries, chain hashes and openings, tile by tile, and gives the lines of the erasure records. */
-async function* writeEntries(
+/** Writes entries, chain hashes and openings, tile by tile. */
+async function writeEntries(
   ctx: Pick<Context, 'progress'>,
   client: SqlClient,
   into: { scope: Scope; out: string; counts: { entries: number; absent: number; altered: number } },
-): AsyncGenerator<string, void, undefined> {
+): Promise<void> {
   const { from, to, open } = into.scope;
   ctx.progress.start('entries', Number(to - from));
   for (let at = from; at < to; at += BATCH) {
@@ -234,7 +243,6 @@ async function* writeEntries(
     into.counts.absent += events.filter(({ entry }) => entry === null).length;
     into.counts.altered += events.filter(({ entry, fits }) => entry !== null && !fits).length;
     ctx.progress.update(into.counts.entries);
-    for (const { erasures } of events) for (const erasure of erasures) yield `${erasureLine(erasure)}\n`;
   }
   ctx.progress.stop();
 }
@@ -246,24 +254,16 @@ function lengthAndEntry({ entry }: SealedEvent): Buffer[] {
   return entry === null ? [length] : [length, entry];
 }
 
-function erasureLine({ seq, eventId, group, commitment, requestId, recordEventId }: SealedErasure): string {
-  return canonicalJson({
-    seq: String(seq),
-    eventId,
-    group,
-    commitment: commitment.toString('hex'),
-    requestId,
-    recordEventId,
-  });
-}
-
+/** Of every origin that the log had, the oldest first, as far as the database keeps them. */
 async function* earlierNotes(
   client: SqlClient,
-  origin: string,
-  head: SignedHead,
+  { name, incarnation, head }: Scope,
 ): AsyncGenerator<string, void, undefined> {
-  for await (const notes of readEarlierNotes(client, origin, head)) {
-    for (const note of notes) yield `${canonicalJson({ note })}\n`;
+  for (let at = 1; at <= incarnation; at += 1) {
+    const below = at === incarnation ? head.size : null;
+    for await (const notes of readEarlierNotes(client, originOf(name, at), below)) {
+      for (const note of notes) yield `${canonicalJson({ note })}\n`;
+    }
   }
 }
 

@@ -39,16 +39,17 @@ export async function readSignedHead(client: SqlClient, origin: string): Promise
   });
 }
 
-/** The notes of an origin that were signed before the head, by size, in batches. */
+/** The notes of an origin, by size, in batches; those below a size unless it is null. */
 export async function* readEarlierNotes(
   client: SqlClient,
   origin: string,
-  head: SignedHead,
+  below: bigint | null,
 ): AsyncGenerator<string[], void, undefined> {
   const batches = streamRows(client, {
     shape: z.object({ note: z.string() }),
-    text: `select ${COSIGNED_NOTE} from audit.checkpoint k where k.origin = $1::text and k.size < $2::bigint order by k.size`,
-    values: [origin, head.size],
+    text: `select ${COSIGNED_NOTE} from audit.checkpoint k
+            where k.origin = $1::text and ($2::bigint is null or k.size < $2::bigint) order by k.size`,
+    values: [origin, below],
   });
   for await (const batch of batches) yield batch.map(({ note }) => note);
 }

@@ -63,6 +63,7 @@ describe('a bundle', () => {
       'checkpoints.ndjson',
       'erasures.ndjson',
       'log.vkey',
+      'records.ndjson',
       'tile/0/000',
       'tile/0/001',
       'tile/0/002.p/188',

@@ -9,9 +9,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exportChain } from '../../src/audit/export.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
 import { readSignerOrigin } from '../../src/audit/signer-store.ts';
+import { readChainStatus } from '../../src/audit/status.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { type Config, loadConfig } from '../../src/config.ts';
 import type { Context } from '../../src/context.ts';
@@ -19,10 +21,11 @@ import { type Database, openDatabase } from '../../src/db/database.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
 import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
 import { migrate } from '../../src/schema/migrate.ts';
-import { foundRegister, type Roster } from '../persons/roster.ts';
+import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { TestClock, temporaryHome } from '../support/context.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 import { tamper } from '../tamper/tampering.ts';
+import { verifier } from '../verifier/verifier.ts';
 import { addEvents, column } from './event-fixtures.ts';
 
 const run = promisify(execFile);
@@ -139,6 +142,37 @@ describe('a database that was restored to yesterday', () => {
       expect({ level, intact, findings }).toMatchObject({ level, intact: false, findings: [lost] });
     }
     expect(await verifyChain(ctx, { level: 'incremental' })).toMatchObject({ intact: true });
+  });
+
+  it('leaves the house with both names, both signatures and what was lost, and is not green there either', async () => {
+    const out = join(await temporaryHome(), 'bundle');
+    await sealChain(ctx);
+    await signCheckpoint(ctx);
+    await exportChain(ctx, { out });
+    const key = verifier.parseVerifierKey((await readChainStatus(ctx)).verifierKey ?? '');
+    const lines = ['officer1', 'officer2'].map(
+      async (name) => `${emailOf(name)} ${await readFile(`${roster.keyFile(name)}.pub`, 'utf8')}`,
+    );
+    const signers = verifier.parseSigners((await Promise.all(lines)).join(''));
+    const report = verifier.verifyBundle(out, { key, signers });
+    expect(report).toMatchObject({ exitCode: 2, findings: [], checked: { records: 1 } });
+    expect(report.doubts).toEqual([expect.stringContaining(`${signed - kept} events from seq ${kept} on`)]);
+    const notes = (await readFile(join(out, 'checkpoints.ndjson'), 'utf8')).trimEnd().split('\n');
+    const origins = new Set(notes.map((line) => (JSON.parse(line) as { note: string }).note.split('\n')[0]));
+    expect(origins).toEqual(new Set([config.origin, `${config.origin}/2`]));
+    // A checkpoint that an auditor kept from before the restore, and one that the restore abandoned.
+    const files = (await readdir(join(config.home, 'checkpoints')))
+      .filter((name) => name.endsWith('.checkpoint'))
+      .sort();
+    const texts = await Promise.all(files.map((name) => readFile(join(config.home, 'checkpoints', name), 'utf8')));
+    const checkpoints = texts.map((text, at) => ({ text, where: `kept ${at}` }));
+    const told = verifier.verifyBundle(out, { key, signers, checkpoints });
+    expect(told.findings).toEqual([]);
+    expect(told.doubts).toContainEqual(expect.stringContaining(`a restore kept only ${kept}`));
+    await rm(join(out, 'records.ndjson'));
+    const silent = verifier.verifyBundle(out, { key, signers });
+    expect(silent.exitCode).toBe(1);
+    expect(silent.doubts).toContainEqual(expect.stringContaining('no record here tells what was lost'));
   });
 
   it('is still held to what it signed under its old name, as far as that was kept', async () => {

@@ -1,5 +1,5 @@
 /** Bundles of a real database: accepted as exported, and refused by name after any change to any part. */
-import { createHash, generateKeyPairSync } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -11,7 +11,9 @@ import { readChainStatus } from '../../src/audit/status.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { cosign } from '../../src/audit/witness/cosignature.ts';
 import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
+import { eraseEvents } from '../../src/persons/erase-events.ts';
 import { addEvents, column } from '../audit/event-fixtures.ts';
+import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';
@@ -19,6 +21,9 @@ import { NODES, type Report, runVerifier, verifier } from './verifier.ts';
 
 const db = useDatabase();
 const ERASED = 7;
+const LEAVES = 600;
+let roster: Roster;
+let signers: string;
 let ctx: TestContext;
 let vkey: string;
 let firstNote: string;
@@ -27,24 +32,36 @@ let ids: string[];
 
 beforeAll(async () => {
   ctx = await testContext(db);
-  await addEvents(db.engine, 300);
-  await sealChain(ctx);
+  await addEvents(db.engine, 250);
+  roster = await foundRegister(ctx, await temporaryHome());
+  const records = (await sealChain(ctx)).size;
   firstNote = (await signCheckpoint(ctx)).note ?? '';
-  await addEvents(db.engine, 300, 1000);
+  ids = (await column(db.admin, 'select event_id::text from audit.chain_link order by seq')) as string[];
+  await eraseEvents(ctx, {
+    requestId: randomUUID(),
+    groups: [
+      { eventId: ids[ERASED] ?? '', group: 'actor' },
+      { eventId: ids[249] ?? '', group: 'payload' },
+    ],
+    keyFiles: [roster.keyFile('records'), roster.keyFile('everything')],
+  });
+  const size = Number((await sealChain(ctx)).size);
+  expect(size).toBeGreaterThan(Number(records));
+  await addEvents(db.engine, LEAVES - size, 1000);
   await sealChain(ctx);
-  await tamper(
-    db.admin,
-    `insert into audit.erasure (event_id, event_group, commitment, request_id)
-     select event_id, 'actor', actor_commitment, gen_random_uuid() from audit.chain_link where seq = ${ERASED}`,
-    `update audit.audit_log e set user_email = null, actor_salt = null
-       from audit.chain_link l where l.seq = ${ERASED} and e.id = l.event_id`,
-  );
   await signCheckpoint(ctx);
   vkey = (await readChainStatus(ctx)).verifierKey ?? '';
   ids = (await column(db.admin, 'select event_id::text from audit.chain_link order by seq')) as string[];
+  signers = await allowedSigners('records', 'everything');
   folder = join(await temporaryHome(), 'bundle');
   await exportChain(ctx, { out: folder, open: true, zip: true });
 });
+
+/** An allowed_signers file as an auditor keeps it. */
+async function allowedSigners(...names: readonly string[]): Promise<string> {
+  const lines = names.map(async (name) => `${emailOf(name)} ${await readFile(`${roster.keyFile(name)}.pub`, 'utf8')}`);
+  return (await Promise.all(lines)).join('');
+}
 
 async function partsOf(bundle: string): Promise<string[]> {
   const entries = await readdir(bundle, { recursive: true, withFileTypes: true });
@@ -54,8 +71,10 @@ async function partsOf(bundle: string): Promise<string[]> {
     .sort();
 }
 
+const named = () => verifier.parseSigners(signers);
+
 function check(path: string): Report {
-  return verifier.verifyBundle(path, { key: verifier.parseVerifierKey(vkey) });
+  return verifier.verifyBundle(path, { key: verifier.parseVerifierKey(vkey), signers: named() });
 }
 
 /** Checks a copy of the bundle after a change to it. */
@@ -107,16 +126,18 @@ describe('an untouched bundle', () => {
         verdict: 'intact',
         exitCode: 0,
         findings: [],
-        checked: { leaves: 600, tiles: 4, checkpoints: 2, entries: 600, openings: 1199, erased: 1 },
+        checked: { leaves: LEAVES, tiles: 4, checkpoints: 3, entries: LEAVES, erased: 2, records: 1 },
       });
     }
   });
 
   it.each(NODES)('is intact under %s, and prints it', async (node) => {
-    const told = await runVerifier(node, folder, '--key', vkey);
+    const file = join(await temporaryHome(), 'signers');
+    await writeFile(file, signers);
+    const told = await runVerifier(node, folder, '--key', vkey, '--signers', file);
     expect(told.code).toBe(0);
     expect(told.stdout).toMatch(/600 entries.*\nINTACT\n$/);
-    const json = await runVerifier(node, `${folder}.zip`, '--key', vkey, '--json');
+    const json = await runVerifier(node, `${folder}.zip`, '--key', vkey, '--signers', file, '--json');
     expect(JSON.parse(json.stdout)).toMatchObject({ verdict: 'intact', exitCode: 0, findings: [] });
   });
 
@@ -129,9 +150,10 @@ describe('an untouched bundle', () => {
 
   it('begins with the checkpoint that the auditor kept, and with no other', () => {
     const key = verifier.parseVerifierKey(vkey);
-    const kept = (text: string) => verifier.verifyBundle(folder, { key, checkpoints: [{ where: 'kept', text }] });
-    expect(kept(firstNote)).toMatchObject({ exitCode: 0, checked: { checkpoints: 3 } });
-    expect(kept(firstNote.replace('300', '299'))).toMatchObject({ exitCode: 1, findings: [{ where: 'kept' }] });
+    const kept = (text: string) =>
+      verifier.verifyBundle(folder, { key, signers: named(), checkpoints: [{ where: 'kept', text }] });
+    expect(kept(firstNote)).toMatchObject({ exitCode: 0, checked: { checkpoints: 4 } });
+    expect(kept(firstNote.replace(/\n\d+\n/, '\n299\n'))).toMatchObject({ exitCode: 1, findings: [{ where: 'kept' }] });
   });
 
   it('is not decided when a witness that the auditor counts on has not cosigned', () => {
@@ -153,7 +175,7 @@ describe('an untouched bundle', () => {
     );
     const out = join(await temporaryHome(), 'cosigned');
     await exportChain(ctx, { out });
-    const options = { key: verifier.parseVerifierKey(vkey), witnesses: [witness] };
+    const options = { key: verifier.parseVerifierKey(vkey), witnesses: [witness], signers: named() };
     expect(verifier.verifyBundle(out, options)).toMatchObject({ verdict: 'intact', exitCode: 0, doubts: [] });
     const cosigned = await readFile(join(out, 'checkpoint'), 'utf8');
     expect(cosigned).toBe(note + line);
@@ -178,7 +200,7 @@ describe('an untouched bundle', () => {
 describe('every part', () => {
   it('with a byte changed, anywhere, is named', async () => {
     const parts = await partsOf(folder);
-    expect(parts).toHaveLength(6 + 4 + 3 * 3);
+    expect(parts).toHaveLength(7 + 4 + 3 * 3);
     const changePart = await partChanger();
     for (const name of parts) {
       const bytes = await readFile(join(folder, name));
@@ -295,25 +317,75 @@ describe('somebody who knows the format', () => {
       await editManifest(copy, (found) => ({ ...found, from: '0', to: '0', open: false }));
       for (const part of ['tile/entries', 'chain', 'openings']) await rm(join(copy, part), { recursive: true });
       await forge(copy, 'erasures.ndjson', '');
+      await forge(copy, 'records.ndjson', '');
     });
     expect(report).toMatchObject({ verdict: 'undecided', exitCode: 2, findings: [], checked: { entries: 0 } });
   });
 
   it('cannot erase without a record, or record what was not erased', async () => {
+    const lost = [
+      { class: 'record-invalid', where: 'records.ndjson line 1' },
+      { class: 'erased-without-record', seq: ERASED, eventId: ids[ERASED] },
+      { class: 'erased-without-record', seq: 249, eventId: ids[249] },
+    ];
     const none = await checkChanged((copy) => forge(copy, 'erasures.ndjson', ''));
-    expect(none.findings).toMatchObject([{ class: 'erased-without-record', seq: ERASED, eventId: ids[ERASED] }]);
-    const [line = ''] = (await readFile(join(folder, 'erasures.ndjson'), 'utf8')).split('\n');
-    const other = line.replace(`"seq":"${ERASED}"`, '"seq":"8"').replace(ids[ERASED] ?? '', ids[8] ?? '');
-    const moved = await checkChanged((copy) => forge(copy, 'erasures.ndjson', `${other}\n`));
+    expect(none.findings).toMatchObject(lost);
+    const text = await readFile(join(folder, 'erasures.ndjson'), 'utf8');
+    const other = text.replace(`"seq":"${ERASED}"`, '"seq":"8"').replace(ids[ERASED] ?? '', ids[8] ?? '');
+    const moved = await checkChanged((copy) => forge(copy, 'erasures.ndjson', other));
     expect(moved.findings.map((found) => found.class)).toContain('erasure-invalid');
-    const twice = await checkChanged((copy) => forge(copy, 'erasures.ndjson', `${line}\n${line}\n`));
-    expect(twice).toMatchObject({ exitCode: 1, findings: [{ where: 'erasures.ndjson line 2' }] });
+    const twice = await checkChanged((copy) => forge(copy, 'erasures.ndjson', text + text));
+    expect(twice).toMatchObject({ exitCode: 1, findings: [{ where: 'erasures.ndjson line 3' }, {}] });
+  });
+
+  it('cannot take the signed record away, swap it, or have it signed by others', async () => {
+    const line = await readFile(join(folder, 'records.ndjson'), 'utf8');
+    const gone = await checkChanged((copy) => forge(copy, 'records.ndjson', ''));
+    expect(gone.findings[0]).toMatchObject({ class: 'erased-without-record', where: 'erasures.ndjson line 1' });
+    const edited = async (field: string, edit: (bytes: Buffer) => Buffer) => {
+      const record = JSON.parse(line) as Record<string, string>;
+      record[field] = edit(Buffer.from(record[field] ?? '', 'base64')).toString('base64');
+      const { findings } = await checkChanged((copy) => forge(copy, 'records.ndjson', `${canonicalJson(record)}\n`));
+      return findings.map((found) => found.class);
+    };
+    // The time of the event stands right behind its id; the payload commitment ends the entry.
+    expect(await edited('entry', (bytes) => flip(bytes, 50))).toContain('record-invalid');
+    expect(await edited('entry', (bytes) => flip(bytes, bytes.length - 1))).toContain('record-invalid');
+    expect(await edited('opening', (bytes) => flip(bytes, bytes.length - 60))).toContain('record-invalid');
+    const seq = (JSON.parse(line) as { seq: string }).seq;
+    const moved = line.replace(`"seq":"${seq}"`, `"seq":"${Number(seq) + 1}"`);
+    const { findings } = await checkChanged((copy) => forge(copy, 'records.ndjson', moved));
+    expect(findings).toMatchObject([{ class: 'record-invalid', seq: Number(seq) + 1 }]);
+  });
+
+  it.each([
+    ['nobody was named', () => Promise.resolve(null), 2, 'no list of signers'],
+    ['one of them is not named', () => allowedSigners('records'), 1, 'does not have'],
+    ['others are named', () => allowedSigners('officer1', 'officer2'), 1, 'does not have'],
+    ['both keys are of one person', async () => signers.replaceAll(/^\S+/gm, 'one@example.org'), 1, 'one person'],
+    ['it is not for erasures', async () => signers.replaceAll(/^\S+/gm, '$& namespaces="file"'), 1, 'does not have'],
+    ['it began later', async () => signers.replaceAll(/^\S+/gm, '$& valid-after="29990101"'), 1, 'does not have'],
+    ['it ended before', async () => signers.replaceAll(/^\S+/gm, '$& valid-before="20000101Z"'), 1, 'does not have'],
+    ['all of it fits', async () => signers.replaceAll(/^\S+/gm, '$& namespaces="erasure@auditkeep.v1"'), 0, ''],
+  ])('a list of signers decides who may: %s', async (_, list, exitCode, what) => {
+    const text = await list();
+    const given = text === null ? null : verifier.parseSigners(text);
+    const report = verifier.verifyBundle(folder, { key: verifier.parseVerifierKey(vkey), signers: given });
+    expect(report.exitCode).toBe(exitCode);
+    expect(JSON.stringify([report.findings, report.doubts])).toContain(what);
+  });
+
+  it('a list of signers that cannot be read decides nothing', async () => {
+    const file = join(await temporaryHome(), 'signers');
+    await writeFile(file, 'ann@example.org ssh-ed25519 AAAA\n');
+    const told = await runVerifier('node', folder, '--key', vkey, '--signers', file);
+    expect(told.code).toBe(2);
   });
 
   it('cannot pass a checkpoint off twice, or one of another tree', async () => {
     const lines = await readFile(join(folder, 'checkpoints.ndjson'), 'utf8');
     const report = await checkChanged((copy) => forge(copy, 'checkpoints.ndjson', lines + lines));
-    expect(report).toMatchObject({ exitCode: 1, findings: [{ where: 'checkpoints.ndjson line 2' }] });
+    expect(report).toMatchObject({ exitCode: 1, findings: [{ where: 'checkpoints.ndjson line 3' }, {}] });
   });
 
   it('cannot rewrite history below an old checkpoint that the auditor kept', async () => {

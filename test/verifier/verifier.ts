@@ -16,11 +16,15 @@ interface Key {
   readonly name: string;
 }
 
+/** Only handed through. */
+type Signers = readonly { readonly principal: string }[];
+
 interface Options {
   readonly key?: Key | null;
   readonly checkpoints?: readonly { text: string; where: string }[];
   readonly witnesses?: readonly Key[];
   readonly entry?: Buffer | null;
+  readonly signers?: Signers | null;
 }
 
 interface Inclusion {
@@ -41,6 +45,8 @@ interface Consistency {
 
 interface Verifier {
   parseVerifierKey(line: string): Key;
+  parseSigners(text: string): Signers;
+  openSshsig(armored: string, namespace: string, text: string): string | null;
   openNote(note: string, key: Key): string;
   parseTreeHead(text: string): { origin: string; size: bigint; root: Buffer };
   verifyInclusion(claim: Inclusion): boolean;
