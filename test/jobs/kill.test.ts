@@ -152,7 +152,9 @@ it('generate-report: no report without its event, and the next one is version 1'
 
 it('import: a batch without its event is not there, and the next run stores each event once', async () => {
   const path = join(ctx.config.home, 'events.ndjson');
-  // Not of this month, and with partitions at hand: only the event of the batch stands before the lock.
+  // Not of this month, with partitions and keys at hand: only the event of the batch stands before the lock.
+  await ctx.keys.sealer('confidential');
+  await ctx.keys.sealer('secret');
   const until = subtractPeriod(systemClock.now(), { unit: 'month', count: 2 });
   const options = { seed: 7, count: 200, years: 0.05, now: until };
   const from = subtractPeriod(until, { unit: 'day', count: 20 });
