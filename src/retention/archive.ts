@@ -18,7 +18,7 @@ import { readPolicyInForce } from './policy-store.ts';
 import { reconcile } from './reconcile.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
-import { countRows, moveUnit, readBranches, readUnits, sealPartition } from './store.ts';
+import { countRows, moveUnit, readBranches, readFaults, readUnits, sealPartition } from './store.ts';
 import { moveInStructure } from './structure.ts';
 import { actUnderLease, failUnit, releaseLease, takeLease } from './unit-store.ts';
 
@@ -40,12 +40,13 @@ export interface ArchivePlan extends Plan {
 export function planArchive(ctx: Pick<Context, 'db' | 'clock'>, scope: ArchiveScope = {}): Promise<ArchivePlan> {
   return ctx.db.withClient(async (client) => {
     const branches = await readBranches(client);
+    const faults = await readFaults(client);
     const now = ctx.clock.now();
     const inForce = await readPolicyInForce(client);
     const rules = inForce.policy.rules.filter((rule) => scope.table === undefined || rule.table === scope.table);
     const units = rules.flatMap((policy) => {
       const facts = branches.find((branch) => branch.table === policy.table && branch.category === policy.category);
-      return facts === undefined ? [] : planArchival(policy, facts, now, scope.before ?? null);
+      return facts === undefined ? [] : planArchival(policy, facts, now, scope.before ?? null, faults);
     });
     const counted: PlanUnit[] = [];
     for (const unit of units) counted.push({ ...unit, rows: unit.sealedRows ?? (await countRows(client, unit)) });

@@ -50,3 +50,19 @@ export interface UnitFacts extends LeafUnit {
   /** PostgreSQL's text form; null while it is hot or sealed. */
   readonly archivedAt: string | null;
 }
+
+/** What can be wrong with a partition that others made or altered. */
+export const FAULTS = [
+  'default',
+  'foreign-owner',
+  'not-a-table',
+  'half-detached',
+  'referenced',
+  'overlaps-unit',
+  'altered',
+] as const;
+
+export type Fault = (typeof FAULTS)[number];
+
+/** Nothing is wrong with any. */
+export const NO_FAULTS: ReadonlyMap<string, readonly Fault[]> = new Map();

@@ -11,8 +11,18 @@ import { DEFAULT_WINDOW, retryOnLock } from './lock-retry.ts';
 import { type Plan, type PlanUnit, planGrowth, planNeeded, planOf } from './plan.ts';
 import type { BranchPolicy, FamilyName } from './policy.ts';
 import { readPolicyInForce } from './policy-store.ts';
+import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
-import { adoptPartition, createPartition, proveBounds, readBranches, readUnits } from './store.ts';
+import {
+  adoptPartition,
+  createPartition,
+  fillGap,
+  proveBounds,
+  readBranches,
+  readFaults,
+  readUnits,
+  repairDefault,
+} from './store.ts';
 
 type PartitionContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
@@ -22,7 +32,8 @@ export function planPartitions(ctx: Pick<Context, 'db' | 'clock'>): Promise<Plan
     const branches = await readBranches(client);
     const { policy, sha256 } = await readPolicyInForce(client);
     const now = ctx.clock.now();
-    const units = policy.rules.flatMap((rule) => planGrowth(rule, factsOf(branches, rule), now));
+    const faults = await readFaults(client);
+    const units = policy.rules.flatMap((rule) => planGrowth(rule, factsOf(branches, rule), now, faults));
     return { ...planOf(units, sha256), rules: policy.rules };
   });
 }
@@ -32,37 +43,62 @@ export interface AppliedPartitions {
   readonly units: readonly PlanUnit[];
   readonly created: number;
   readonly adopted: number;
+  /** Rows of DEFAULT partitions that found their place. */
+  readonly repaired: number;
+  /** Partitions with something wrong that a person has to mend; their plan lines name it. */
+  readonly blocked: number;
 }
 
 /**
- * Executes planPartitions: one transaction and one audit event a branch, audit_log first, since the events of the others
- * need a place in it. Durable when it returns; running it again changes nothing.
- * @throws RETENTION_BUSY, RETENTION_BOUNDS (a gap or a DEFAULT partition) after every branch was tried
+ * Executes planPartitions, branch after branch, audit_log first, since the events of the others need a place in it: the
+ * rows of a DEFAULT partition move out, gaps close, the branch grows, other people's partitions become units. Durable
+ * when it returns; running it again changes nothing.
+ * @throws RETENTION_BUSY, RETENTION_BOUNDS after every branch was tried
  */
 export async function applyPartitions(ctx: PartitionContext): Promise<AppliedPartitions> {
-  const plan = await planPartitions(ctx);
+  const first = await planPartitions(ctx);
   const failures: unknown[] = [];
-  let created = 0;
-  let adopted = 0;
-  for (const policy of plan.rules) {
-    const units = plan.units.filter((unit) => unit.table === policy.table && unit.category === policy.category);
+  const done = { created: 0, adopted: 0, repaired: 0 };
+  for (const policy of first.rules) {
     try {
+      let units = unitsOf(first, policy);
+      if (units.some((unit) => unit.action === 'repair')) {
+        done.repaired += await repairBranch(ctx, policy);
+        // Its rows needed partitions of their own.
+        units = unitsOf(await planPartitions(ctx), policy);
+      }
       // Growth first: the events of adoption need a place in audit_log too.
-      created += await growBranch(ctx, policy, units);
-      adopted += await adoptAll(ctx, policy, units);
+      done.created += await growBranch(ctx, policy, units);
+      done.adopted += await adoptAll(ctx, policy, units);
     } catch (error) {
       failures.push(error);
     }
   }
   if (failures.length > 0) throw failures[0];
-  return { planHash: plan.planHash, units: plan.units, created, adopted };
+  const blocked = first.units.filter((unit) => unit.blockers.length > 0).length;
+  return { planHash: first.planHash, units: first.units, ...done, blocked };
+}
+
+function unitsOf(plan: Plan, policy: BranchPolicy): readonly PlanUnit[] {
+  return plan.units.filter((unit) => unit.table === policy.table && unit.category === policy.category);
 }
 
 async function growBranch(ctx: PartitionContext, policy: BranchPolicy, units: readonly PlanUnit[]): Promise<number> {
-  const ranges = units.flatMap((unit) =>
-    unit.action === 'create' && unit.from !== null ? [{ from: unit.from, to: unit.to }] : [],
+  const ranges = (action: PlanUnit['action']) =>
+    units.flatMap((unit) => (unit.action === action && unit.from !== null ? [{ from: unit.from, to: unit.to }] : []));
+  const filled = await createRanges(ctx, policy, ranges('fill'), fillGap);
+  return filled + (await createRanges(ctx, policy, ranges('create')));
+}
+
+async function repairBranch(ctx: PartitionContext, policy: BranchPolicy): Promise<number> {
+  return await retried(() =>
+    inTransaction(ctx.db, async (client) => {
+      const moved = await repairDefault(client, policy.table, policy.category);
+      if (moved === null) return 0;
+      await recordStep(ctx, client, 'REPAIR', { partition: branchName(policy), details: { rows: Number(moved) } });
+      return Number(moved);
+    }),
   );
-  return createRanges(ctx, policy, ranges);
 }
 
 /** All of one branch's ranges in one transaction: their event may need the newest of them. */
@@ -70,6 +106,7 @@ async function createRanges(
   ctx: PartitionContext,
   policy: BranchPolicy,
   ranges: readonly TimeRange[],
+  make: typeof createPartition = createPartition,
 ): Promise<number> {
   const [first, last] = [ranges[0], ranges.at(-1)];
   if (first === undefined || last === undefined) return 0;
@@ -77,7 +114,7 @@ async function createRanges(
     inTransaction(ctx.db, async (client) => {
       let made = 0;
       for (const range of ranges) {
-        if (await createPartition(client, policy.table, policy.category, range)) made += 1;
+        if (await make(client, policy.table, policy.category, range)) made += 1;
       }
       if (made === 0) return 0;
       await recordEvent(ctx, client, {
@@ -95,16 +132,12 @@ async function createRanges(
 
 async function adoptAll(ctx: PartitionContext, policy: BranchPolicy, units: readonly PlanUnit[]): Promise<number> {
   let adopted = 0;
-  for (const unit of units.filter((candidate) => candidate.action === 'adopt')) {
+  for (const unit of units.filter((candidate) => candidate.action === 'adopt' && candidate.blockers.length === 0)) {
     await retried(() =>
       inTransaction(ctx.db, async (client) => {
         if (!(await adoptPartition(client, unit.table, unit.category, unit.partition))) return;
-        await recordEvent(ctx, client, {
-          type: 'partition.adopted',
-          category: 'system',
-          action: 'ADOPT',
-          resourceType: 'partition',
-          resourceId: unit.partition,
+        await recordStep(ctx, client, 'ADOPT', {
+          partition: unit.partition,
           details: { branch: branchName(policy) },
         });
         adopted += 1;

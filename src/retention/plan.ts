@@ -5,10 +5,14 @@ import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { addPeriod, describePeriod, startOfStep, subtractPeriod } from '../time/period.ts';
 import { intersect, rangesFrom, rangesOf, type TimeRange } from './bounds.ts';
 import type { UnitState } from './edges.ts';
-import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
+import { type BranchFacts, type Fault, type LeafFacts, NO_FAULTS, type UnitFacts } from './facts.ts';
 import type { BranchPolicy, FamilyName } from './policy.ts';
 
-type PlanAction = 'create' | 'adopt' | 'archive';
+/**
+ * fill: a partition in a gap; repair: a DEFAULT partition's rows move to where they belong; check: nothing to do but to
+ * look at what somebody altered.
+ */
+type PlanAction = 'create' | 'fill' | 'repair' | 'adopt' | 'archive' | 'check';
 
 /** One line of a plan. */
 export interface PlanUnit {
@@ -31,7 +35,7 @@ export interface PlanUnit {
   readonly sealedRows: bigint | null;
 }
 
-type Blocker = 'held' | 'not-ended' | 'failed-before';
+type Blocker = 'held' | 'not-ended' | 'failed-before' | Fault;
 
 export interface Plan {
   /** SHA-256 (hex) of policy, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */
@@ -59,15 +63,46 @@ export function planOf(units: readonly PlanUnit[], policySha256: string): Plan {
 }
 
 /**
- * The partitions that a branch lacks between max(now - hot, last end) and now + premake, and those that somebody else
- * made and that become units.
+ * What a branch lacks between max(now - hot, last end) and now + premake, the gaps between its partitions, a DEFAULT
+ * partition to empty, and the partitions that somebody else made and that become units. What is wrong with a partition
+ * is named as its blocker.
  */
-export function planGrowth(policy: BranchPolicy, facts: BranchFacts, now: UtcInstant): readonly PlanUnit[] {
+export function planGrowth(
+  policy: BranchPolicy,
+  all: BranchFacts,
+  now: UtcInstant,
+  faults: BranchFaults = NO_FAULTS,
+): readonly PlanUnit[] {
+  const faultsOf = (leaf: LeafFacts) => faults.get(leaf.relation) ?? [];
+  const strangers = all.leaves.filter((leaf) => faultsOf(leaf).includes('default'));
+  const facts = { ...all, leaves: all.leaves.filter((leaf) => !strangers.includes(leaf)) };
   const foreign = facts.leaves.filter((leaf) => leaf.unit === null && !leaf.tombstone);
+  const altered = facts.leaves.filter((leaf) => !foreign.includes(leaf) && faultsOf(leaf).length > 0);
+  const line = (leaf: LeafFacts, action: PlanAction, blockers: readonly Blocker[]) => ({
+    ...lineOf(policy, leaf, leaf.to ?? now),
+    action,
+    blockers,
+  });
   return [
+    ...strangers.map((leaf) => line(leaf, 'repair', [])),
+    ...gapsOf(policy, facts).map((range): PlanUnit => ({ ...creation(policy, facts, range), action: 'fill' })),
     ...missingRanges(policy, facts, now).map((range) => creation(policy, facts, range)),
-    ...foreign.map((leaf) => adoption(policy, leaf, now)),
+    ...foreign.map((leaf) => line(leaf, 'adopt', faultsOf(leaf))),
+    ...altered.map((leaf) => line(leaf, 'check', faultsOf(leaf))),
   ];
+}
+
+/** What is wrong with partitions, by relation. */
+export type BranchFaults = ReadonlyMap<string, readonly Fault[]>;
+
+/** The ranges between neighbours that do not touch, cut at calendar steps. */
+function gapsOf(policy: BranchPolicy, facts: BranchFacts): readonly TimeRange[] {
+  return facts.leaves.flatMap((leaf, at) => {
+    const next = facts.leaves[at + 1];
+    if (next === undefined || leaf.to === null || next.from === null || leaf.to >= next.from) return [];
+    const until = next.from;
+    return rangesFrom(policy.interval, leaf.to, until).map(({ from, to }) => ({ from, to: to < until ? to : until }));
+  });
 }
 
 function missingRanges(policy: BranchPolicy, facts: BranchFacts, now: UtcInstant): readonly TimeRange[] {
@@ -118,13 +153,20 @@ export function planArchival(
   facts: BranchFacts,
   now: UtcInstant,
   before: UtcInstant | null,
+  faults: BranchFaults = NO_FAULTS,
 ): readonly PlanUnit[] {
   const cutoff = before ?? (policy.hot === null ? null : subtractPeriod(now, policy.hot));
   if (cutoff === null) return [];
   return facts.leaves.flatMap((leaf) => {
     if (leaf.unit === null || leaf.to === null || leaf.to > cutoff) return [];
-    return [archival(policy, leaf, leaf.to, now)];
+    const unit = archival(policy, leaf, leaf.to, now);
+    return [{ ...unit, blockers: [...unit.blockers, ...blockingFaults(faults.get(leaf.relation) ?? [])] }];
   });
+}
+
+/** Sealing itself refuses altered leaves and says what is wrong; these would only fail in the move. */
+function blockingFaults(faults: readonly Fault[]): readonly Fault[] {
+  return faults.filter((fault) => fault === 'referenced' || fault === 'foreign-owner' || fault === 'not-a-table');
 }
 
 function archival(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant, now: UtcInstant): PlanUnit {
@@ -133,10 +175,6 @@ function archival(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant, now: Ut
   if (to > now) blockers.push('not-ended');
   if (leaf.unit?.state === 'failed') blockers.push('failed-before');
   return { ...lineOf(policy, leaf, to), action: 'archive', blockers };
-}
-
-function adoption(policy: BranchPolicy, leaf: LeafFacts, now: UtcInstant): PlanUnit {
-  return { ...lineOf(policy, leaf, leaf.to ?? now), action: 'adopt', blockers: [] };
 }
 
 function lineOf(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant): Omit<PlanUnit, 'action' | 'blockers'> {

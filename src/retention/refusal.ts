@@ -19,6 +19,7 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
     code: 'RETENTION_DIFFERS',
     hint: 'nothing was changed; run auditkeep chain verify, then find out who changed the rows',
   },
+  AK112: { code: 'RETENTION_BOUNDS', hint: 'auditkeep partition plan names what stands in the way of each partition' },
   AK109: { code: 'RETENTION_NOT_APPROVED', hint: 'destruction needs a plan that two persons signed' },
   AK122: { code: 'POLICY_INVALID', hint: 'auditkeep policy diff checks the policy' },
   AK123: { code: 'POLICY_STALE', hint: 'look at auditkeep policy show --all and apply again' },

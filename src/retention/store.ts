@@ -6,7 +6,7 @@ import { queryOne, queryRows } from '../db/query.ts';
 import { isoOf, parseInstant, type UtcInstant } from '../time/clock.ts';
 import type { TimeRange } from './bounds.ts';
 import { UNIT_STATES } from './edges.ts';
-import type { BranchFacts, LeafFacts, UnitFacts } from './facts.ts';
+import { type BranchFacts, FAULTS, type Fault, type LeafFacts, type UnitFacts } from './facts.ts';
 import { FAMILIES, type FamilyName } from './policy.ts';
 
 const familyShape = z.enum(FAMILIES);
@@ -69,6 +69,22 @@ export async function readBranches(client: SqlClient): Promise<readonly BranchFa
     branch.leaves.push(leafOf(row));
   }
   return [...branches.values()];
+}
+
+const faultShape = z.object({ relation: z.string(), fault: z.enum(FAULTS) });
+
+/** What is wrong with hot partitions, by `schema.table`. */
+export async function readFaults(client: SqlClient): Promise<ReadonlyMap<string, readonly Fault[]>> {
+  const rows = await queryRows(
+    client,
+    faultShape,
+    `select f.schema_name || '.' || p.relation_name as relation, p.fault
+       from retention.partition_faults() p join retention.family f on f.table_name = p.table_name
+      order by 1, 2`,
+  );
+  const faults = new Map<string, Fault[]>();
+  for (const { relation, fault } of rows) faults.set(relation, [...(faults.get(relation) ?? []), fault]);
+  return faults;
 }
 
 function leafOf(row: z.infer<typeof leafShape>): LeafFacts {
@@ -173,6 +189,32 @@ export async function createPartition(
     [table, isoOf(range.from), isoOf(range.to), category ?? ''],
   );
   return made;
+}
+
+/** Fills a gap between two partitions; false when it is filled already. */
+export async function fillGap(
+  client: SqlClient,
+  table: FamilyName,
+  category: string | null,
+  range: TimeRange,
+): Promise<boolean> {
+  const { filled } = await queryOne(
+    client,
+    z.object({ filled: z.boolean() }),
+    'select retention.fill_gap($1::text, $2::timestamptz, $3::timestamptz, $4::text) as filled',
+    [table, isoOf(range.from), isoOf(range.to), category ?? ''],
+  );
+  return filled;
+}
+
+/** Moves a DEFAULT partition's rows to where they belong and drops it; null where there is none. */
+export async function repairDefault(
+  client: SqlClient,
+  table: FamilyName,
+  category: string | null,
+): Promise<bigint | null> {
+  const text = 'select retention.repair_default($1::text, $2::text) as moved';
+  return (await queryOne(client, z.object({ moved: z.bigint().nullable() }), text, [table, category ?? ''])).moved;
 }
 
 /** Makes a foreign partition a unit, its CHECK not yet proven; false when it is one already. */

@@ -10,6 +10,7 @@ import { type TestDatabase, useDatabase } from '../support/database.ts';
 import {
   countByOrigin,
   ensureMonths,
+  failureOf,
   insertEvents,
   instant,
   linkAll,
@@ -187,31 +188,87 @@ describe('partitions of somebody else', () => {
     expect(await scalar(db.admin, z.bigint(), protectedLeaf)).toBe(2n);
   });
 
-  test('a gap or a DEFAULT partition stops its own branch before any DDL, not the others', async () => {
+  test('a gap is filled, and the rows of a DEFAULT partition find their place', async () => {
     const month = startOfStep('month', systemClock.now());
+    await rewind(db.admin, 'security_events_log', '', isoOf(month));
+    const gap = addPeriod(month, { unit: 'month', count: 1 });
+    const after = addPeriod(gap, { unit: 'month', count: 1 });
+    await db.admin.withClient(async (client) => {
+      await client.query(`create table audit.after_gap partition of audit.security_events_log
+        for values from ('${isoOf(gap)}') to ('${isoOf(after)}');
+        alter table audit.after_gap owner to auditkeep_owner;
+        create table audit.rest partition of audit.security_events_log default;
+        alter table audit.rest owner to auditkeep_owner`);
+      // One where the gap is, one behind the last partition, one of long ago that the tombstone sends to late.
+      await client.query(
+        `insert into audit.security_events_log (event_type, severity, category, event_description, event_timestamp)
+         select 'test', 'low', 'anomaly', 'x', at from unnest($1::timestamptz[]) at`,
+        [[isoOf(month), isoOf(after), '2001-01-01T00:00:00Z']],
+      );
+    });
+    const ctx = retentionContext(db.engine);
+    const actions = (await planPartitions(ctx)).units
+      .filter((unit) => unit.table === 'security_events_log')
+      .map((unit) => `${unit.action} ${unit.partition}`);
+    expect(actions.slice(0, 2)).toEqual([
+      'repair rest',
+      `fill security_events_log_y${isoOf(month).slice(0, 4)}m${isoOf(month).slice(5, 7)}`,
+    ]);
+    expect(await applyPartitions(ctx)).toMatchObject({ repaired: 2, adopted: 1, blocked: 0 });
+    expect((await planPartitions(ctx)).units).toEqual([]);
+    const rows = `select count(*) as value from audit.security_events_log_all where event_type = 'test'`;
+    expect(await scalar(db.engine, z.bigint(), rows)).toBe(3n);
+    const unproven = `select count(*) as value from pg_constraint where conname = 'ak_bounds' and not convalidated`;
+    expect(await scalar(db.engine, z.bigint(), unproven)).toBe(0n);
+  });
+
+  test('what cannot be adopted or was altered is named, and stops nobody else', async () => {
+    const month = startOfStep('month', systemClock.now());
+    await rewind(db.admin, 'security_events_log', '', isoOf(month));
+    const next = addPeriod(month, { unit: 'month', count: 1 });
     await rewind(
       db.admin,
       'distributed_traces',
       '',
       isoOf(subtractPeriod(systemClock.now(), { unit: 'day', count: 3 })),
     );
-    await rewind(db.admin, 'security_events_log', '', isoOf(month));
-    const gap = addPeriod(month, { unit: 'month', count: 1 });
-    await db.admin.withClient((client) =>
-      client.query(
-        `create table audit.after_gap partition of audit.security_events_log
-           for values from ('${isoOf(gap)}') to ('${isoOf(addPeriod(gap, { unit: 'month', count: 1 }))}')`,
-      ),
-    );
-    const ctx = retentionContext(db.engine);
-    await expect(applyPartitions(ctx)).rejects.toThrow(/gap/);
-    expect((await planPartitions(ctx)).units.map((unit) => unit.table)).not.toContain('distributed_traces');
     await db.admin.withClient(async (client) => {
-      await client.query('drop table audit.after_gap');
-      await client.query('create table audit.rest partition of audit.security_events_log default');
+      await client.query(`create table audit.theirs partition of audit.security_events_log
+        for values from ('${isoOf(month)}') to ('${isoOf(next)}');
+        grant select on audit.theirs to public`);
+      await client.query(`create table public.referrer (at timestamptz, id uuid,
+        foreign key (at, id) references audit.audit_log_y${isoOf(next).slice(0, 4)}m${isoOf(next).slice(5, 7)})`);
+      await client.query(
+        `alter table audit.data_access_log_standard_y${isoOf(next).slice(0, 4)}m${isoOf(next).slice(5, 7)} disable trigger ak_child_truncate`,
+      );
     });
-    await expect(applyPartitions(ctx)).rejects.toThrow(/DEFAULT/);
-    await db.admin.withClient((client) => client.query('drop table audit.rest'));
-    expect((await applyPartitions(ctx)).created).toBe(4);
+    const ctx = retentionContext(db.engine);
+    const applied = await applyPartitions(ctx);
+    expect(
+      applied.units.filter((unit) => unit.blockers.length > 0).map((unit) => [unit.action, unit.blockers]),
+    ).toEqual([
+      ['check', ['referenced']],
+      ['adopt', ['foreign-owner']],
+      ['check', ['altered']],
+    ]);
+    expect(applied.blocked).toBe(3);
+    expect((await planPartitions(ctx)).units.map((unit) => unit.table)).not.toContain('distributed_traces');
+    const refused = `select retention.adopt_partition('security_events_log', 'theirs')`;
+    expect(await failureOf(db.engine, refused)).toMatchObject({ code: 'AK112' });
+    await db.admin.withClient((client) => client.query('alter table audit.theirs owner to auditkeep_owner'));
+    expect(await applyPartitions(ctx)).toMatchObject({ adopted: 1, blocked: 2 });
+    const grants = `select count(*) as value from pg_class c, aclexplode(c.relacl) a where c.relname = 'theirs' and a.grantee <> c.relowner`;
+    expect(await scalar(db.admin, z.bigint(), grants)).toBe(0n);
+  });
+
+  test('rows of a DEFAULT partition that lie far ahead stop its own branch, and none is lost', async () => {
+    await db.admin.withClient(async (client) => {
+      await client.query(`create table audit.rest partition of audit.security_events_log default;
+        alter table audit.rest owner to auditkeep_owner`);
+      await client.query(`insert into audit.security_events_log (event_type, severity, category, event_description, event_timestamp)
+        values ('ahead', 'low', 'anomaly', 'x', now() + interval '30 years')`);
+    });
+    await expect(applyPartitions(retentionContext(db.engine))).rejects.toThrow(/more than two years ahead/);
+    expect(await scalar(db.admin, z.bigint(), 'select count(*) as value from audit.rest')).toBe(1n);
   });
 });

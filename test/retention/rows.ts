@@ -110,6 +110,7 @@ export async function rewind(admin: Database, table: string, category: string, e
          parent := (select format('%I.%I', f.schema_name, b.hot_parent)::regclass from retention.family f where f.table_name = b.table_name);
          for leaf in select * from retention.leaves(parent) loop execute format('drop table %s', leaf.relation); end loop;
          perform retention.add_tombstone(b, parent, '-infinity', '${end}');
+         for leaf in select * from retention.leaves(parent) loop execute format('alter table %s owner to auditkeep_owner', leaf.relation); end loop;
        end $$`,
     );
     await client.query('reset session_replication_role');
