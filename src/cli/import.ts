@@ -1,17 +1,21 @@
-/** `import cloudtrail | ethereum | ndjson`: other systems' records into the schema. */
+/** `import cloudtrail | ethereum | ndjson | register`: other systems' records into the schema. */
 import type { Argv } from 'yargs';
 import type { Context } from '../context.ts';
 import { EXIT } from '../errors.ts';
 import { importCloudtrail, importEthereum, importNdjson } from '../import/import.ts';
+import { importRegister } from '../import/register-import.ts';
+import { REGISTER_NAMES } from '../import/register-kinds.ts';
 import { REASONS } from '../import/rejection.ts';
 import type { ImportReport } from '../import/report.ts';
 import type { ImportInput } from '../import/run.ts';
 import { countOf } from '../plural.ts';
-import { type AnyCommand, defineCommand } from './command.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
 
 /** Rejections that are listed for people; --json has up to 1,000. */
 const LISTED_REJECTIONS = 20;
+
+const pathsOption = { type: 'string', array: true, demandOption: true, describe: 'files or folders' } as const;
 
 type Import = (ctx: Context, input: ImportInput) => Promise<ImportReport>;
 
@@ -39,8 +43,35 @@ const ndjsonCommand = importCommand('ndjson', importNdjson, {
   ],
 });
 
+const registerCommand = defineCommand({
+  path: ['import', 'register'],
+  positionals: '<kind> <paths..>',
+  summary:
+    'rows of a compliance register as CSV or NDJSON: access requests, backups, incidents, ... (docs/guide/registers.md)',
+  examples: [
+    [
+      'auditkeep import register backup_run backups.csv',
+      'importing twice adds nothing; what differs is a new revision',
+    ],
+    ['auditkeep import register incident incidents.ndjson --dry-run', 'read and check it, change nothing'],
+  ],
+  options: (yargs: Argv) =>
+    yargs
+      .positional('kind', { choices: REGISTER_NAMES, demandOption: true, describe: 'the register' })
+      .positional('paths', pathsOption)
+      .option('dry-run', dryRunOption),
+  async run(session, { kind, paths, 'dry-run': dryRun }) {
+    return importResult(await importRegister(await session.context({ dryRun }), kind, { paths, dryRun }));
+  },
+});
+
 /** Every import command, in the order of the help. */
-export const importCommands: readonly AnyCommand[] = [cloudtrailCommand, ethereumCommand, ndjsonCommand];
+export const importCommands: readonly AnyCommand[] = [
+  cloudtrailCommand,
+  ethereumCommand,
+  ndjsonCommand,
+  registerCommand,
+];
 
 function importCommand(
   kind: ImportReport['kind'],
@@ -51,17 +82,17 @@ function importCommand(
     path: ['import', kind],
     positionals: '<paths..>',
     ...words,
-    options: (yargs: Argv) =>
-      yargs
-        .positional('paths', { type: 'string', array: true, demandOption: true, describe: 'files or folders' })
-        .option('dry-run', dryRunOption),
+    options: (yargs: Argv) => yargs.positional('paths', pathsOption).option('dry-run', dryRunOption),
     async run(session, { paths, 'dry-run': dryRun }) {
-      const report = await run(await session.context({ dryRun }), { paths, dryRun });
-      const failed = report.rejected > 0 || report.failedFiles > 0;
-      const text = withDryRun(describe(report), report.dryRun);
-      return { data: report, text, exitCode: failed ? EXIT.findings : EXIT.done };
+      return importResult(await run(await session.context({ dryRun }), { paths, dryRun }));
     },
   });
+}
+
+function importResult(report: ImportReport): CommandResult {
+  const failed = report.rejected > 0 || report.failedFiles > 0;
+  const text = withDryRun(describe(report), report.dryRun);
+  return { data: report, text, exitCode: failed ? EXIT.findings : EXIT.done };
 }
 
 function describe(report: ImportReport): string {

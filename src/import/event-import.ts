@@ -152,6 +152,13 @@ async function storeEvents(
   return copyIn(client, COPY_EVENTS, [encodeEvents(rows, sealers)]);
 }
 
+const RESOURCES: Readonly<Record<SourceKind, string>> = {
+  cloudtrail: 'audit_log',
+  ethereum: 'transactions',
+  ndjson: 'audit_log',
+  register: 'compliance_register',
+};
+
 /** Counts and a digest of the files' names; gives the event's id. Names can tell of accounts and persons. */
 export async function recordBatch<R>(
   ctx: EventImportContext,
@@ -165,7 +172,7 @@ export async function recordBatch<R>(
     type: 'import.batch',
     category: 'data_modification',
     action: 'IMPORT',
-    resourceType: kind === 'ethereum' ? 'transactions' : 'audit_log',
+    resourceType: RESOURCES[kind],
     details: {
       source: kind,
       files: files.length,

@@ -131,7 +131,7 @@ function idOf(event: NdjsonEvent): string {
 }
 
 /** The first issue as a reason and the schema's own field name; names that the file made up are not repeated. */
-function rejectionOf(error: z.ZodError): RecordRejected {
+export function rejectionOf(error: z.ZodError): RecordRejected {
   const issue = error.issues[0];
   const field = typeof issue?.path[0] === 'string' ? issue.path[0] : null;
   return new RecordRejected(reasonOf(issue), field);

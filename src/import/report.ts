@@ -2,7 +2,7 @@
 import type { BatchOutcome } from './batch.ts';
 import type { Rejection } from './rejection.ts';
 
-export type SourceKind = 'cloudtrail' | 'ethereum' | 'ndjson';
+export type SourceKind = 'cloudtrail' | 'ethereum' | 'ndjson' | 'register';
 
 interface ImportCounts {
   /** Records that were looked at: imported + duplicates + late + rejected (fewer when only parsed). */

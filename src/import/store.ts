@@ -150,3 +150,17 @@ export function insertTransactions(
     ],
   );
 }
+
+/** Records rows of a register and says for each whether it was added, is a new revision, or is there already. */
+export async function recordRegisterRows(
+  client: SqlClient,
+  input: { readonly kind: string; readonly rows: readonly object[]; readonly by: string },
+): Promise<('added' | 'revised' | 'same')[]> {
+  const row = await queryOne(
+    client,
+    z.object({ outcomes: z.array(z.enum(['added', 'revised', 'same'])) }),
+    'select compliance.record_register($1::text, $2::jsonb, $3::text) as outcomes',
+    [input.kind, JSON.stringify(input.rows), input.by],
+  );
+  return row.outcomes;
+}

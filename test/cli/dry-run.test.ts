@@ -122,6 +122,7 @@ beforeAll(async () => {
   await writeFile(at('events.ndjson'), `${JSON.stringify({ ...EVENT, external_id: 'e1', source: 'test' })}\n`);
   await writeFile(at('trail.json'), JSON.stringify({ Records: [TRAIL] }));
   await writeFile(at('transactions.csv'), TRANSACTIONS);
+  await writeFile(at('backups.csv'), 'system,started_at,outcome\ns,2026-01-01T00:00:00Z,success\n');
   age = await identityToRecipient(await generateX25519Identity());
 });
 
@@ -163,6 +164,7 @@ const JOURNEY: readonly Step[] = [
   step('person role', '--email', emailOf('new'), '--give', 'reviewer', officers),
   step('person key', '--email', emailOf('new'), '--add', () => at('second.json'), officers),
   step('import ndjson', () => at('events.ndjson')),
+  step('import register', 'backup_run', () => at('backups.csv')),
   step('import cloudtrail', () => at('trail.json')),
   step('import ethereum', () => at('transactions.csv')),
   step('chain seal'),
