@@ -20,6 +20,7 @@ const NO_CIRCUMSTANCES = {
   now: NOTHING_SEEN,
   isWaiting: null,
   overdue: false,
+  due: null,
   partitionName: () => 'canary',
   erasureOf: () => null,
   isInline: () => false,

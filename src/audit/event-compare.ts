@@ -40,6 +40,7 @@ interface ComparisonInput {
   readonly overdue: boolean;
   /** Leaves below this lie under a checkpoint that counts. */
   readonly covered: bigint;
+  readonly due: Snapshot | null;
   readonly now: Snapshot;
   readonly wentBack: boolean;
 }
@@ -110,7 +111,7 @@ export async function readRangeCircumstances(
 
 async function readCircumstances(
   client: SqlClient,
-  { head, overdue, covered, now, wentBack }: Omit<ComparisonInput, 'sums'>,
+  { head, overdue, covered, due, now, wentBack }: Omit<ComparisonInput, 'sums'>,
   members: ReadonlySet<string>,
 ): Promise<Circumstances> {
   const names = await readPartitionNames(client);
@@ -121,6 +122,7 @@ async function readCircumstances(
     now,
     isWaiting: waiting === null ? null : (eventId) => waiting.has(eventId),
     overdue,
+    due,
     partitionName: (oid) => names.get(oid) ?? `oid ${oid}`,
     erasureOf: (eventId: string, group: EventGroup) => erasures.get(erasureKey(eventId, group)) ?? null,
     isInline: (eventId) => members.has(eventId),

@@ -36,6 +36,8 @@ export interface Circumstances {
   readonly isWaiting: ((eventId: string) => boolean) | null;
   /** True when the sealer has not come to its end for longer than it should. */
   readonly overdue: boolean;
+  /** What was visible in it is overdue by itself, whatever the head says of its times; null when nothing is known. */
+  readonly due: Snapshot | null;
   /** `schema.table` of a partition. */
   partitionName(oid: number): string;
   /** The recorded commitment of an erased group, or null. */
@@ -90,7 +92,8 @@ function judgeUnlinked(row: EventRow, known: Circumstances): Judgement {
     const copy = { txid, timestamp: Buffer.from(timestamp), id: Buffer.from(id), leaf };
     return { kind: 'inserted', event: { ...copy, finding: finding('inserted', facts) } };
   }
-  if (!known.overdue) return { kind: 'pending' };
+  const isDue = known.overdue || (known.due !== null && isVisibleIn(row.txid, known.due));
+  if (!isDue) return { kind: 'pending' };
   return found(finding('unsealed', { ...place, expected: 'a link', actual: 'none' }));
 }
 

@@ -4,11 +4,12 @@ import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryRows } from '../db/query.ts';
 import { GENESIS } from './chain.ts';
 import type { ChainHead } from './chain-store.ts';
-import { EVENT_TABLES } from './event-origin.ts';
+import { EVENT_TABLES, UNSEALED_TABLES } from './event-origin.ts';
 import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import type { Gap } from './gap.ts';
 import { LINK_COLUMNS, type LinkRow, linkTuples } from './link-source.ts';
 import { uuidText } from './pg-time.ts';
+import type { Snapshot } from './snapshot.ts';
 import type { TupleSource } from './tuples.ts';
 
 /** Links [from, to). */
@@ -89,6 +90,27 @@ export async function readGaps(client: SqlClient, head: Pick<ChainHead, 'size' |
     ...{ from, to, before },
     after: leaf === null || hash === null ? { leaf: null, chainHash: head.chainHash } : { leaf, chainHash: hash },
   }));
+}
+
+/** Unlinked events that were visible in a snapshot and not sealed: no more than the limit. Numbers are ours. */
+export function overdueSource({
+  sealed,
+  due,
+  limit,
+}: {
+  readonly sealed: Snapshot;
+  readonly due: Snapshot;
+  readonly limit: number;
+}): TupleSource<EventRow> {
+  const list = (ids: readonly bigint[]) => `'{${ids}}'::bigint[]`;
+  const tables = UNSEALED_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e`).join(' union all ');
+  return eventSource(
+    `select * from (${tables}) u
+      where (u.txid >= ${sealed.xmax}::bigint or u.txid = any (${list(sealed.running)}))
+        and u.txid < ${due.xmax}::bigint and u.txid <> all (${list(due.running)})
+        and not exists (select from audit.chain_link l where l.event_id = u.id)
+      order by u.txid, u.event_timestamp, u.id limit ${limit}`,
+  );
 }
 
 /** The chain hash of a link, or null. */

@@ -10,13 +10,14 @@ import type { SqlClient } from '../db/database.ts';
 import { sqlStateOf } from '../db/errors.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
-import { type ChainHead, publishCheckpoint, readHead, readLastCheckpoint } from './chain-store.ts';
+import { type ChainHead, currentSnapshot, publishCheckpoint, readHead, readLastCheckpoint } from './chain-store.ts';
 import { signTreeHead } from './checkpoint.ts';
 import { directorySink } from './checkpoint-sink.ts';
 import { appendMirror, type OpenMirror } from './leaf-mirror.ts';
 import { leafSource } from './link-source.ts';
 import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from './merkle.ts';
 import { requireIncarnation } from './published.ts';
+import { rememberSeen } from './seen-snapshots.ts';
 import {
   openLogKey,
   originOf,
@@ -84,6 +85,8 @@ async function signHead(ctx: Pick<Context, 'db' | 'log' | 'config' | 'clock'>, c
   const { incarnation } = head;
   const note = fresh ? signTreeHead({ origin, size: head.size, root }, await openLogKey(home)) : (state.note ?? '');
   if (fresh) await writeSignerState(home, { origin, frontier: grown, note });
+  const seen = { at: ctx.clock.now(), snapshot: await currentSnapshot(client) };
+  await rememberSeen(home, origin, seen);
   await directorySink(home).put({ size: head.size, note, incarnation });
   await transact(client, () => publishCheckpoint(client, { origin, size: head.size, root, note })).catch(
     otherPublished,

@@ -17,7 +17,7 @@ import { readGaps } from './range-store.ts';
 import { ScanThreads } from './scan-threads.ts';
 import { readSlabs, type Slab } from './slabs.ts';
 import type { TupleSource } from './tuples.ts';
-import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
+import { clockFindings, nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
 import { allEventsSource } from './verify-store.ts';
 import { accusations, isAnchored } from './witness/anchor.ts';
 
@@ -56,6 +56,7 @@ export async function verifyFull(
     // What a signed head says about a chain that is broken by itself is said more exactly by the break.
     ...anchors.filter((found) => found.class !== 'rewritten' || chain.length === 0),
     ...(await findUnprotected(client)),
+    ...clockFindings(run),
   ];
   return {
     level: 'full',

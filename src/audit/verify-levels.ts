@@ -12,14 +12,24 @@ import { explainGaps, type UnlinkedEvent } from './gap.ts';
 import { judgeEvent } from './judge.ts';
 import type { WalkedHead } from './link-walk.ts';
 import { EMPTY_FRONTIER } from './merkle.ts';
+import { uuidText } from './pg-time.ts';
 import { readRoot } from './proof-path.ts';
 import { findUnprotected } from './protection.ts';
-import { rangeEventSource, readChainHash, readGaps, readLastSeq, unlinkedEventSource } from './range-store.ts';
+import {
+  overdueSource,
+  rangeEventSource,
+  readChainHash,
+  readGaps,
+  readLastSeq,
+  unlinkedEventSource,
+} from './range-store.ts';
+import { NOTHING_SEEN } from './snapshot.ts';
 import { nodeReader } from './tile-store.ts';
 import { readTuples } from './tuples.ts';
 import { nextPart, readRolling, readVerified, writeRolling, writeVerified } from './verified-store.ts';
 import { type RangeOutcome, readAll, verifyRange } from './verify-range.ts';
-import { nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
+import { clockFindings, nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
+import { readPartitionNames } from './verify-store.ts';
 import { accusations, isAnchored } from './witness/anchor.ts';
 
 const EMPTY_START: WalkedHead = { size: 0n, chainHash: GENESIS, frontier: EMPTY_FRONTIER };
@@ -29,7 +39,7 @@ export async function verifyHead(client: SqlClient, run: VerifyRun): Promise<Ver
   const signed = signedSize(run);
   const { head } = run;
   const checked = await runCanary(client, run);
-  const findings = await headFindings(client, run);
+  const findings = [...(await headFindings(client, run)), ...(await overdueFindings(client, run))];
   const own = run.opened.own;
   if (own !== null && signed <= head.size && findings.length === 0) {
     const root = await readRoot(nodeReader(client, { stored: true }), signed);
@@ -46,7 +56,11 @@ export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: 
   const to = signedSize(run);
   const { home } = ctx.config;
   const start = (await readVerified(home, run.origin)) ?? EMPTY_START;
-  const findings = [...(await headFindings(client, run)), ...(await startFindings(client, start))];
+  const findings = [
+    ...(await headFindings(client, run)),
+    ...(await startFindings(client, start)),
+    ...(await overdueFindings(client, run)),
+  ];
   const canary = await runCanary(client, run);
   if (to > run.head.size || to <= start.size) {
     const end = { from: start.size, to: start.size, checked: canary, erased: 0, findings };
@@ -104,8 +118,26 @@ function signedSize({ head, opened }: VerifyRun): bigint {
   );
 }
 
+/** Findings that a level names of a backlog: the full one names all. */
+const NAMED_WAITING = 1000;
+
+/** What waits for the sealer although it was visible longer ago than the sealer may take: O(what waits). */
+async function overdueFindings(client: SqlClient, { head, due, wentBack }: VerifyRun): Promise<Finding[]> {
+  if (due === null || wentBack) return [];
+  const sealed = head.snapshot ?? NOTHING_SEEN;
+  const names = await readPartitionNames(client);
+  const rows = await readAll(client, overdueSource({ sealed, due, limit: NAMED_WAITING }));
+  return rows.map((row) =>
+    finding('unsealed', {
+      ...{ eventId: uuidText(row.id), partition: names.get(row.partition) ?? null },
+      ...{ expected: 'a link', actual: 'none' },
+    }),
+  );
+}
+
 /** The end of the links against the head, and the head against everything signed. */
-async function headFindings(client: SqlClient, { head, opened }: VerifyRun): Promise<Finding[]> {
+async function headFindings(client: SqlClient, run: VerifyRun): Promise<Finding[]> {
+  const { head, opened } = run;
   const last = await readLastSeq(client);
   const size = last === null ? 0n : last + 1n;
   const beyond = compareHeads({ clean: true, rootAt: () => undefined }, opened, head.size);
@@ -178,6 +210,7 @@ function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome)
   const findings = [
     ...outcome.findings,
     ...run.opened.findings,
+    ...clockFindings(run),
     ...accusations(run.witnessed, run.head.size),
     ...run.lost,
   ];

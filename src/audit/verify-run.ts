@@ -6,8 +6,9 @@ import { type ChainHead, currentSnapshot, readCheckpoints, readHead } from './ch
 import { type KeptCheckpoint, type OpenedHeads, openHeads } from './checkpoint-check.ts';
 import { readCheckpointFiles } from './checkpoint-files.ts';
 import { coveredSize } from './covered.ts';
-import type { Finding } from './finding.ts';
+import { type Finding, finding } from './finding.ts';
 import { type IncarnationRecord, incarnationFindings, readIncarnations } from './incarnation-record.ts';
+import { readSeen, rememberSeen, seenBefore } from './seen-snapshots.ts';
 import { hasSignerTraces, originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
 import type { Snapshot } from './snapshot.ts';
 import { wentBack } from './transaction-order.ts';
@@ -33,6 +34,8 @@ export interface VerifyRun {
   readonly lost: readonly Finding[];
   /** The sealer has not come to its end for longer than it may. */
   readonly overdue: boolean;
+  /** What was seen longer ago than the sealer may take, by the signer's own store; null when nothing was. */
+  readonly due: Snapshot | null;
   /** What the verification itself sees. */
   readonly now: Snapshot;
   /** A dump was restored: transaction ids say nothing until the chain was swept. */
@@ -76,7 +79,8 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
     stored: kept.at(-1)?.size ?? null,
   });
   const lost = incarnationFindings(records);
-  return { head, origin, opened, witnessed, signed, overdue, covered, lost, now, wentBack: wentBack(head, now) };
+  const due = await readDue(ctx, { origin, now, signer: key !== null }, input.unsealedAfterSeconds);
+  return { head, origin, opened, witnessed, signed, overdue, covered, lost, due, now, wentBack: wentBack(head, now) };
 }
 
 /**
@@ -102,6 +106,26 @@ async function readFiles(
     files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from })));
   }
   return files;
+}
+
+/** What was seen so long ago; what is seen now is noted for later runs. */
+async function readDue(
+  ctx: Pick<Verifying, 'clock' | 'config'>,
+  { origin, now: snapshot, signer }: { readonly origin: string; readonly now: Snapshot; readonly signer: boolean },
+  seconds: number,
+): Promise<Snapshot | null> {
+  if (!signer) return null;
+  const now = { at: ctx.clock.now(), snapshot };
+  const due = seenBefore(await readSeen(ctx.config.home, origin), now, seconds);
+  await rememberSeen(ctx.config.home, origin, now);
+  return due;
+}
+
+/** A sealer that will come to its end in the future: somebody set its time, or the server's clock. */
+export function clockFindings({ head }: Pick<VerifyRun, 'head'>): Finding[] {
+  if (head.idleSeconds >= -CLOCK_STEP_SECONDS) return [];
+  const actual = `${Math.round(-head.idleSeconds)} s ahead of the server's clock`;
+  return [finding('unsealed', { expected: 'a last seal in the past', actual })];
 }
 
 /** The size from which checkpoints are new: what was verified last, or what was signed last if that is less. */
