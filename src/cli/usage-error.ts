@@ -16,6 +16,11 @@ export function usageError(message: string, argv: readonly string[], known: Know
   if (line.startsWith('Not enough non-option arguments')) {
     return new AuditkeepError('USAGE', { message: 'an argument is missing', hint: 'the command with --help names it' });
   }
+  const choice = /Argument: ([^,]+), Given: (.*), Choices: (.*)$/m.exec(message);
+  if (line.startsWith('Invalid values') && choice !== null) {
+    const [, name = '', given = '', choices = ''] = choice;
+    return new AuditkeepError('USAGE', { message: `--${name} cannot be ${given}`, hint: `give one of ${choices}` });
+  }
   const wrong = /^Unknown (?:argument|command)s?: ([^,]+)/.exec(line)?.[1];
   const meant = wrong === undefined ? null : guess(wrong, argv, known);
   const help = 'auditkeep --help shows what there is';

@@ -15,6 +15,7 @@ function withOptions(yargs: Argv): Argv {
   return yargs
     .option('limit', { type: 'number' })
     .option('name', { type: 'string', requiresArg: true })
+    .option('mood', { choices: ['calm', 'keen'] })
     .option('only', { ...LIST, requiresArg: true });
 }
 
@@ -72,6 +73,7 @@ describe('the command line', () => {
     [['found', '--as', 'a', '--as', 'b'], /--as is given more than once/],
     [['found', '--name', 'a', '--name', 'b'], /--name is given more than once/],
     [['take'], /an argument is missing/],
+    [['found', '--mood', 'x'], /--mood cannot be "x"; give one of "calm", "keen"\n/],
   ])('runs nothing for %j', async (argv, message) => {
     const { code, out, err } = await cli(...argv);
     expect(ran).toEqual([]);
