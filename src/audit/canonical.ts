@@ -3,7 +3,7 @@
  * int32 big-endian length and its bytes, -1 and nothing for NULL: exactly how PostgreSQL sends a field in COPY ...
  * BINARY, so the three runs of fields below are hashed as they arrive, without building objects.
  */
-import { type Digest, hmacSha256, leafHash } from './hash.ts';
+import { type Digest, digestBytes, KeyedMessage, LEAF, Message } from './hash.ts';
 
 const ENTRY_PREFIX = Buffer.from('auditkeep-event/v1\n', 'utf8');
 const ACTOR_PREFIX = Buffer.from('auditkeep-event/v1/actor\n', 'utf8');
@@ -81,9 +81,30 @@ export function frameFields(values: readonly (Uint8Array | null)[]): Buffer {
   );
 }
 
+const groupMessages = { actor: new KeyedMessage(ACTOR_PREFIX), payload: new KeyedMessage(PAYLOAD_PREFIX) } as const;
+const entryMessage = new Message(Buffer.concat([LEAF, ENTRY_PREFIX]));
+
+/**
+ * Begins the message whose hash is a group's commitment under its salt, salt[from, to): the group's framed columns are
+ * still to be added. One at a time: the next call takes it away.
+ */
+export function commitmentMessage(group: EventGroup, salt: Uint8Array, from = 0, to = salt.length): KeyedMessage {
+  return groupMessages[group].restart(salt, from, to);
+}
+
+/** Begins the message whose hash is a leaf: framed bare fields and both commitments are still to be added. */
+export function leafMessage(): Message {
+  return entryMessage.restart();
+}
+
+/** Adds a commitment to a leaf's message; null for a group born empty. */
+export function addCommitment(message: Message, commitment: string | null): Message {
+  return commitment === null ? message.add(NULL_FIELD) : message.add(DIGEST_LENGTH).addDigest(commitment);
+}
+
 /** HMAC-SHA-256 under the group's salt over its framed columns; null where the salt is NULL. */
 export function commitGroup(group: EventGroup, salt: Uint8Array | null, framed: Uint8Array): Digest | null {
-  return salt === null ? null : hmacSha256(salt, group === 'actor' ? ACTOR_PREFIX : PAYLOAD_PREFIX, framed);
+  return salt === null ? null : digestBytes(commitmentMessage(group, salt).add(framed).hash());
 }
 
 /** Both commitments of an event. */
@@ -95,17 +116,15 @@ export function commitEvent(event: EventFields): Commitments {
 }
 
 /** The entry: prefix, framed bare fields, both framed commitments. */
-export function eventEntry(bare: Uint8Array, commitments: Commitments): Buffer {
-  return Buffer.concat(entryParts(bare, commitments));
+export function eventEntry(bare: Uint8Array, { actor, payload }: Commitments): Buffer {
+  return Buffer.concat([ENTRY_PREFIX, bare, ...framedDigest(actor), ...framedDigest(payload)]);
 }
 
 /** The leaf of an event whose commitments are known: SHA-256(0x00 || entry). */
-export function eventLeaf(bare: Uint8Array, commitments: Commitments): Digest {
-  return leafHash(...entryParts(bare, commitments));
-}
-
-function entryParts(bare: Uint8Array, { actor, payload }: Commitments): Uint8Array[] {
-  return [ENTRY_PREFIX, bare, ...framedDigest(actor), ...framedDigest(payload)];
+export function eventLeaf(bare: Uint8Array, { actor, payload }: Commitments): Digest {
+  const message = leafMessage().add(bare);
+  for (const part of [...framedDigest(actor), ...framedDigest(payload)]) message.add(part);
+  return digestBytes(message.hash());
 }
 
 function framedDigest(digest: Digest | null): Uint8Array[] {

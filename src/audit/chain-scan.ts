@@ -1,13 +1,15 @@
 /** What a thread of full verification computes from slabs: the walk over the links and the sums of events and links. Pure. */
 import { checkCanary } from './canary.ts';
-import { eventTuples } from './event-source.ts';
-import { EventSums, type PartialSums, summedEvent, summedLink } from './event-sums.ts';
+import { hashTuple } from './event-digest.ts';
+import { eventTuples, HASH_VERSION, OWN_HASH } from './event-source.ts';
+import { EventSums, type PartialSums } from './event-sums.ts';
 import type { Finding } from './finding.ts';
 import type { Digest } from './hash.ts';
 import { linkSource } from './link-source.ts';
 import { LinkWalk, type WalkedHead } from './link-walk.ts';
 import { decodeFrontier } from './merkle.ts';
-import { type Slab, slabRows } from './slabs.ts';
+import { bytesOf, type Slab } from './slabs.ts';
+import { eachTuple } from './tuples.ts';
 
 /** What every thread of a run is given; survives a structured clone. */
 export interface ScanInput {
@@ -44,23 +46,25 @@ export class ChainScan {
 
   /** Links in seq order; gives how many. */
   pushLinks(slab: Slab): number {
-    const links = slabRows(slab, linkSource);
-    this.#walk.push(links);
-    for (const link of links) this.#sums.add('link', summedLink(link));
-    return links.length;
+    const before = this.#walk.walked;
+    this.#walk.pushSlab(slab);
+    eachTuple(bytesOf(slab), linkSource, (tuple) => this.#sums.addLink(tuple));
+    return this.#walk.walked - before;
   }
 
   /** Events in any order; gives how many. The first one is also the canary. @throws CHAIN_CANARY */
   pushEvents(slab: Slab): number {
-    const rows = slabRows(slab, eventTuples);
-    const [first] = rows;
-    if (!this.#sawEvent && first !== undefined) checkCanary(first);
-    this.#sawEvent = true;
-    for (const row of rows) {
-      this.#sums.add('event', summedEvent(row));
-      if (row.hasOwnHash || row.hashVersion !== 1) this.#sums.suspect(row.timestamp);
-    }
-    return rows.length;
+    let rows = 0;
+    eachTuple(bytesOf(slab), eventTuples, (tuple) => {
+      if (!this.#sawEvent) checkCanary(eventTuples.decode(tuple));
+      this.#sawEvent = true;
+      this.#sums.addEvent(tuple, hashTuple(tuple));
+      const { data } = tuple;
+      const ownHash = data[tuple.start(OWN_HASH)] === 1;
+      if (ownHash || data.readInt16BE(tuple.start(HASH_VERSION)) !== 1) this.#sums.suspect(data, tuple.start(1));
+      rows += 1;
+    });
+    return rows;
   }
 
   /** Call once, after the last slab. */

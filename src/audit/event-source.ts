@@ -38,10 +38,12 @@ const COLUMNS = [
   'hash_version',
 ] as const;
 
-const ACTOR_SALT = BARE_COLUMNS.length;
-const PAYLOAD_SALT = ACTOR_SALT + 1 + ACTOR_COLUMNS.length;
-const TXID = PAYLOAD_SALT + 1 + PAYLOAD_COLUMNS.length;
-const OWN_HASH = TXID + 2;
+/** Fields of a tuple of eventTuples, by number; the id is 0, the timestamp 1. */
+export const ACTOR_SALT = BARE_COLUMNS.length;
+export const PAYLOAD_SALT = ACTOR_SALT + 1 + ACTOR_COLUMNS.length;
+export const TXID = PAYLOAD_SALT + 1 + PAYLOAD_COLUMNS.length;
+export const HASH_VERSION = TXID + 1;
+export const OWN_HASH = TXID + 2;
 const PARTITION = OWN_HASH + 1;
 
 /** The raw columns, to be selected from a table (alias e) inside, before casts and ordering. */
@@ -84,7 +86,7 @@ function decodeEvent(tuple: Tuple): EventRow {
     payloadSalt: tuple.maybe(PAYLOAD_SALT),
     payload: tuple.framed(PAYLOAD_SALT + 1, TXID - 1),
     txid: tuple.bytes(TXID).readBigInt64BE(),
-    hashVersion: tuple.bytes(TXID + 1).readInt16BE(),
+    hashVersion: tuple.bytes(HASH_VERSION).readInt16BE(),
     hasOwnHash: tuple.bytes(OWN_HASH)[0] === 1,
     partition: tuple.bytes(PARTITION).readUInt32BE(),
   };

@@ -5,17 +5,24 @@
  */
 import { randomBytes } from 'node:crypto';
 import { commitEvent, eventLeaf } from './canonical.ts';
-import type { EventRow } from './event-source.ts';
-import { DIGEST_BYTES, sha256 } from './hash.ts';
-import type { LinkRow } from './link-source.ts';
+import type { EventHashes } from './event-digest.ts';
+import { type EventRow, TXID } from './event-source.ts';
+import { ELEMENT_BYTES, FixedMac, MAC_WORDS } from './fixed-mac.ts';
+import { DIGEST_BYTES } from './hash.ts';
+import { LINK, type LinkRow } from './link-source.ts';
+import type { Tuple } from './tuples.ts';
 
-const LANES = 8;
 /** The high word of int64 microseconds, without its lowest 7 bits: a slice is 2^39 us, about 6.4 days. */
 const SLICE_SHIFT = 7;
+/** Elements that are hashed at once. */
+const BATCH = 2048;
+
+/** Where an element's parts begin: what an event and its link say alike. Only the leaf is proven by the chain. */
+const PLACE = { id: 0, time: 16, txid: 24, leaf: 32, actor: 64, payload: 96 } as const;
 
 type Side = 'event' | 'link';
 
-/** What an event and its link say alike. Only the leaf is proven by the chain; the rest must fit it. */
+/** What an event and its link say alike. */
 export interface SummedEvent {
   /** 16 bytes. */
   readonly id: Buffer;
@@ -28,7 +35,7 @@ export interface SummedEvent {
 }
 
 const ABSENT = Buffer.alloc(DIGEST_BYTES);
-const txidBytes = Buffer.alloc(8);
+const ABSENT_TEXT = ABSENT.toString('latin1');
 
 /** What one thread has summed up; survives a structured clone. */
 export interface PartialSums {
@@ -39,34 +46,66 @@ export interface PartialSums {
 export class EventSums {
   /** Parts of one run share it. */
   readonly key: Uint8Array;
+  readonly #mac: FixedMac;
+  readonly #elements = Buffer.alloc(BATCH * ELEMENT_BYTES);
+  readonly #slicesOf = new Int32Array(BATCH);
+  readonly #signs = new Int32Array(BATCH);
+  #waiting = 0;
   readonly #slices = new Map<number, Int32Array>();
   readonly #suspect = new Set<number>();
 
   constructor(key: Uint8Array = randomBytes(32)) {
     this.key = key;
+    this.#mac = new FixedMac(key);
   }
 
-  /** Adds one event or link. */
+  /** Adds an event or a link made by hand. */
   add(side: Side, { id, timestamp, txid, leaf, actor, payload }: SummedEvent): void {
-    const slice = this.#slice(sliceOf(timestamp));
-    txidBytes.writeBigInt64BE(txid);
-    const digest = sha256(this.key, id, timestamp, txidBytes, leaf, actor ?? ABSENT, payload ?? ABSENT);
-    const sign = side === 'event' ? 1 : -1;
-    // Lane-wise addition modulo 2^32 of a secret function of each element; the last lane counts.
-    for (let lane = 0; lane < LANES; lane += 1) {
-      slice[lane] = ((slice[lane] ?? 0) + sign * digest.readInt32BE(lane * 4)) | 0;
-    }
-    slice[LANES] = (slice[LANES] ?? 0) + sign;
+    const at = this.#begin(side, timestamp, 0);
+    const elements = this.#elements;
+    id.copy(elements, at + PLACE.id);
+    timestamp.copy(elements, at + PLACE.time);
+    elements.writeBigInt64BE(txid, at + PLACE.txid);
+    leaf.copy(elements, at + PLACE.leaf);
+    elements.set(actor ?? ABSENT, at + PLACE.actor);
+    elements.set(payload ?? ABSENT, at + PLACE.payload);
+    this.#end();
   }
 
-  /** Has a slice joined whatever its sums say. */
-  suspect(timestamp: Buffer): void {
-    this.#slice(sliceOf(timestamp));
-    this.#suspect.add(sliceOf(timestamp));
+  /** Adds a tuple of eventTuples. */
+  addEvent(tuple: Tuple, { leaf, actor, payload }: EventHashes): void {
+    const at = this.#begin('event', tuple.data, tuple.start(1));
+    this.#copy(tuple, 0, at + PLACE.id, 16);
+    this.#copy(tuple, 1, at + PLACE.time, 8);
+    this.#copy(tuple, TXID, at + PLACE.txid, 8);
+    const elements = this.#elements;
+    elements.write(leaf, at + PLACE.leaf, DIGEST_BYTES, 'latin1');
+    elements.write(actor ?? ABSENT_TEXT, at + PLACE.actor, DIGEST_BYTES, 'latin1');
+    elements.write(payload ?? ABSENT_TEXT, at + PLACE.payload, DIGEST_BYTES, 'latin1');
+    this.#end();
+  }
+
+  /** Adds a tuple of linkTuples. */
+  addLink(tuple: Tuple): void {
+    const at = this.#begin('link', tuple.data, tuple.start(LINK.time));
+    this.#copy(tuple, LINK.id, at + PLACE.id, 16);
+    this.#copy(tuple, LINK.time, at + PLACE.time, 8);
+    this.#copy(tuple, LINK.txid, at + PLACE.txid, 8);
+    this.#copy(tuple, LINK.leaf, at + PLACE.leaf, DIGEST_BYTES);
+    this.#copy(tuple, LINK.actor, at + PLACE.actor, DIGEST_BYTES);
+    this.#copy(tuple, LINK.payload, at + PLACE.payload, DIGEST_BYTES);
+    this.#end();
+  }
+
+  /** Has the slice of a time joined whatever its sums say. */
+  suspect(bytes: Buffer, timeAt: number): void {
+    this.#slice(sliceAt(bytes, timeAt));
+    this.#suspect.add(sliceAt(bytes, timeAt));
   }
 
   /** Everything summed up so far. */
   get parts(): PartialSums {
+    this.#addWaiting();
     return { slices: this.#slices, suspect: this.#suspect };
   }
 
@@ -81,6 +120,7 @@ export class EventSums {
 
   /** Slices that differ, as ranges [from, to) of microseconds since 2000-01-01 UTC, neighbours joined. */
   differing(): { from: bigint; to: bigint }[] {
+    this.#addWaiting();
     const differing = [...this.#slices]
       .filter(([at, sums]) => this.#suspect.has(at) || sums.some((lane) => lane !== 0))
       .map(([at]) => at)
@@ -95,17 +135,54 @@ export class EventSums {
     return ranges;
   }
 
+  /** Room for an element of a slice; where it begins. */
+  #begin(side: Side, bytes: Buffer, timeAt: number): number {
+    this.#slicesOf[this.#waiting] = sliceAt(bytes, timeAt);
+    this.#signs[this.#waiting] = side === 'event' ? 1 : -1;
+    return this.#waiting * ELEMENT_BYTES;
+  }
+
+  #end(): void {
+    this.#waiting += 1;
+    if (this.#waiting === BATCH) this.#addWaiting();
+  }
+
+  /** A field of a fixed length that the table's types and CHECKs give it; zeros for NULL. */
+  #copy(tuple: Tuple, field: number, to: number, length: number): void {
+    if (tuple.isNull(field)) {
+      this.#elements.fill(0, to, to + length);
+      return;
+    }
+    const from = tuple.start(field);
+    if (tuple.end(field) !== from + length) throw new RangeError(`field ${field} is not of ${length} bytes`);
+    tuple.data.copy(this.#elements, to, from, from + length);
+  }
+
+  /** Lane-wise addition modulo 2^32 of a secret function of each element; the last lane counts. */
+  #addWaiting(): void {
+    const macs = this.#mac.compute(this.#elements, this.#waiting);
+    for (let at = 0; at < this.#waiting; at += 1) {
+      const slice = this.#slice(this.#slicesOf[at] ?? 0);
+      const sign = this.#signs[at] ?? 0;
+      for (let lane = 0; lane < MAC_WORDS; lane += 1) {
+        slice[lane] = ((slice[lane] ?? 0) + sign * (macs[at * MAC_WORDS + lane] ?? 0)) | 0;
+      }
+      slice[MAC_WORDS] = (slice[MAC_WORDS] ?? 0) + sign;
+    }
+    this.#waiting = 0;
+  }
+
   #slice(at: number): Int32Array {
     const known = this.#slices.get(at);
     if (known !== undefined) return known;
-    const fresh = new Int32Array(LANES + 1);
+    const fresh = new Int32Array(MAC_WORDS + 1);
     this.#slices.set(at, fresh);
     return fresh;
   }
 }
 
-function sliceOf(timestamp: Buffer): number {
-  return timestamp.readInt32BE(0) >> SLICE_SHIFT;
+function sliceAt(bytes: Buffer, timeAt: number): number {
+  return bytes.readInt32BE(timeAt) >> SLICE_SHIFT;
 }
 
 function startOf(slice: number): bigint {

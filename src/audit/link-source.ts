@@ -19,18 +19,21 @@ export interface LinkRow {
 export const LINK_COLUMNS =
   'seq, event_timestamp, event_id, txid, leaf, chain_hash, actor_commitment, payload_commitment';
 
+/** Fields of a tuple of LINK_COLUMNS, by number. */
+export const LINK = { seq: 0, time: 1, id: 2, txid: 3, leaf: 4, chainHash: 5, actor: 6, payload: 7 } as const;
+
 /** How a tuple of LINK_COLUMNS is read. */
 export const linkTuples: TupleShape<LinkRow> = {
   fieldCount: 8,
   decode: (tuple) => ({
-    seq: tuple.bytes(0).readBigInt64BE(),
-    timestamp: tuple.bytes(1),
-    eventId: tuple.bytes(2),
-    txid: tuple.bytes(3).readBigInt64BE(),
-    leaf: tuple.bytes(4),
-    chainHash: tuple.bytes(5),
-    actorCommitment: tuple.maybe(6),
-    payloadCommitment: tuple.maybe(7),
+    seq: tuple.bytes(LINK.seq).readBigInt64BE(),
+    timestamp: tuple.bytes(LINK.time),
+    eventId: tuple.bytes(LINK.id),
+    txid: tuple.bytes(LINK.txid).readBigInt64BE(),
+    leaf: tuple.bytes(LINK.leaf),
+    chainHash: tuple.bytes(LINK.chainHash),
+    actorCommitment: tuple.maybe(LINK.actor),
+    payloadCommitment: tuple.maybe(LINK.payload),
   }),
 };
 

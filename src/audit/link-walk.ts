@@ -8,10 +8,12 @@
  */
 import { GENESIS } from './chain.ts';
 import { type Finding, finding } from './finding.ts';
-import { type Digest, linkHash } from './hash.ts';
-import type { LinkRow } from './link-source.ts';
-import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from './merkle.ts';
+import { DIGEST_BYTES, type Digest, linkHash } from './hash.ts';
+import { soundRun } from './link-run.ts';
+import { type LinkRow, linkSource } from './link-source.ts';
+import { appendPackedLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from './merkle.ts';
 import { uuidText } from './pg-time.ts';
+import { type Slab, slabRows } from './slabs.ts';
 
 interface Break {
   readonly seq: bigint;
@@ -54,7 +56,20 @@ export class LinkWalk {
   /** Links in seq order. */
   push(links: readonly LinkRow[]): void {
     for (const link of links) this.#step(link);
-    this.#grow(links);
+    this.#grow(Buffer.concat(links.map((link) => link.leaf)));
+  }
+
+  /** A slab of links in seq order; rows are made of them only where one does not follow from the one before. */
+  pushSlab(slab: Slab): void {
+    const run = this.#open === null ? soundRun(slab, { size: this.#next, chainHash: this.#previous }) : null;
+    if (run === null) {
+      this.push(slabRows(slab, linkSource));
+      return;
+    }
+    this.#walked += run.count;
+    this.#next += BigInt(run.count);
+    this.#previous = run.chainHash;
+    this.#grow(run.leaves);
   }
 
   /** Compares with the head and gives everything found. Call once, after the last link. */
@@ -141,14 +156,15 @@ export class LinkWalk {
     this.#open = null;
   }
 
-  #grow(links: readonly LinkRow[]): void {
+  /** @param leaves 32 bytes each */
+  #grow(leaves: Buffer): void {
     let from = 0;
-    while (from < links.length) {
-      const size = this.#frontier.size;
+    while (from < leaves.length) {
+      const { size } = this.#frontier;
       const stop = this.#wanted.find((wanted) => wanted > size);
-      const room = stop === undefined ? links.length - from : Number(stop - size);
-      const part = links.slice(from, from + room).map((link) => link.leaf);
-      this.#frontier = appendLeaves(this.#frontier, part);
+      const until = stop === undefined ? leaves.length : from + Number(stop - size) * DIGEST_BYTES;
+      const part = leaves.subarray(from, until);
+      this.#frontier = appendPackedLeaves(this.#frontier, part);
       if (this.#frontier.size === stop) this.#roots.set(stop, rootOf(this.#frontier));
       from += part.length;
     }

@@ -2,7 +2,7 @@
  * The Merkle tree of RFC 6962 section 2.1: a frontier that grows leaf by leaf, and proofs of inclusion and of
  * consistency. Sizes and indexes are bigint: a tree outlives 2^53 in no practice, but seq is bigint everywhere.
  */
-import { DIGEST_BYTES, type Digest, nodeHash, sha256 } from './hash.ts';
+import { DIGEST_BYTES, type Digest, nodeHash, nodeHashes, sha256 } from './hash.ts';
 
 /**
  * The roots of the perfect subtrees that a tree of this size falls into, the largest (leftmost) first: as many as its
@@ -17,20 +17,28 @@ export const EMPTY_FRONTIER: Frontier = { size: 0n, nodes: [] };
 
 /** The frontier after further leaves (leaf hashes, in order). */
 export function appendLeaves(frontier: Frontier, leaves: Iterable<Digest>): Frontier {
-  const nodes = [...frontier.nodes];
-  let size = frontier.size;
-  for (const leaf of leaves) {
-    let node = leaf;
-    // Every trailing one bit of the size is a perfect subtree that the new node completes to the next larger one.
-    for (let bits = size; (bits & 1n) === 1n; bits >>= 1n) {
-      const left = nodes.pop();
-      if (left === undefined) throw new RangeError('the frontier has fewer nodes than its size has one bits');
-      node = nodeHash(left, node);
-    }
-    nodes.push(node);
-    size += 1n;
+  return appendPackedLeaves(frontier, Buffer.concat([...leaves]));
+}
+
+/** The frontier after further leaves, 32 bytes each, one after the other. Level by level: one pass over each. */
+export function appendPackedLeaves(frontier: Frontier, leaves: Buffer): Frontier {
+  const older = [...frontier.nodes];
+  const grown: Digest[] = [];
+  let nodes = leaves;
+  for (let size = frontier.size; nodes.length > 0 || size > 0n; size >>= 1n) {
+    // The last of the older nodes is that of the lowest level whose bit is set in size.
+    if ((size & 1n) === 1n) nodes = Buffer.concat([popNode(older), nodes]);
+    const paired = nodes.length - (nodes.length % (2 * DIGEST_BYTES));
+    if (paired < nodes.length) grown.unshift(Buffer.from(nodes.subarray(paired)));
+    nodes = nodeHashes(nodes.subarray(0, paired));
   }
-  return { size, nodes };
+  return { size: frontier.size + BigInt(leaves.length / DIGEST_BYTES), nodes: grown };
+}
+
+function popNode(nodes: Digest[]): Digest {
+  const node = nodes.pop();
+  if (node === undefined) throw new RangeError('the frontier has fewer nodes than its size has one bits');
+  return node;
 }
 
 /** The root of the tree; of the empty one SHA-256 of nothing. */

@@ -21,16 +21,42 @@ export class Tuple {
   /** Finds the fields of the tuple at an offset; the offset after it, or null when the bytes end before it does. */
   locate(bytes: Buffer, offset: number): number | null {
     this.#bytes = bytes;
+    const [starts, lengths, end] = [this.#starts, this.#lengths, bytes.length];
     let at = offset;
-    for (let field = 0; field < this.#starts.length; field += 1) {
-      if (at + 4 > bytes.length) return null;
-      const length = bytes.readInt32BE(at);
+    for (let field = 0; field < starts.length; field += 1) {
+      if (at + 4 > end) return null;
+      const length = int32At(bytes, at);
       at += 4;
-      this.#starts[field] = at;
-      this.#lengths[field] = length;
+      starts[field] = at;
+      lengths[field] = length;
       if (length > 0) at += length;
     }
-    return at > bytes.length ? null : at;
+    return at > end ? null : at;
+  }
+
+  /** The bytes that the tuple lies in. */
+  get data(): Buffer {
+    return this.#bytes;
+  }
+
+  /** Whether a field is NULL. */
+  isNull(field: number): boolean {
+    return (this.#lengths[field] ?? -1) < 0;
+  }
+
+  /** Where the bytes of a field begin in data. */
+  start(field: number): number {
+    return this.#starts[field] ?? 0;
+  }
+
+  /** Where the bytes of a field begin together with its length, as the server framed it. */
+  framedStart(field: number): number {
+    return this.start(field) - 4;
+  }
+
+  /** Where the bytes of a field end; for NULL where its length does. */
+  end(field: number): number {
+    return this.start(field) + Math.max(this.#lengths[field] ?? 0, 0);
   }
 
   /** The bytes of a field that may be NULL. */
@@ -49,9 +75,13 @@ export class Tuple {
 
   /** Fields first to last with their lengths, exactly as the server framed them. */
   framed(first: number, last: number): Buffer {
-    const end = (this.#starts[last] ?? 0) + Math.max(this.#lengths[last] ?? 0, 0);
-    return this.#bytes.subarray((this.#starts[first] ?? 4) - 4, end);
+    return this.#bytes.subarray(this.framedStart(first), this.end(last));
   }
+}
+
+/** readInt32BE without its checks: the caller knows that four bytes are there. Called for every field of every row. */
+function int32At(bytes: Buffer, at: number): number {
+  return ((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0);
 }
 
 /** How a tuple is read. */
@@ -66,30 +96,41 @@ export interface TupleSource<T> extends TupleShape<T> {
   readonly statement: string;
 }
 
-/** The whole tuples at the beginning of some bytes. */
+/** Tuples of a piece of a COPY ... BINARY. */
 interface DecodedSlab<T> {
   readonly rows: T[];
-  /** Where the first tuple that is not whole begins, or the end mark ends. */
-  readonly end: number;
   /** The end mark was met. */
   readonly ended: boolean;
 }
 
-/** Decodes the tuples from an offset on. @throws RangeError when they are not of the source's shape */
+/** Decodes whole tuples from an offset on. @throws RangeError when the bytes are not whole tuples of the source's shape */
 export function decodeSlab<T>(bytes: Buffer, source: TupleShape<T>, offset = 0): DecodedSlab<T> {
-  const tuple = new Tuple(source.fieldCount);
   const rows: T[] = [];
-  let at = offset;
-  while (at + 2 <= bytes.length) {
+  const ended = eachTuple(bytes, source, (tuple) => rows.push(source.decode(tuple)), offset);
+  return { rows, ended };
+}
+
+/**
+ * Visits whole tuples from an offset on; true when the end mark follows them.
+ * @throws RangeError when the bytes are not whole tuples of the source's shape
+ */
+export function eachTuple(
+  bytes: Buffer,
+  { fieldCount }: Pick<TupleShape<unknown>, 'fieldCount'>,
+  visit: (tuple: Tuple) => void,
+  offset = 0,
+): boolean {
+  const tuple = new Tuple(fieldCount);
+  for (let at = offset; at < bytes.length; ) {
     const count = bytes.readInt16BE(at);
-    if (count === END_OF_DATA) return { rows, end: at + 2, ended: true };
-    if (count !== source.fieldCount) throw new RangeError(`a tuple of ${count} fields, not ${source.fieldCount}`);
+    if (count === END_OF_DATA && at + 2 === bytes.length) return true;
+    if (count !== fieldCount) throw new RangeError(`a tuple of ${count} fields, not ${fieldCount}`);
     const next = tuple.locate(bytes, at + 2);
-    if (next === null) break;
-    rows.push(source.decode(tuple));
+    if (next === null) throw new RangeError('a tuple that is cut off');
+    visit(tuple);
     at = next;
   }
-  return { rows, end: at, ended: false };
+  return false;
 }
 
 /**
@@ -97,17 +138,12 @@ export function decodeSlab<T>(bytes: Buffer, source: TupleShape<T>, offset = 0):
  * @throws RangeError when the stream is not what the source says
  */
 export async function* readTuples<T>(client: SqlClient, source: TupleSource<T>): AsyncGenerator<T[], void, undefined> {
-  let pending: Buffer = Buffer.alloc(0);
   let started = false;
   let ended = false;
   for await (const chunk of copyOut(client, source.statement)) {
-    pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk]);
-    if (!started && pending.length < HEADER_BYTES) continue;
-    if (ended) continue;
-    const slab = decodeSlab(pending, source, started ? 0 : headerEnd(pending));
+    const slab = decodeSlab(chunk, source, started ? 0 : headerEnd(chunk));
     started = true;
     ended = slab.ended;
-    pending = pending.subarray(slab.end);
     if (slab.rows.length > 0) yield slab.rows;
   }
   if (!ended) throw new RangeError('the COPY stream ended early');

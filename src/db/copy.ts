@@ -1,11 +1,11 @@
 /** COPY in both directions as streams with back-pressure, so that memory stays flat whatever the size of the table. */
-import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { from, to } from 'pg-copy-streams';
+import { from } from 'pg-copy-streams';
+import { type ChunkMemory, type CopyChunk, CopyOut } from './copy-out.ts';
 import type { SqlClient } from './database.ts';
 
-/** Bytes that a COPY TO collects before the server has to wait. */
+/** Bytes that a COPY FROM reads ahead. */
 const READ_AHEAD_BYTES = 1 << 20;
 
 /**
@@ -24,18 +24,28 @@ export async function copyIn(
 }
 
 /**
- * Runs `copy ... to stdout` and gives its bytes in chunks of any size; a row may span chunks. The connection is free
- * for the next statement when the iteration has ended. Leaving the loop early reads the rest and throws it away, since
- * the protocol knows no other way to stop that keeps the connection.
+ * Runs `copy ... to stdout` and gives its bytes in chunks of whole rows, about 256 KB each. The connection is free for
+ * the next statement when the iteration has ended. Leaving the loop early reads the rest and throws it away, since the
+ * protocol knows no other way to stop that keeps the connection.
+ * @param memory where chunks shall lie, if the caller gives their memory back
  */
-export async function* copyOut(client: SqlClient, statement: string): AsyncGenerator<Buffer, void, undefined> {
-  const source = client.query(to(statement, { highWaterMark: READ_AHEAD_BYTES }));
+export async function* copyOut(
+  client: SqlClient,
+  statement: string,
+  memory?: ChunkMemory,
+): AsyncGenerator<CopyChunk, void, undefined> {
+  const rows = client.query(new CopyOut(statement, memory));
+  let ended = false;
   try {
-    for await (const chunk of source.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
+    for (let chunk = await nextOf(); chunk !== null; chunk = await nextOf()) yield chunk;
   } finally {
-    if (!source.readableEnded && source.errored === null) {
-      source.resume();
-      await once(source, 'end');
-    }
+    while (!ended) await nextOf();
+  }
+
+  async function nextOf(): Promise<CopyChunk | null> {
+    ended = true;
+    const chunk = await rows.next();
+    ended = chunk === null;
+    return chunk;
   }
 }
