@@ -5,9 +5,10 @@ import { eventTuples, HASH_VERSION, OWN_HASH } from './event-source.ts';
 import { EventSums, type PartialSums } from './event-sums.ts';
 import type { Finding } from './finding.ts';
 import type { Digest } from './hash.ts';
-import { linkSource } from './link-source.ts';
+import { LINK, linkSource } from './link-source.ts';
 import { LinkWalk, type WalkedHead } from './link-walk.ts';
 import { decodeFrontier } from './merkle.ts';
+import { RepeatFilter } from './repeat-filter.ts';
 import { bytesOf, type Slab } from './slabs.ts';
 import { eachTuple } from './tuples.ts';
 
@@ -30,12 +31,15 @@ export interface ScanResult {
   readonly roots: ReadonlyMap<bigint, Uint8Array>;
   /** Of the links, the head included; empty for a thread that saw no links. */
   readonly findings: readonly Finding[];
+  /** Ids of links that may have come before; null when they are too many to be kept. */
+  readonly repeated: readonly Uint8Array[] | null;
 }
 
 export class ChainScan {
   readonly #sums: EventSums;
   readonly #walk: LinkWalk;
   readonly #input: ScanInput;
+  #repeats: RepeatFilter | null = null;
   #sawEvent = false;
 
   constructor(input: ScanInput) {
@@ -48,7 +52,12 @@ export class ChainScan {
   pushLinks(slab: Slab): number {
     const before = this.#walk.walked;
     this.#walk.pushSlab(slab);
-    eachTuple(bytesOf(slab), linkSource, (tuple) => this.#sums.addLink(tuple));
+    this.#repeats ??= new RepeatFilter(Number(this.#input.head.size));
+    const repeats = this.#repeats;
+    eachTuple(bytesOf(slab), linkSource, (tuple) => {
+      this.#sums.addLink(tuple);
+      repeats.add(tuple.data, tuple.start(LINK.id));
+    });
     return this.#walk.walked - before;
   }
 
@@ -76,7 +85,8 @@ export class ChainScan {
       if (root !== undefined) roots.set(size, root);
     }
     const findings = withLinks ? this.#walk.finish(this.#head()) : [];
-    return { sums: this.#sums.parts, walked, end, clean, roots, findings };
+    const repeated = this.#repeats === null ? [] : this.#repeats.repeated;
+    return { sums: this.#sums.parts, walked, end, clean, roots, findings, repeated };
   }
 
   #head(): WalkedHead {

@@ -48,8 +48,11 @@ interface ComparisonInput {
 const GONE: ReadonlySet<string> = new Set(['deleted', 'truncated', 'head-cut']);
 
 /** Names every event that differs from its link, has none, or has two. */
-export async function compareEvents(client: SqlClient, input: ComparisonInput): Promise<Comparison> {
-  const doubled = await readDoubledIds(client);
+export async function compareEvents(
+  client: SqlClient,
+  input: ComparisonInput & { readonly repeated: readonly Buffer[] | null },
+): Promise<Comparison> {
+  const doubled = await readDoubledIds(client, input.repeated);
   const findings: Finding[] = [];
   const missing: { seq: bigint; eventId: string }[] = [];
   const unlinked: UnlinkedEvent[] = [];

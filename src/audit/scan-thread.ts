@@ -11,20 +11,24 @@ export type ScanRequest =
 
 /** The answer to each request. Our own errors are told as they are; others end the thread. */
 export type ScanReply =
-  | { readonly rows: number }
+  | { readonly rows: number; readonly memory: ArrayBuffer }
   | { readonly result: ScanResult }
   | { readonly failure: { readonly code: ErrorCode; readonly message: string; readonly hint: string } };
 
 const port = parentPort;
 if (port !== null) {
   const scan = new ChainScan(workerData as ScanInput);
-  port.on('message', (request: ScanRequest) => port.postMessage(answer(scan, request)));
+  port.on('message', (request: ScanRequest) => {
+    const reply = answer(scan, request);
+    port.postMessage(reply, 'memory' in reply ? [reply.memory] : []);
+  });
 }
 
 function answer(scan: ChainScan, request: ScanRequest): ScanReply {
   try {
     if (request.kind === 'finish') return { result: scan.finish(request.withLinks) };
-    return { rows: request.kind === 'links' ? scan.pushLinks(request.slab) : scan.pushEvents(request.slab) };
+    const rows = request.kind === 'links' ? scan.pushLinks(request.slab) : scan.pushEvents(request.slab);
+    return { rows, memory: request.slab.buffer };
   } catch (error) {
     if (!(error instanceof AuditkeepError)) throw error;
     return { failure: { code: error.code, message: error.message, hint: error.hint } };

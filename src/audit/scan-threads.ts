@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import type { ChunkMemory } from '../db/copy-out.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { ScanInput, ScanResult } from './chain-scan.ts';
 import type { ScanReply, ScanRequest } from './scan-thread.ts';
@@ -22,11 +23,15 @@ interface Thread {
 
 export class ScanThreads {
   readonly #threads: Thread[];
+  /** Where slabs lie: threads give their memory back. */
+  readonly #memory: ChunkMemory;
   #failure: Error | null = null;
   /** Rows that were hashed. */
   rows = 0;
 
-  constructor(input: ScanInput, count = Math.max(1, Math.min(MAX_THREADS, availableParallelism() - 1))) {
+  constructor({ input, memory }: { readonly input: ScanInput; readonly memory: ChunkMemory }) {
+    this.#memory = memory;
+    const count = Math.max(1, Math.min(MAX_THREADS, availableParallelism() - 1));
     this.#threads = Array.from({ length: count }, () => this.#start(input));
   }
 
@@ -72,7 +77,10 @@ export class ScanThreads {
       thread.waiting -= 1;
       if ('result' in reply) thread.result = reply.result;
       else if ('failure' in reply) this.#failure ??= new AuditkeepError(reply.failure.code, reply.failure);
-      else this.rows += reply.rows;
+      else {
+        this.rows += reply.rows;
+        this.#memory.give(reply.memory);
+      }
     });
     worker.on('error', (error) => {
       this.#failure ??= error instanceof Error ? error : new Error(String(error));

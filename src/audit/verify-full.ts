@@ -7,18 +7,12 @@ import type { SqlClient } from '../db/database.ts';
 import type { ScanResult } from './chain-scan.ts';
 import { compareHeads } from './checkpoint-check.ts';
 import { compareEvents } from './event-compare.ts';
-import { EventSums } from './event-sums.ts';
 import type { Finding, FindingClass, Verification } from './finding.ts';
+import { scanChain } from './full-scan.ts';
 import { explainGaps } from './gap.ts';
-import { linkSource } from './link-source.ts';
-import { encodeFrontier } from './merkle.ts';
 import { findUnprotected } from './protection.ts';
 import { readGaps } from './range-store.ts';
-import { ScanThreads } from './scan-threads.ts';
-import { readSlabs, type Slab } from './slabs.ts';
-import type { TupleSource } from './tuples.ts';
 import { clockFindings, nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
-import { allEventsSource } from './verify-store.ts';
 import { accusations, isAnchored } from './witness/anchor.ts';
 
 /** What the walk says of a gap in the links. */
@@ -26,19 +20,19 @@ const MISSING_LINK: ReadonlySet<FindingClass> = new Set(['deleted', 'head-cut', 
 
 /** Verifies everything in the client's transaction. @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED */
 export async function verifyFull(
-  ctx: Pick<Verifying, 'progress'>,
+  ctx: Pick<Verifying, 'db' | 'progress'>,
   client: SqlClient,
   run: VerifyRun,
 ): Promise<Verification> {
   const { head, opened, witnessed } = run;
-  const { sums, walk, checked } = await scanChain(ctx, client, run);
+  const { sums, walk, checked, repeated } = await scanChain(ctx, client, run);
   if (checked + walk.walked === 0 && (head.size > 0n || run.signed)) {
     throw nothingChecked(
       `${head.size > 0n ? `the chain says it has ${head.size} links` : 'this home has signed'}, but neither a link nor an event is there`,
       'the tables were emptied or are hidden from the engine: check row-level security, grants and backups',
     );
   }
-  const events = await compareEvents(client, { ...run, sums });
+  const events = await compareEvents(client, { ...run, sums, repeated });
   const anchors = compareHeads({ clean: walk.clean, rootAt: (size) => rootAt(walk, size) }, opened, head.size);
   const chain = walk.findings;
   const gaps = explainGaps(
@@ -68,44 +62,6 @@ export async function verifyFull(
     findings,
     ...events.counts,
   };
-}
-
-interface Scan {
-  readonly sums: EventSums;
-  /** Of the thread that walked the links. */
-  readonly walk: ScanResult;
-  /** Events hashed. */
-  readonly checked: number;
-}
-
-async function scanChain(ctx: Pick<Verifying, 'progress'>, client: SqlClient, run: VerifyRun): Promise<Scan> {
-  const sums = new EventSums();
-  const { size, chainHash, frontier } = run.head;
-  const threads = new ScanThreads({
-    key: sums.key,
-    sizes: run.opened.heads.map((checkpoint) => checkpoint.size),
-    head: { size, chainHash, frontier: encodeFrontier(frontier) },
-  });
-  const hashAll = async (label: string, source: TupleSource<unknown>, hash: (slab: Slab) => Promise<void>) => {
-    ctx.progress.start(label, null);
-    const before = threads.rows;
-    for await (const slab of readSlabs(client, source)) {
-      await hash(slab);
-      ctx.progress.update(threads.rows - before);
-    }
-    ctx.progress.stop();
-  };
-  try {
-    await hashAll('links', linkSource, (slab) => threads.links(slab));
-    await hashAll('events', allEventsSource, (slab) => threads.events(slab));
-    const results = await threads.finish();
-    for (const result of results) sums.merge(result.sums);
-    const [walk] = results;
-    if (walk === undefined) throw new RangeError('no thread');
-    return { sums, walk, checked: threads.rows - walk.walked };
-  } finally {
-    await threads.close();
-  }
 }
 
 function rootAt(walk: ScanResult, size: bigint): Buffer | undefined {

@@ -6,7 +6,7 @@ import { EVENT_TABLES } from './event-origin.ts';
 import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import type { Finding } from './finding.ts';
 import { LINK_COLUMNS, type LinkRow, linkTuples } from './link-source.ts';
-import { microsText } from './pg-time.ts';
+import { microsText, uuidText } from './pg-time.ts';
 import type { TupleSource } from './tuples.ts';
 
 /** Every event, hot, archived and late, in physical order. */
@@ -58,13 +58,25 @@ export function linksByIdSource(ranges: readonly TimeRange[]): TupleSource<LinkR
 
 const doubledShape = z.object({ event_id: z.string(), links: z.bigint(), seq: z.bigint() });
 
-/** Event ids that are linked more than once. Both links may fit their rows, so no sum shows them. */
-export function readDoubledIds(client: SqlClient): Promise<z.infer<typeof doubledShape>[]> {
+/**
+ * Event ids that are linked more than once. Both links may fit their rows, so no sum shows them.
+ * @param among the ids that may be; null reads all of them
+ */
+export function readDoubledIds(
+  client: SqlClient,
+  among: readonly Buffer[] | null,
+): Promise<z.infer<typeof doubledShape>[]> {
+  const links =
+    among === null
+      ? 'audit.chain_link l'
+      : `(select distinct id from unnest($1::uuid[]) id offset 0) k
+           cross join lateral (select seq, event_id from audit.chain_link where event_id = k.id offset 0) l`;
   return queryRows(
     client,
     doubledShape,
-    `select event_id::text, count(*) as links, max(seq) as seq
-       from audit.chain_link group by event_id having count(*) > 1 order by 3`,
+    `select l.event_id::text, count(*) as links, max(l.seq) as seq
+       from ${links} group by l.event_id having count(*) > 1 order by 3`,
+    among === null ? [] : [among.map(uuidText)],
   );
 }
 

@@ -61,6 +61,38 @@ describe('copyOut', () => {
     });
   });
 
+  test('gives whole rows, also one larger than many chunks, each copied once', async () => {
+    await db.engine.withClient(async (client) => {
+      const sizes: number[] = [];
+      const wide = `copy (select repeat('x', case n when 2 then 30000000 else 100000 end) from generate_series(1, 5) n) to stdout`;
+      for await (const chunk of copyOut(client, wide)) {
+        expect(chunk.at(-1)).toBe(10);
+        expect(chunk.buffer.byteLength).toBeLessThan(2 * chunk.length + 300_000);
+        sizes.push(chunk.length);
+      }
+      expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(30_400_005);
+      expect(Math.max(...sizes)).toBe(30_000_001);
+    });
+  });
+
+  test('leaves notices and errors of other statements to pg', async () => {
+    await db.engine.withClient(async (client) => {
+      const notices: unknown[] = [];
+      client.on('notice', (notice) => notices.push(notice.message));
+      await client.query(`create function pg_temp.loud(n integer) returns integer language plpgsql as
+        $$ begin if n % 1000 = 0 then raise notice 'at %', n; end if; return n; end $$`);
+      const chunks: Buffer[] = [];
+      for await (const chunk of copyOut(
+        client,
+        'copy (select pg_temp.loud(n) from generate_series(1, 3000) n) to stdout',
+      ))
+        chunks.push(chunk);
+      expect(Buffer.concat(chunks).toString().split('\n')).toHaveLength(3001);
+      expect(notices).toEqual(['at 1000', 'at 2000', 'at 3000']);
+      await expect(client.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' });
+    });
+  });
+
   test('leaving early leaves the connection usable', async () => {
     await db.engine.withClient(async (client) => {
       for await (const chunk of copyOut(client, statement)) {

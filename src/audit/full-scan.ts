@@ -1,0 +1,105 @@
+/**
+ * Reads every link and every event once, both at the same time, and has worker threads hash them. The links come over a
+ * second connection in the snapshot of the first one: the server's two processes work side by side.
+ */
+import { ChunkMemory } from '../db/copy-out.ts';
+import type { Database, SqlClient } from '../db/database.ts';
+import { sqlStateOf } from '../db/errors.ts';
+import { transact } from '../db/transaction.ts';
+import type { ScanResult } from './chain-scan.ts';
+import { EventSums } from './event-sums.ts';
+import { linkSource } from './link-source.ts';
+import { encodeFrontier } from './merkle.ts';
+import { ScanThreads } from './scan-threads.ts';
+import { readSlabs, type Slab } from './slabs.ts';
+import { exportSnapshot, joinSnapshot } from './snapshot-store.ts';
+import type { TupleSource } from './tuples.ts';
+import type { Verifying, VerifyRun } from './verify-run.ts';
+import { allEventsSource } from './verify-store.ts';
+
+const LOCK_NOT_AVAILABLE = '55P03';
+
+export interface FullScan {
+  readonly sums: EventSums;
+  /** Of the thread that walked the links. */
+  readonly walk: ScanResult;
+  /** Events hashed. */
+  readonly checked: number;
+  /** Ids of which there may be more than one link; null when they are too many to tell. */
+  readonly repeated: readonly Buffer[] | null;
+}
+
+/** Scans everything that the client's transaction sees. @throws CHAIN_CANARY */
+export async function scanChain(
+  ctx: Pick<Verifying, 'db' | 'progress'>,
+  client: SqlClient,
+  run: VerifyRun,
+): Promise<FullScan> {
+  const sums = new EventSums();
+  const { size, chainHash, frontier } = run.head;
+  const memory = new ChunkMemory();
+  const threads = new ScanThreads({
+    memory,
+    input: {
+      key: sums.key,
+      sizes: run.opened.heads.map((checkpoint) => checkpoint.size),
+      head: { size, chainHash, frontier: encodeFrontier(frontier) },
+    },
+  });
+  const hashAll = async (from: SqlClient, source: TupleSource<unknown>, hash: (slab: Slab) => Promise<void>) => {
+    for await (const slab of readSlabs(from, source, memory)) {
+      await hash(slab);
+      ctx.progress.update(threads.rows);
+    }
+  };
+  ctx.progress.start('links and events', null);
+  try {
+    await besides(ctx.db, client, {
+      second: (from) => hashAll(from, linkSource, (slab) => threads.links(slab)),
+      first: () => hashAll(client, allEventsSource, (slab) => threads.events(slab)),
+    });
+    const results = await threads.finish();
+    for (const result of results) sums.merge(result.sums);
+    const [walk] = results;
+    if (walk === undefined) throw new RangeError('no thread');
+    const repeated = walk.repeated?.map((id) => Buffer.from(id)) ?? null;
+    return { sums, walk, checked: threads.rows - walk.walked, repeated };
+  } finally {
+    ctx.progress.stop();
+    await threads.close();
+  }
+}
+
+interface TwoReads {
+  first(): Promise<void>;
+  second(client: SqlClient): Promise<void>;
+}
+
+/**
+ * Runs both reads at once, the second on a connection of its own; one after the other on the client's where somebody who
+ * waits for our locks would let the second connection wait. Ends when both have ended.
+ */
+async function besides(db: Database, client: SqlClient, reads: TwoReads): Promise<void> {
+  const snapshot = await exportSnapshot(client);
+  let begun = false;
+  const begin = () => {
+    begun = true;
+    return reads.first();
+  };
+  const together = db.withClient((other) =>
+    transact(
+      other,
+      async () => {
+        await joinSnapshot(other, snapshot);
+        const outcomes = await Promise.allSettled([begin(), reads.second(other)]);
+        for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+      },
+      'repeatable read, read only',
+    ),
+  );
+  await together.catch(async (error: unknown) => {
+    if (begun || sqlStateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
+    await reads.second(client);
+    await reads.first();
+  });
+}
