@@ -1,7 +1,9 @@
 /** Bundles of a real database: accepted as exported, and refused by name after any change to any part. */
+import { execFile } from 'node:child_process';
 import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { exportChain } from '../../src/audit/export.ts';
 import { proveEvent } from '../../src/audit/proof.ts';
@@ -399,6 +401,25 @@ describe('somebody who knows the format', () => {
     expect(kinds).toEqual(expect.arrayContaining(['modified', 'rehashed', 'tile-differs', 'rewritten']));
     expect(report.findings.find((found) => found.class === 'modified')).toMatchObject({ seq: 5, eventId: ids[5] });
   });
+});
+
+it('can be checked by hand as the guide for auditors says, with stock tools, to the letter', async () => {
+  const guide = await readFile(join(import.meta.dirname, '../../docs/guide/auditor.md'), 'utf8');
+  const [, byHand = ''] = guide.split('**By hand, with stock tools.**');
+  const script = byHand
+    .split('\n')
+    .filter((line) => line.startsWith('    '))
+    .map((line) => line.slice(4))
+    .join('\n');
+  const copy = join(await temporaryHome(), 'by-hand');
+  await cp(folder, copy, { recursive: true });
+  await writeFile(join(copy, 'signers.txt'), signers);
+  const env = { PATH: process.env['PATH'] ?? '', KEY: vkey };
+  const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], { cwd: copy, env });
+  const [openssl, hashed, leaf, ssh] = stdout.trim().split('\n');
+  expect(openssl).toBe('Signature Verified Successfully');
+  expect(hashed).toBe(`${leaf}  -`);
+  expect(ssh).toMatch(/^Good "erasure@auditkeep.v1" signature for (records|everything)@example.org /);
 });
 
 describe('a zip', () => {

@@ -1,55 +1,20 @@
 /** The verifier's own tree and notes, against published cases and notes that other programs signed. */
 import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
-import { globSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
 import { sha256 } from '../../src/audit/hash.ts';
 import { consistencyProof, treeHash } from '../../src/audit/merkle.ts';
 import { tilePath } from '../../src/audit/tile.ts';
-import { isExpected } from '../support/shared-data.ts';
+import { consistencyCases, hasMerkleCases, inclusionCases } from '../support/merkle-cases.ts';
 import eventVectors from '../vectors/audit-event-v1.json' with { type: 'json' };
 import checkpointVectors from '../vectors/checkpoint-v1.json' with { type: 'json' };
 import { verifier } from './verifier.ts';
 
-const CASES = join(import.meta.dirname, '../../../shared/data/merkle');
-const base64 = z
-  .string()
-  .nullish()
-  .transform((text) => Buffer.from(text ?? '', 'base64'));
-const proof = z
-  .array(base64)
-  .nullish()
-  .transform((list) => list ?? []);
-const size = z.number().transform(BigInt);
-const outcome = z.boolean().default(false);
-const inclusionCase = z.object({
-  leafIdx: size,
-  treeSize: size,
-  root: base64,
-  leafHash: base64,
-  proof,
-  wantErr: outcome,
-});
-const consistencyCase = z.object({ size1: size, size2: size, root1: base64, root2: base64, proof, wantErr: outcome });
-
-// The folder holds real data that the project does not copy; a user's machine does not have it.
-describe.skipIf(!isExpected(CASES))('published cases (shared/data/merkle)', () => {
-  const files = (kind: string) => globSync(`${kind}/**/*.json`, { cwd: CASES }).sort();
-  const read = (file: string): unknown => JSON.parse(readFileSync(join(CASES, file), 'utf8'));
-
+describe.skipIf(!hasMerkleCases)('published cases (shared/data/merkle)', () => {
   it('are all decided as they must be', () => {
-    const [inclusions, growths] = [files('inclusion'), files('consistency')];
-    expect(inclusions.length + growths.length).toBeGreaterThan(190);
+    expect(inclusionCases.length + consistencyCases.length).toBeGreaterThan(190);
     const wrong = [
-      ...inclusions.filter((file) => {
-        const { leafIdx: index, treeSize, leafHash: leaf, wantErr, ...rest } = inclusionCase.parse(read(file));
-        return verifier.verifyInclusion({ index, size: treeSize, leaf, ...rest }) === wantErr;
-      }),
-      ...growths.filter((file) => {
-        const { wantErr, ...claim } = consistencyCase.parse(read(file));
-        return verifier.verifyConsistency(claim) === wantErr;
-      }),
+      ...inclusionCases.filter(([, { claim, refused }]) => verifier.verifyInclusion(claim) === refused),
+      ...consistencyCases.filter(([, { claim, refused }]) => verifier.verifyConsistency(claim) === refused),
     ];
     expect(wrong).toEqual([]);
   });

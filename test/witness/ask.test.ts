@@ -166,6 +166,7 @@ describe('a witness that', () => {
       response.writeHead(status, { 'content-type': type }).end(body);
     };
   const size = 'text/x.tlog.size';
+  let held = 0n;
   it.each<[string, RequestListener, string, string]>([
     ['never answers', never, 'unreachable', 'no answer in time'],
     ['answers a byte at a time', trickle, 'unreachable', 'no answer in time'],
@@ -196,6 +197,26 @@ describe('a witness that', () => {
     expect(witnesses[1]?.detail).toContain(detail);
     expect((await readChainStatus(asking([one, bad]))).anchored).toBe(false);
   });
+
+  it.each([
+    ['with no body', says(409, ''), 'rewritten'],
+    ['with its size', (request, response) => says(409, `${held}\n`, size)(request, response), 'rewritten'],
+    ['with garbage', says(409, 'no'), 'invalid'],
+  ] satisfies [string, RequestListener, string][])(
+    'conflicts %s over the size that it cosigned: %s',
+    async (_, handler, outcome) => {
+      const one = await honest('w.example/1');
+      await grow(1);
+      held = (await signCheckpoint(asking([one]))).size;
+      const { url } = await dishonest(handler);
+      const asked = asking([{ ...one, url }]);
+      if (outcome === 'rewritten')
+        await expect(signCheckpoint(asked)).rejects.toMatchObject({ code: 'CHAIN_REWRITTEN' });
+      else await signCheckpoint(asked);
+      expect((await readChainStatus(asked)).witnesses).toMatchObject([{ outcome }]);
+      await signCheckpoint(asking([one]));
+    },
+  );
 
   it('names another size each time is given up', async () => {
     let requests = 0;
@@ -261,6 +282,12 @@ describe('a witness that knows another tree', () => {
     const verified = await verifyChain(asked);
     expect(verified).toMatchObject({ intact: false, anchored: false });
     expect(verified.findings.map((found) => [found.class, found.checkpointTo])).toEqual([[kind, theirs]]);
+    // Who claims a longer chain stops the sealer, until people take the witness out of the configuration or it recants.
+    const sealing = sealChain(asked);
+    await (kind === 'rolled-back'
+      ? expect(sealing).rejects.toMatchObject({ code: 'CHAIN_ROLLED_BACK' })
+      : expect(sealing).resolves.toMatchObject({ complete: true }));
+    expect(await sealChain(asking([one], 1))).toMatchObject({ complete: true });
     // Being out of reach takes nothing back.
     const away = asking([one, { ...two, url: nobodyThere }], 1);
     await expect(signCheckpoint(away)).rejects.toMatchObject({ code });

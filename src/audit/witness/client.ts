@@ -47,7 +47,13 @@ export async function askWitness(witness: Witness, question: Question): Promise<
     }
     if (reply.status !== 409) return { kind: 'refused', detail: `answers ${reply.status}` };
     const size = reply.type === SIZE_TYPE ? parseSizeBody(reply.text) : null;
-    if (size === null) return { kind: 'invalid', detail: 'answers 409 without a size' };
+    if (size === null) {
+      // The document asks for a size only when the old one is not the witness's: without one it is the other conflict,
+      // two roots of one size. From the empty tree there is no such conflict.
+      const conflicts = oldSize === head.size && oldSize > 0n && reply.text === '';
+      if (conflicts) return { kind: 'rewritten', detail: 'has cosigned another tree of this size', claimedSize };
+      return { kind: 'invalid', detail: 'answers 409 without a size' };
+    }
     if (size > head.size) return { kind: 'rolled-back', detail: `has cosigned ${size} leaves`, claimedSize: size };
     if (size === oldSize && size === head.size) {
       return { kind: 'rewritten', detail: 'has cosigned another tree of this size', claimedSize };
