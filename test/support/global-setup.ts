@@ -25,7 +25,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const server = await startTestServer();
   const end = async () => {
     await server.stop();
-    await rm(compiled, { recursive: true, force: true });
+    // A process that ends late still writes its cache there: removed again until it is empty.
+    await rm(compiled, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   };
   try {
     await makeTemplate(server);
