@@ -1,7 +1,6 @@
 /**
- * The tamper matrix: every way to change recorded history that the simple form tells apart, at the first, a middle and
- * the last event, and on archived and late rows, done by a superuser with the triggers off. Each must be found with the
- * exact event and class, and nothing else must be reported.
+ * What a superuser with the triggers off can do beyond the tamper matrix (matrix.test.ts): several changes at once, several
+ * places that have to agree, checkpoints, triggers. Each must be found under its class, and nothing else reported.
  */
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,15 +16,6 @@ import { tamper } from './tampering.ts';
 
 const EVENTS = 12;
 const HOT = 'audit.audit_log';
-/** Late rows of 2001, where only tombstones are; the archived unit is made of 2002. */
-const PLACES = [
-  { place: 'the first hot event', seq: 0, table: HOT },
-  { place: 'a middle hot event', seq: 5, table: HOT },
-  { place: 'an archived event', seq: EVENTS + 1, table: 'audit.audit_log_archive' },
-  { place: 'a late event', seq: EVENTS + 5, table: 'audit.audit_log_late' },
-  { place: 'the last event', seq: EVENTS + 8, table: HOT },
-] as const;
-
 const db = useDatabase();
 let ctx: TestContext;
 let ids: string[];
@@ -120,96 +110,26 @@ it('finds nothing in an untouched chain, and says that it is anchored', async ()
   });
 });
 
-describe.each(PLACES)('$place', ({ seq, table }) => {
-  const only = (kind: string) => [`${kind} ${seq} ${ids[seq]}`];
+it('says erased-without-record of a group whose commitment no signed record vouches for', async () => {
+  await tamper(
+    db.admin,
+    `insert into audit.erasure (event_id, event_group, commitment, request_id, record_event_id)
+     select event_id, 'actor', actor_commitment, gen_random_uuid(), '${ids[1]}' from audit.chain_link where seq = 5`,
+    `update ${HOT} set user_email = null, actor_salt = null ${at(5)}`,
+  );
+  expect(await named()).toEqual([`erased-without-record 5 ${ids[5]}`]);
+});
 
-  it('changed in a bare column is modified', async () => {
-    await tamper(db.admin, `update ${table} set event_action = 'HARMLESS' ${at(seq)}`);
-    expect(await named()).toEqual(only('modified'));
-  });
+it('says reordered whichever of an event and its link is of another transaction, and nothing when both agree', async () => {
+  await tamper(db.admin, `update audit.chain_link set txid = txid - 1 where seq = 5`);
+  expect(await named()).toEqual([`reordered 5 ${ids[5]}`]);
+  await tamper(db.admin, `update ${HOT} set txid = txid - 1 ${at(5)}`);
+  expect(await named()).toEqual([]);
+});
 
-  it('moved by a microsecond is modified', async () => {
-    await tamper(
-      db.admin,
-      `update ${table} set event_timestamp = event_timestamp + interval '1 microsecond' ${at(seq)}`,
-    );
-    expect(await named()).toEqual(only('modified'));
-  });
-
-  it('changed in who acted is commitment-broken', async () => {
-    await tamper(db.admin, `update ${table} set user_email = 'another@example.org' ${at(seq)}`);
-    expect(await named()).toEqual(only('commitment-broken'));
-  });
-
-  it('changed in its payload, if only from 1 to 1.0, is commitment-broken', async () => {
-    await tamper(
-      db.admin,
-      `update ${table} set new_values = jsonb_set(new_values, '{n}', ((new_values ->> 'n') || '.0')::jsonb) ${at(seq)}`,
-    );
-    expect(await named()).toEqual(only('commitment-broken'));
-  });
-
-  it('with a new salt is commitment-broken', async () => {
-    await tamper(db.admin, `update ${table} set payload_salt = decode(repeat('ab', 16), 'hex') ${at(seq)}`);
-    expect(await named()).toEqual(only('commitment-broken'));
-  });
-
-  it('with a group gone and no record of it is erased-without-record', async () => {
-    await tamper(db.admin, `update ${table} set user_email = null, actor_salt = null ${at(seq)}`);
-    expect(await named()).toEqual(only('erased-without-record'));
-  });
-
-  it('with a group gone and a commitment that no signed record vouches for is erased-without-record', async () => {
-    await tamper(
-      db.admin,
-      `insert into audit.erasure (event_id, event_group, commitment, request_id, record_event_id)
-       select event_id, 'actor', actor_commitment, gen_random_uuid(), '${ids[1]}' from audit.chain_link where seq = ${seq}`,
-      `update ${table} set user_email = null, actor_salt = null ${at(seq)}`,
-    );
-    expect(await named()).toEqual(only('erased-without-record'));
-  });
-
-  it('with hash columns filled in to fit is rehashed', async () => {
-    await tamper(
-      db.admin,
-      `update ${table} set event_action = 'X', event_hash = repeat('a', 64), previous_event_hash = repeat('b', 64) ${at(seq)}`,
-    );
-    expect(await named()).toEqual(only('rehashed'));
-  });
-
-  it('deleted is deleted, head-cut at the beginning, truncated at the end', async () => {
-    await tamper(db.admin, `delete from ${table} ${at(seq)}`);
-    expect(await named()).toEqual(only(seq === 0 ? 'head-cut' : seq === ids.length - 1 ? 'truncated' : 'deleted'));
-  });
-
-  it('with a chain hash overwritten is rehashed', async () => {
-    await tamper(db.admin, `update audit.chain_link set chain_hash = sha256('x') where seq = ${seq}`);
-    expect(await named()).toEqual(only('rehashed'));
-  });
-
-  it('with its leaf overwritten is modified', async () => {
-    await tamper(db.admin, `update audit.chain_link set leaf = sha256('x') where seq = ${seq}`);
-    expect(await named()).toEqual(only('modified'));
-  });
-
-  it('with its link taken out is found at that place', async () => {
-    await tamper(db.admin, `delete from audit.chain_link where seq = ${seq}`);
-    expect(await named()).toEqual(only(seq === 0 ? 'head-cut' : seq === ids.length - 1 ? 'truncated' : 'deleted'));
-  });
-
-  it.each(['actor', 'payload'])('with the %s commitment of its link rewritten is rehashed', async (group) => {
-    await tamper(db.admin, `update audit.chain_link set ${group}_commitment = sha256('x') where seq = ${seq}`);
-    expect(await named()).toEqual(only('rehashed'));
-  });
-
-  it('given another transaction, in the row or in its link, is reordered', async () => {
-    await tamper(db.admin, `update ${table} set txid = txid - 1 ${at(seq)}`);
-    expect(await named()).toEqual(only('reordered'));
-    await tamper(db.admin, `update audit.chain_link set txid = txid - 1 where seq = ${seq}`);
-    expect(await named()).toEqual([]);
-    await tamper(db.admin, `update ${table} set txid = txid + 1 ${at(seq)}`);
-    expect(await named()).toEqual(only('reordered'));
-  });
+it.each(['actor', 'payload'])('says rehashed when the %s commitment of a link was rewritten', async (group) => {
+  await tamper(db.admin, `update audit.chain_link set ${group}_commitment = sha256('x') where seq = 5`);
+  expect(await named()).toEqual([`rehashed 5 ${ids[5]}`]);
 });
 
 it('finds several changes in one run, each by its own class', async () => {
@@ -269,7 +189,7 @@ describe('an event put in while links are taken out', () => {
 
 it('names an event id that occurs twice doubled', async () => {
   await tamper(db.admin, `insert into audit.audit_log_late select * from ${HOT} ${at(4)}`);
-  expect(await findings()).toMatchObject([{ class: 'doubled', eventId: ids[4] }]);
+  expect(await named()).toEqual([`doubled 4 ${ids[4]}`]);
 });
 
 it('names an event that is linked twice doubled, though every hash fits', async () => {
@@ -280,7 +200,10 @@ it('names an event that is linked twice doubled, though every hash fits', async 
        sha256('\\x02'::bytea || h.chain_hash || int8send(h.size) || l.leaf), l.actor_commitment, l.payload_commitment
        from h, l`,
   );
-  expect((await findings()).map((found) => found.class)).toContain('doubled');
+  expect((await findings()).map((found) => `${found.class} ${found.seq} ${found.eventId}`)).toEqual([
+    `doubled ${ids.length} ${ids[4]}`,
+    `rolled-back null null`,
+  ]);
 });
 
 it('names two links that changed places reordered', async () => {
@@ -434,19 +357,18 @@ it('says unprotected of every table whose trigger function is not the released o
 });
 
 it('says unsealed only when the sealer has left committed events alone for too long', async () => {
-  const before = new Set(await column(db.admin, 'select id::text from audit.audit_log'));
   await addEvents(db.engine, 1, 500);
-  const [id] = (await column(
-    db.admin,
-    "select id::text from audit.audit_log where event_action = 'ACTION-500'",
-  )) as string[];
   const lax = await verifyChain(ctx, { unsealedAfterSeconds: 3600 });
   expect(lax).toMatchObject({ intact: true, findings: [] });
-  expect(lax.pending).toBeGreaterThan(0);
+  const waiting = (await column(
+    db.admin,
+    `select e.id::text from audit.audit_log_all e where not exists (select from audit.chain_link l where l.event_id = e.id)`,
+  )) as string[];
   const strict = await verifyChain(ctx, { unsealedAfterSeconds: -1 });
-  expect(before.has(String(id))).toBe(false);
-  expect(strict.findings.map((found) => found.class)).toContain('unsealed');
-  expect(strict.findings.map((found) => found.eventId)).toContain(id);
+  expect(strict.findings.map((found) => `${found.class} ${found.eventId}`).sort()).toEqual(
+    waiting.map((id) => `unsealed ${id}`).sort(),
+  );
+  expect(waiting.length).toBeGreaterThan(0);
 });
 
 it('does not call an emptied chain intact', async () => {
