@@ -234,6 +234,18 @@ export function readLastCheckpoint(client: SqlClient): Promise<StoredCheckpoint 
   );
 }
 
+/** When the database kept the last checkpoint of an origin, ISO 8601 in UTC; null for none. */
+export async function readSignedAt(client: SqlClient, origin: string): Promise<string | null> {
+  const row = await queryMaybe(
+    client,
+    z.object({ at: z.string() }),
+    `select to_char(signed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as at
+       from audit.checkpoint where origin = $1::text order by size desc limit 1`,
+    [origin],
+  );
+  return row?.at ?? null;
+}
+
 /** How many committed events a sealer would link now. */
 export async function countCandidates(client: SqlClient, query: CandidateQuery): Promise<number> {
   const { sealed, target, after } = query;

@@ -3,8 +3,9 @@ import type { Config } from '../config.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';
-import { countCandidates, currentSnapshot, readHead } from './chain-store.ts';
+import { countCandidates, currentSnapshot, readHead, readSignedAt } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
+import { type LastRuns, readLastRuns } from './last-runs.ts';
 import { originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
 import { NOTHING_SEEN } from './snapshot.ts';
 import { type AnchorSummary, readAnchor, summarizeAnchor } from './witness/anchor.ts';
@@ -19,22 +20,33 @@ export interface ChainStatus extends AnchorSummary {
   /** True while a round was cut short. */
   readonly roundOpen: boolean;
   readonly idleSeconds: number;
+  /** How long the oldest waiting event may have been waiting at most: since the sealer last came to its end; 0 for none. */
+  readonly sealLagSeconds: number;
   /** The size of the last checkpoint in the signer's store; null when this home never signed. */
   readonly signedSize: number | null;
+  /** When the database kept the last checkpoint of this log, by its clock; null for none. */
+  readonly signedAt: string | null;
+  /** Sealed events that the signer has not signed yet. */
+  readonly unsigned: number;
+  /** Witnesses that have cosigned the last checkpoint of the signer; `witnessQuorum` are needed. */
+  readonly cosigned: number;
+  /** The last run of each level that this home verified; a level that never ran is absent. */
+  readonly lastVerified: LastRuns;
   /** The log's public key as a signed-note vkey; null when this home never signed. */
   readonly verifierKey: string | null;
 }
 
 /** Reads the state of the chain; O(unsealed). @throws CHAIN_SIGNER_STORE */
 export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Promise<ChainStatus> {
-  const { head, unsealed } = await inTransaction(
+  const { head, unsealed, signedAt } = await inTransaction(
     ctx.db,
     async (client) => {
       const found = await readHead(client);
       const target = await currentSnapshot(client);
       const { cursor: after, sweptUntil } = found;
       const query = { sealed: found.snapshot ?? NOTHING_SEEN, target, after, sweptUntil };
-      return { head: found, unsealed: await countCandidates(client, query) };
+      const signed = await readSignedAt(client, originOf(ctx.config.origin, found.incarnation));
+      return { head: found, unsealed: await countCandidates(client, query), signedAt: signed };
     },
     'repeatable read, read only',
   );
@@ -48,7 +60,12 @@ export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Prom
     unsealed,
     roundOpen: head.cursor !== null,
     idleSeconds: head.idleSeconds,
+    sealLagSeconds: unsealed > 0 || head.cursor !== null ? Math.max(0, head.idleSeconds) : 0,
     signedSize: signedSize === null ? null : Number(signedSize),
+    signedAt,
+    unsigned: Math.max(0, Number(head.size - (signedSize ?? 0n))),
+    cosigned: anchor.witnesses.filter(({ cosignedSize }) => cosignedSize === Number(signedSize ?? -1n)).length,
+    lastVerified: await readLastRuns(ctx.config.home, origin),
     verifierKey: key === null ? null : formatVerifierKey(key),
     ...anchor,
   };

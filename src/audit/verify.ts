@@ -7,6 +7,7 @@ import type { SqlClient } from '../db/database.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
 import { isoOf } from '../time/clock.ts';
 import type { Verification, VerifyLevel } from './finding.ts';
+import { writeLastRun } from './last-runs.ts';
 import { recordEvent } from './record.ts';
 import { nameRewrittenRows } from './rewritten-row.ts';
 import { verifyFull } from './verify-full.ts';
@@ -35,16 +36,22 @@ export interface VerifyInput {
  * @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED, CHAIN_SIGNER_STORE
  */
 export async function verifyChain(ctx: Verifying, input: VerifyInput = {}): Promise<Verification> {
-  const result = await ctx.db.withClient((client) =>
+  const { result, origin } = await ctx.db.withClient((client) =>
     withSessionLock(client, 'structure', 'shared', () =>
       transact(client, () => verifyAt(ctx, client, input), 'repeatable read, read only'),
     ),
   );
   await reportResult(ctx, result);
+  const last = { at: isoOf(ctx.clock.now()), to: result.to, findings: result.findings.length };
+  await writeLastRun(ctx.config.home, origin, result.level, last);
   return result;
 }
 
-async function verifyAt(ctx: Verifying, client: SqlClient, input: VerifyInput): Promise<Verification> {
+async function verifyAt(
+  ctx: Verifying,
+  client: SqlClient,
+  input: VerifyInput,
+): Promise<{ readonly result: Verification; readonly origin: string }> {
   await lockChainTables(client);
   const level = input.level ?? 'full';
   const run = await openRun(ctx, client, {
@@ -52,7 +59,8 @@ async function verifyAt(ctx: Verifying, client: SqlClient, input: VerifyInput): 
     recentOnly: QUIET_LEVELS.has(level),
   });
   const result = await verifyLevel(ctx, client, run, level);
-  return { ...result, findings: await nameRewrittenRows(client, ctx.config.home, run, result.findings) };
+  const findings = await nameRewrittenRows(client, ctx.config.home, run, result.findings);
+  return { result: { ...result, findings }, origin: run.origin };
 }
 
 async function verifyLevel(

@@ -1,5 +1,6 @@
 /** `auditkeep chain status | seal | verify | checkpoint` */
 import { type Finding, VERIFY_LEVELS, type Verification } from '../audit/finding.ts';
+import type { LastRun } from '../audit/last-runs.ts';
 import { sealChain } from '../audit/seal.ts';
 import { planCheckpoint, signCheckpoint } from '../audit/sign.ts';
 import { hasSignerTraces } from '../audit/signer-store.ts';
@@ -107,16 +108,24 @@ async function sweep(ctx: Context, dryRun: boolean): Promise<CommandResult> {
 }
 
 function statusText(status: ChainStatus): string {
-  const signed = status.signedSize === null ? 'nothing signed yet' : `signed up to ${status.signedSize}`;
+  const at = status.signedAt === null ? '' : ` at ${status.signedAt}`;
+  const signed = status.signedSize === null ? 'nothing signed yet' : `signed up to ${status.signedSize}${at}`;
+  const lag = status.sealLagSeconds === 0 ? '' : `, waiting for up to ${Math.round(status.sealLagSeconds)} s`;
   return [
     `chain       ${countOf(status.size, 'event')}, incarnation ${status.incarnation}`,
-    `unsealed    ${status.unsealed}${status.roundOpen ? ' (a round is under way)' : ''}`,
+    `unsealed    ${status.unsealed}${lag}${status.roundOpen ? ' (a round is under way)' : ''}`,
     `last seal   ${Math.round(status.idleSeconds)} s ago`,
-    `checkpoint  ${signed}`,
+    `checkpoint  ${signed}${status.unsigned === 0 ? '' : `, ${status.unsigned} not signed yet`}`,
     `key         ${status.verifierKey ?? 'none yet'}`,
     `anchored    ${anchorText(status)}`,
+    ...VERIFY_LEVELS.map((level) => `verified    ${level.padEnd(12)} ${lastRunText(status.lastVerified[level])}`),
     ...status.witnesses.map((witness) => `  ${witness.name.padEnd(30)} ${witnessText(witness)}`),
   ].join('\n');
+}
+
+function lastRunText(run: LastRun | undefined): string {
+  if (run === undefined) return 'never by this home';
+  return `${run.at}, up to ${run.to}: ${run.findings === 0 ? 'no findings' : `${run.findings} FINDINGS`}`;
 }
 
 function witnessText({ outcome, detail, cosignedSize }: WitnessStatus): string {

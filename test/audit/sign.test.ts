@@ -138,6 +138,29 @@ describe('the mirror of leaves', () => {
   });
 });
 
+it('tells a monitor lag, backlog, the last checkpoint and the last verification of each level', async () => {
+  await verifyChain(ctx, { level: 'head' });
+  await addEvents(db.engine, 2, 800);
+  const waiting = await readChainStatus(ctx);
+  expect(waiting).toMatchObject({ unsealed: 2, unsigned: 0, cosigned: 0, roundOpen: false });
+  expect(waiting.sealLagSeconds).toBeGreaterThan(0);
+  await sealChain(ctx);
+  expect(await readChainStatus(ctx)).toMatchObject({ unsealed: 0, unsigned: 2, sealLagSeconds: 0 });
+  await signCheckpoint(ctx);
+  const [leaf] = (await column(db.admin, 'select leaf from audit.chain_link where seq = 0')) as Buffer[];
+  await tamper(db.admin, 'update audit.chain_link set leaf = sha256(leaf) where seq = 0');
+  const { findings } = await verifyChain(ctx);
+  await tamper(db.admin, `update audit.chain_link set leaf = '\\x${leaf?.toString('hex')}' where seq = 0`);
+  const status = await readChainStatus(ctx);
+  const at = '2026-03-15T12:00:00.000Z';
+  expect(status.lastVerified).toEqual({
+    head: { at, to: waiting.size, findings: 0 },
+    full: { at, to: status.size, findings: findings.length },
+  });
+  expect(findings.length).toBeGreaterThan(0);
+  expect(Date.parse(status.signedAt ?? '')).toBeGreaterThan(Date.now() - 600_000);
+});
+
 it('uses one key however many sign first at the same time', async () => {
   const fresh = await temporaryHome();
   const keys = await Promise.all([openLogKey(fresh), openLogKey(fresh), openLogKey(fresh)]);
