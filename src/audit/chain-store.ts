@@ -1,5 +1,6 @@
 /** The chain's queries: head, links, checkpoints and the events that are not linked yet. */
 import { z } from 'zod';
+import { binaryArray } from '../db/binary-array.ts';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import { UNSEALED_TABLES } from './event-origin.ts';
@@ -133,9 +134,12 @@ export async function setCursor(client: SqlClient, cursor: SealCursor): Promise<
 }
 
 export interface NewLinks {
-  readonly timestamps: readonly string[];
-  readonly ids: readonly string[];
-  readonly txids: readonly bigint[];
+  /** int64 microseconds since 2000-01-01 UTC a link. */
+  readonly timestamps: Buffer;
+  /** 16 bytes a link. */
+  readonly ids: Buffer;
+  /** int64 a link. */
+  readonly txids: Buffer;
   /** 32 bytes a link. */
   readonly leaves: Buffer;
   /** 64 bytes a link: actor, payload; 32 zero bytes where absent. */
@@ -165,9 +169,9 @@ export async function appendLinks(client: SqlClient, move: HeadMove): Promise<bi
     [
       from.size,
       from.chainHash,
-      links.timestamps,
-      links.ids,
-      links.txids.map(String),
+      binaryArray('timestamptz', links.timestamps),
+      binaryArray('uuid', links.ids),
+      binaryArray('int8', links.txids),
       links.leaves,
       links.commitments,
       links.chainHashes,

@@ -2,7 +2,7 @@
  * Leaves straight from the bytes of a COPY ... BINARY: the fields are hashed where they lie, without an object a row or
  * a buffer a field. Gives what commitEvent() and eventLeaf() give (canonical.ts), as a property test requires.
  */
-import { addCommitment, commitmentMessage, type EventGroup, leafMessage } from './canonical.ts';
+import { addCommitment, commitmentMessage, type EventFields, type EventGroup, leafMessage } from './canonical.ts';
 import { ACTOR_SALT, PAYLOAD_SALT, TXID } from './event-source.ts';
 import type { Tuple } from './tuples.ts';
 
@@ -20,6 +20,15 @@ export function hashTuple(tuple: Tuple): EventHashes {
   const payload = commit('payload', tuple, PAYLOAD_SALT, TXID);
   const message = leafMessage().add(tuple.data, tuple.framedStart(0), tuple.end(ACTOR_SALT - 1));
   return { leaf: addCommitment(addCommitment(message, actor), payload).hash(), actor, payload };
+}
+
+/** The hashes of a row. */
+export function hashEvent({ bare, actorSalt, actor, payloadSalt, payload }: EventFields): EventHashes {
+  const of = (group: EventGroup, salt: Uint8Array | null, framed: Uint8Array) =>
+    salt === null ? null : commitmentMessage(group, salt).add(framed).hash();
+  const hashes = { actor: of('actor', actorSalt, actor), payload: of('payload', payloadSalt, payload) };
+  const message = leafMessage().add(bare);
+  return { leaf: addCommitment(addCommitment(message, hashes.actor), hashes.payload).hash(), ...hashes };
 }
 
 /** @param until the field after the group's last */

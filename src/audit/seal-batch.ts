@@ -1,13 +1,10 @@
 /** From rows to links: what the sealer computes. Pure. */
-import { commitEvent, eventLeaf } from './canonical.ts';
-import { type ChainEnd, chainLeaves } from './chain.ts';
+import type { ChainEnd } from './chain.ts';
 import type { NewLinks } from './chain-store.ts';
+import { hashEvent } from './event-digest.ts';
 import type { EventRow } from './event-source.ts';
-import { DIGEST_BYTES, type Digest } from './hash.ts';
-import { appendLeaves, type Frontier } from './merkle.ts';
-import { timestampText, uuidText } from './pg-time.ts';
-
-const NO_COMMITMENT = Buffer.alloc(DIGEST_BYTES);
+import { DIGEST_BYTES, linkMessage } from './hash.ts';
+import { appendPackedLeaves, type Frontier } from './merkle.ts';
 
 /** Where chain and tree end. */
 export interface TreeEnd extends ChainEnd {
@@ -16,23 +13,31 @@ export interface TreeEnd extends ChainEnd {
 
 /** Links of further rows, in order, and where chain and tree end with them. */
 export function linkRows(from: TreeEnd, rows: readonly EventRow[]): { links: NewLinks; end: TreeEnd } {
-  const commitments: Digest[] = [];
-  const leaves = rows.map((row) => {
-    const { actor, payload } = commitEvent(row);
-    commitments.push(actor ?? NO_COMMITMENT, payload ?? NO_COMMITMENT);
-    return eventLeaf(row.bare, { actor, payload });
-  });
-  const chainHashes = chainLeaves(from, leaves);
-  const frontier = appendLeaves(from.frontier, leaves);
-  return {
-    links: {
-      timestamps: rows.map((row) => timestampText(row.timestamp)),
-      ids: rows.map((row) => uuidText(row.id)),
-      txids: rows.map((row) => row.txid),
-      leaves: Buffer.concat(leaves),
-      commitments: Buffer.concat(commitments),
-      chainHashes: Buffer.concat(chainHashes),
-    },
-    end: { size: frontier.size, chainHash: chainHashes.at(-1) ?? from.chainHash, frontier },
+  const links = {
+    timestamps: Buffer.alloc(8 * rows.length),
+    ids: Buffer.alloc(16 * rows.length),
+    txids: Buffer.alloc(8 * rows.length),
+    leaves: Buffer.alloc(DIGEST_BYTES * rows.length),
+    commitments: Buffer.alloc(2 * DIGEST_BYTES * rows.length),
+    chainHashes: Buffer.alloc(DIGEST_BYTES * rows.length),
   };
+  let previous: Buffer = from.chainHash;
+  for (const [at, row] of rows.entries()) {
+    row.timestamp.copy(links.timestamps, 8 * at);
+    row.id.copy(links.ids, 16 * at);
+    links.txids.writeBigInt64BE(row.txid, 8 * at);
+    const { leaf, actor, payload } = hashEvent(row);
+    const place = DIGEST_BYTES * at;
+    // An absent commitment stays zero.
+    links.commitments.write(actor ?? '', 2 * place, 'latin1');
+    links.commitments.write(payload ?? '', 2 * place + DIGEST_BYTES, 'latin1');
+    links.leaves.write(leaf, place, 'latin1');
+    const link = linkMessage(previous)
+      .addInt64(from.size + BigInt(at))
+      .addDigest(leaf);
+    links.chainHashes.write(link.hash(), place, 'latin1');
+    previous = links.chainHashes.subarray(place, place + DIGEST_BYTES);
+  }
+  const frontier = appendPackedLeaves(from.frontier, links.leaves);
+  return { links, end: { size: frontier.size, chainHash: Buffer.from(previous), frontier } };
 }

@@ -10,6 +10,7 @@ import { LINK_COLUMNS, linkTuples } from '../../src/audit/link-source.ts';
 import { appendLeaves, appendPackedLeaves, EMPTY_FRONTIER } from '../../src/audit/merkle.ts';
 import { RepeatFilter } from '../../src/audit/repeat-filter.ts';
 import { slabRows } from '../../src/audit/slabs.ts';
+import { binaryArray } from '../../src/db/binary-array.ts';
 
 it('hashes a message that grows beyond its room, and the next one', () => {
   const message = new Message(Buffer.from('start'));
@@ -137,4 +138,11 @@ it('keeps every id that repeats, and few that do not', () => {
   const kept = (filter.repeated ?? []).map((id) => Buffer.from(id).toString('hex'));
   expect(kept).toEqual(expect.arrayContaining(again.map((id) => id.toString('hex'))));
   expect(kept.length).toBeLessThan(200);
+});
+
+it('packs arrays of whole elements only', () => {
+  expect(binaryArray('int8', Buffer.alloc(16)).subarray(0, 24).toString('hex')).toBe(
+    '000000010000000000000014000000020000000100000008',
+  );
+  expect(() => binaryArray('uuid', Buffer.alloc(17))).toThrow(RangeError);
 });
