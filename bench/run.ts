@@ -1,7 +1,7 @@
 /** `npm run bench -- AREA [--json] [--quick]`: runs the benchmarks of an area, or all. Exit 3 when a bar is missed. */
 import { cpus, loadavg, totalmem } from 'node:os';
 import type { Bench, BenchResult } from './bench.ts';
-import { chainBench } from './chain.ts';
+import { chainBench } from './chain/bench.ts';
 import { importBench } from './import.ts';
 
 /** Every area, in the order in which `npm run bench` without an area runs them. */
