@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { type ArchiveRun, overdue, runArchive } from '../retention/archive.ts';
+import { collectDue } from '../retention/late.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { parseInstant } from '../time/clock.ts';
 import { defineJob } from './job.ts';
@@ -28,16 +29,16 @@ export const archiveJob = defineJob({
     reason: z.string().min(1).optional(),
   }),
   async run(ctx, input, signal) {
-    const run = await runArchive(ctx, {
-      ...input,
-      reason: input.reason ?? 'past the hot period of its policy',
-      signal,
-    });
-    const counts = countOutcomes(run);
-    const failed = run.units.flatMap((unit) => (unit.outcome.kind === 'failed' ? [unit.outcome.error] : []));
+    const asked = { ...input, reason: input.reason ?? 'past the hot period of its policy', signal };
+    const run = await runArchive(ctx, asked);
+    const collected = await collectDue(ctx, asked);
+    const lateRows = collected.reduce((sum, { outcome }) => sum + (outcome.kind === 'collected' ? outcome.rows : 0), 0);
+    const counts = { ...countOutcomes(run), late: lateRows };
+    const outcomes = [...run.units, ...collected].map(({ outcome }) => outcome);
+    const failed = outcomes.flatMap((outcome) => (outcome.kind === 'failed' ? [outcome.error] : []));
     if (failed.length > 0) {
       throw new AuditkeepError('RETENTION_FAILED', {
-        message: `${failed.length} of ${run.units.length} units could not be archived`,
+        message: `${failed.length} of ${outcomes.length} units could not be archived`,
         hint: 'auditkeep archive run --dry-run lists them; the next run tries again',
         details: counts,
         cause: failed[0],

@@ -2,8 +2,10 @@
 import { AuditkeepError } from '../errors.ts';
 import { anonymizeJob } from './anonymize.ts';
 import { archiveJob } from './archive.ts';
+import { checkSealedDataJob } from './check-sealed-data.ts';
 import { createPartitionsJob } from './create-partitions.ts';
 import { generateReportJob } from './generate-report.ts';
+import { housekeepingJob } from './housekeeping.ts';
 import type { AnyJob } from './job.ts';
 import { sealChainJob } from './seal-chain.ts';
 import { verifyChainJob } from './verify-chain.ts';
@@ -14,6 +16,8 @@ import { verifyRollingJob } from './verify-rolling.ts';
 export const JOBS: readonly AnyJob[] = [
   createPartitionsJob,
   archiveJob,
+  housekeepingJob,
+  checkSealedDataJob,
   anonymizeJob,
   generateReportJob,
   sealChainJob,

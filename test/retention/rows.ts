@@ -124,7 +124,7 @@ export const PLAN = '00000000-0000-4000-8000-00000000aaaa';
  * Takes an archived or due unit to purge_approved. In this database check_disposal asks nobody: who may approve is tested
  * elsewhere.
  */
-export async function approve(db: TestDatabase, unitId: bigint): Promise<void> {
+export async function approve(db: Pick<TestDatabase, 'admin'>, unitId: bigint): Promise<void> {
   await db.admin.withClient(async (client) => {
     await client.query(`create or replace function retention.check_disposal(p_unit bigint, p_plan uuid) returns void
       language plpgsql set search_path = pg_catalog, pg_temp as $$ begin end $$`);
