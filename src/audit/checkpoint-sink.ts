@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import { checkpointFolder, damagedStore, writeDurably } from './signer-store.ts';
 
 /** A checkpoint as it was signed. */
-export interface SignedCheckpoint {
+interface SignedCheckpoint {
   readonly note: string;
   readonly size: bigint;
   readonly incarnation: number;
 }
 
 /** What a sink says about a checkpoint that it holds. */
-export interface Receipt {
+interface Receipt {
   readonly sink: string;
   /** Where it lies there: a path, a key, a serial number. */
   readonly place: string;

@@ -11,7 +11,7 @@ import { rangeLinkSource } from './range-store.ts';
 import { readTuples, type TupleSource } from './tuples.ts';
 
 /** A recorded erasure of one group of one sealed event. */
-export interface SealedErasure {
+interface SealedErasure {
   readonly seq: bigint;
   readonly eventId: string;
   readonly group: EventGroup;

@@ -213,7 +213,8 @@ describe('the old versions of erased rows', () => {
     const reasons = (await told(input.requestId)).map(({ result, tables }) => `${result}: ${tables[0]?.left}`);
     expect(reasons).toMatchObject([
       'partial: no maintenance login is configured: waits for autovacuum',
-      expect.stringContaining('permission denied to vacuum'),
+      // PostgreSQL 15 and 16 put it in different words.
+      expect.stringMatching(/permission denied to vacuum|owner can vacuum it/),
       expect.stringContaining('still visible to an older transaction'),
     ]);
     expect(await eraseEvents(asLogin('auditkeep_maint'), input)).toMatchObject({ vacuumed: true });

