@@ -347,7 +347,7 @@ function describe(names, values) {
  * What a group's opening says against its commitment: `opened`, `empty` (never had any), `gone` (columns and salt are
  * NULL, the commitment is not), or `broken`.
  */
-function judgeOpening(group, salt, framed, commitment) {
+export function judgeOpening(group, salt, framed, commitment) {
   const columns = framed === null ? null : readFrames(framed, 0, GROUPS[group].length);
   if (columns === null || columns.end !== framed.length) return 'broken';
   if (salt === null) {

@@ -382,6 +382,20 @@ it('does not call an emptied chain intact', async () => {
   await expect(verifyChain(ctx)).rejects.toMatchObject({ code: 'CHAIN_NOTHING_CHECKED' });
 });
 
+it('does not call a chain without events intact, at any level', async () => {
+  await tamper(
+    db.admin,
+    'delete from audit.audit_log',
+    'delete from audit.audit_log_archive',
+    'delete from audit.audit_log_late',
+  );
+  await expect(verifyChain(ctx, { level: 'head' })).rejects.toMatchObject({ code: 'CHAIN_NOTHING_CHECKED' });
+  for (const level of ['rolling', 'full'] as const) {
+    const { findings: found, from, to } = await verifyChain(ctx, { level });
+    expect(found.map(({ seq }) => seq)).toEqual(ids.slice(from, to).map((_, at) => from + at));
+  }
+});
+
 it('writes each finding to the security log and the outcome into the chain', async () => {
   await tamper(db.admin, `update ${HOT} set event_action = 'HARMLESS' ${at(2)}`);
   await verifyChain(ctx);

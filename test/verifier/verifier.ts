@@ -56,6 +56,7 @@ interface Verifier {
   verifyGrowth(older: string, newer: string, proof: string, options?: Options): Report;
   parseEntry(entry: Buffer): { id: Buffer; commitments: Record<string, Buffer | null> } | null;
   leafHash(entry: Buffer): Buffer;
+  judgeOpening(group: string, salt: Uint8Array | null, framed: Uint8Array, commitment: Buffer | null): string;
   tilePath(index: number, width: number): string;
 }
 
