@@ -8,6 +8,7 @@ import { generateReportJob } from './generate-report.ts';
 import { housekeepingJob } from './housekeeping.ts';
 import type { AnyJob } from './job.ts';
 import { sealChainJob } from './seal-chain.ts';
+import { stateSnapshotJob } from './state-snapshot.ts';
 import { verifyChainJob } from './verify-chain.ts';
 import { verifyHeadJob } from './verify-head.ts';
 import { verifyIncrementalJob } from './verify-incremental.ts';
@@ -21,6 +22,7 @@ export const JOBS: readonly AnyJob[] = [
   anonymizeJob,
   generateReportJob,
   sealChainJob,
+  stateSnapshotJob,
   verifyChainJob,
   verifyHeadJob,
   verifyIncrementalJob,

@@ -38,6 +38,7 @@ const READS: Readonly<Record<string, readonly (keyof typeof BASE_COUNTS)[]>> = {
   // test/retention/housekeeping.test.ts has its rows in these.
   housekeeping: ['user_roles', 'jwt_tokens', 'user_sessions'],
   'generate-report': ['users', 'user_roles', 'jwt_tokens', 'user_sessions', 'transactions'],
+  'state-snapshot': ['users', 'user_roles'],
 };
 /** Controls whose population is every row of the table in the period. */
 const COUNTED_BY: Readonly<Record<keyof typeof BASE_COUNTS, readonly string[]>> = {
@@ -90,6 +91,20 @@ describe('rows under forced row-level security', () => {
     for (const table of READS['generate-report'] ?? []) {
       const counted = COUNTED_BY[table].reduce((sum, id) => sum + (populations.get(id) ?? 0), 0);
       expect([table, counted]).toEqual([table, BASE_COUNTS[table]]);
+    }
+  });
+
+  test('are seen by the job that takes snapshots', async () => {
+    await run('state-snapshot', {});
+    const counted = await db.engine.withClient((client) =>
+      queryRows(
+        client,
+        z.object({ name: z.string(), rows: z.bigint() }),
+        `select split_part(table_name, '.', 2) as name, row_count as rows from compliance.state_snapshot`,
+      ),
+    );
+    for (const table of READS['state-snapshot'] ?? []) {
+      expect(counted).toContainEqual({ name: table, rows: BigInt(BASE_COUNTS[table]) });
     }
   });
 
