@@ -67,10 +67,7 @@ test('events of each source are log-ins, changes of rights and uses of keys by t
     { effect: 'login', succeeded: false },
     { effect: 'login', succeeded: true },
   ]);
-  expect(await rows(`select effect from facts.grant order by 1`)).toEqual([
-    { effect: 'grant' },
-    { effect: 'revoke' },
-  ]);
+  expect(await rows(`select effect from facts.grant order by 1`)).toEqual([{ effect: 'grant' }, { effect: 'revoke' }]);
   expect(await rows(`select effect from facts.key_use`)).toEqual([{ effect: 'decrypt' }]);
 });
 
