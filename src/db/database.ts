@@ -93,6 +93,9 @@ async function setUpSession(client: SqlClient, role: string | undefined): Promis
                                                else current_setting('synchronous_commit') end, false),
             set_config('extra_float_digits', '1', false), set_config('bytea_output', 'hex', false),
             set_config('search_path', 'pg_catalog, pg_temp', false),
+            -- A query whose process was killed would run on for hours, with its locks. Only Linux can tell.
+            set_config('client_connection_check_interval', case when version() like '%linux%' then '10s'
+                         else current_setting('client_connection_check_interval') end, false),
             set_config('row_security', case when r.rolbypassrls or r.rolsuper then 'off' else 'on' end, false)
        from pg_catalog.pg_roles r where r.rolname = current_user`,
   );
