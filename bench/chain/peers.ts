@@ -7,10 +7,11 @@ export async function makePeers(admin: Database): Promise<void> {
     await client.query('create schema peer');
     for (const table of ['plain', 'chained']) {
       await client.query(`
-        create table peer.${table} (like audit.audit_log including defaults including indexes)
+        create table peer.${table} (like audit.audit_log including defaults including constraints including indexes)
           partition by range (event_timestamp);
         alter table peer.${table}
-          alter actor_salt drop default, alter payload_salt drop default, alter txid drop default, alter txid drop not null,
+          drop constraint audit_log_actor_salt_check, drop constraint audit_log_payload_salt_check,
+          drop constraint audit_log_event_timestamp_check, alter actor_salt drop default, alter payload_salt drop default, alter txid drop default, alter txid drop not null,
           alter hash_version drop default, alter hash_version drop not null;
         do $$
         declare leaf record;

@@ -12,9 +12,11 @@ import {
   PAYLOAD_COLUMNS,
 } from '../../src/audit/canonical.ts';
 import { chainLeaves, EMPTY_CHAIN } from '../../src/audit/chain.ts';
-import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from '../../src/audit/event-source.ts';
+import { type EventHashes, hashEvent, hashTuple } from '../../src/audit/event-digest.ts';
+import { type EventRow, eventSource, eventTuples, RAW_EVENT_COLUMNS } from '../../src/audit/event-source.ts';
+import { digestBytes } from '../../src/audit/hash.ts';
 import { timestampText, uuidText } from '../../src/audit/pg-time.ts';
-import { readTuples, type TupleSource } from '../../src/audit/tuples.ts';
+import { readTuples, type Tuple, type TupleSource } from '../../src/audit/tuples.ts';
 import { useDatabase } from '../support/database.ts';
 import vectors from '../vectors/audit-event-v1.json' with { type: 'json' };
 import { verifier } from '../verifier/verifier.ts';
@@ -75,7 +77,10 @@ describe('SQL, TypeScript and the stand-alone verifier', () => {
           published.set(uuidText(id), { leaf: Buffer.from(leaf), commitments: copy, at });
         }
       }
-      const source = eventSource(`select ${RAW_EVENT_COLUMNS} from public.sample e`);
+      const source = {
+        ...eventSource(`select ${RAW_EVENT_COLUMNS} from public.sample e`),
+        decode: (tuple: Tuple) => ({ ...eventTuples.decode(tuple), inPlace: hashTuple(tuple) }),
+      };
       for await (const slab of readTuples(client, source)) {
         for (const row of slab) {
           compared += 1;
@@ -86,7 +91,10 @@ describe('SQL, TypeScript and the stand-alone verifier', () => {
     expect(wrong).toEqual([]);
     expect([published.size, compared]).toEqual([ROWS, ROWS]);
 
-    function agrees(row: EventRow, twin: { leaf: Buffer; commitments: unknown; at: string } | undefined): boolean {
+    function agrees(
+      row: EventRow & { readonly inPlace: EventHashes },
+      twin: { leaf: Buffer; commitments: unknown; at: string } | undefined,
+    ): boolean {
       const commitments = {
         actor: commitGroup('actor', row.actorSalt, row.actor),
         payload: commitGroup('payload', row.payloadSalt, row.payload),
@@ -98,6 +106,8 @@ describe('SQL, TypeScript and the stand-alone verifier', () => {
         twin !== undefined &&
         eventLeaf(row.bare, commitments).equals(twin.leaf) &&
         isDeepStrictEqual(commitments, twin.commitments) &&
+        digestBytes(row.inPlace.leaf).equals(twin.leaf) &&
+        isDeepStrictEqual(hashEvent(row), row.inPlace) &&
         timestampText(row.timestamp) === twin.at &&
         opens('actor', row.actorSalt, row.actor) &&
         opens('payload', row.payloadSalt, row.payload)
