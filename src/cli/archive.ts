@@ -6,10 +6,10 @@ import { type ArchiveRun, type ArchiveScope, listArchive, planArchive, runArchiv
 import type { UnitFacts } from '../retention/facts.ts';
 import type { Plan } from '../retention/plan.ts';
 import { FAMILIES } from '../retention/policy.ts';
-import { isoOf, parseInstant } from '../time/clock.ts';
+import { isoOf } from '../time/clock.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
-import { planUnitJson, planUnitLine, rangeText } from './plan-output.ts';
+import { parseDay, planUnitJson, planUnitLine, rangeText } from './plan-output.ts';
 
 const tableOption = { choices: FAMILIES, describe: 'only this table' } as const;
 
@@ -80,7 +80,7 @@ interface ScopeArgs {
 
 function scopeOf(args: ScopeArgs): ArchiveScope {
   if (args.before === undefined) return { table: args.table };
-  const before = parseInstant(args.before) ?? parseInstant(`${args.before}T00:00:00Z`);
+  const before = parseDay(args.before);
   if (before !== null) return { table: args.table, before };
   throw new AuditkeepError('INPUT_INVALID', {
     message: `'${args.before}' is neither a day nor an instant`,

@@ -12,6 +12,7 @@ import type { AnyCommand, CommandResult, Session } from './command.ts';
 import { dbCommands } from './db.ts';
 import { decisionCommands } from './decision.ts';
 import { demoCommands } from './demo.ts';
+import { holdCommands } from './hold.ts';
 import { importCommands } from './import.ts';
 import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
@@ -46,6 +47,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...partitionCommands,
   ...archiveCommands,
   ...policyCommands,
+  ...holdCommands,
   ...chainCommands,
   ...chainExportCommands,
   ...chainIncarnationCommands,

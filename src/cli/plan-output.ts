@@ -2,7 +2,7 @@
 
 import { countOf } from '../plural.ts';
 import type { PlanUnit } from '../retention/plan.ts';
-import { isoOf, type UtcInstant } from '../time/clock.ts';
+import { isoOf, parseInstant, type UtcInstant } from '../time/clock.ts';
 import { utcDate } from '../time/period.ts';
 
 /** `{ table, category, partition, from, to, rows, bytes, action, policy, blockers }`; from is null for "the beginning". */
@@ -31,4 +31,9 @@ export function planUnitLine(unit: PlanUnit): string {
 /** `2026-01-01 to 2026-02-01`, half-open. */
 export function rangeText(from: UtcInstant | null, to: UtcInstant | null): string {
   return `${from === null ? 'the beginning' : utcDate(from)} to ${to === null ? 'the end' : utcDate(to)}`;
+}
+
+/** An instant, or a UTC day as its first one; null for anything else. */
+export function parseDay(text: string): UtcInstant | null {
+  return parseInstant(text) ?? parseInstant(`${text}T00:00:00Z`);
 }

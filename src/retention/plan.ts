@@ -12,7 +12,7 @@ import type { BranchPolicy, FamilyName } from './policy.ts';
  * fill: a partition in a gap; repair: a DEFAULT partition's rows move to where they belong; check: nothing to do but to
  * look at what somebody altered.
  */
-type PlanAction = 'create' | 'fill' | 'repair' | 'adopt' | 'archive' | 'check';
+type PlanAction = 'create' | 'fill' | 'repair' | 'adopt' | 'archive' | 'check' | 'purge';
 
 /** One line of a plan. */
 export interface PlanUnit {
@@ -35,7 +35,7 @@ export interface PlanUnit {
   readonly sealedRows: bigint | null;
 }
 
-type Blocker = 'held' | 'not-ended' | 'failed-before' | Fault;
+type Blocker = 'held' | 'not-ended' | 'failed-before' | 'rows-not-due' | 'no-manifest' | Fault;
 
 export interface Plan {
   /** SHA-256 (hex) of policy, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */

@@ -22,6 +22,18 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
   AK112: { code: 'RETENTION_BOUNDS', hint: 'auditkeep partition plan names what stands in the way of each partition' },
   AK109: { code: 'RETENTION_NOT_APPROVED', hint: 'destruction needs a plan that two persons signed' },
   AK122: { code: 'POLICY_INVALID', hint: 'auditkeep policy diff checks the policy' },
+  AK124: { code: 'HOLD_INVALID', hint: 'auditkeep hold place --help shows what a scope is made of' },
+  AK125: {
+    code: 'HOLD_DESTROYED',
+    hint: 'narrow the scope, or place it all the same with --beyond-destroyed; auditkeep purge list shows the certificate',
+  },
+  AK126: { code: 'PLAN_DRIFT', hint: 'make a new plan and have it approved: auditkeep purge request' },
+  AK127: { code: 'PLAN_WINDOW', hint: 'start within the window, or have a new plan approved' },
+  AK128: {
+    code: 'PLAN_LIMITS',
+    hint: 'request fewer units with --table or --before, or change the limits of the policy',
+  },
+  AK129: { code: 'CERTIFICATE_INVALID', hint: 'find out who changed the unit, its manifest or its plan' },
   AK123: { code: 'POLICY_STALE', hint: 'look at auditkeep policy show --all and apply again' },
 };
 
