@@ -48,6 +48,8 @@ const configSchema = z.strictObject({
   witnessQuorum: z.int().min(1).nullable().default(null),
   /** How long one request to a witness may take. */
   witnessTimeoutSeconds: z.number().min(0.1).max(60).default(5),
+  /** How many days backups of the database are kept; certificates say when the last one is gone. null: not known. */
+  backupRetentionDays: z.int().min(0).max(36_500).nullable().default(null),
   /** The retention policy as `policy apply` takes it (src/retention/policy-parse.ts reads it); null: the built-in one. */
   retention: z.record(z.string(), z.unknown()).nullable().default(null),
 });

@@ -130,6 +130,10 @@ export const ERROR_CODES = {
   POLICY_CONFLICT: { exit: EXIT.refused, meaning: 'retention periods contradict each other' },
   POLICY_INVALID: { exit: EXIT.usage, meaning: 'a retention policy is malformed or makes no sense' },
   POLICY_STALE: { exit: EXIT.refused, meaning: 'another version of the retention policy came first' },
+  PURGE_REPLAY: {
+    exit: EXIT.refused,
+    meaning: 'a restored database holds again what was destroyed under a certificate',
+  },
   REGISTER_INVALID: { exit: EXIT.findings, meaning: 'the register of persons holds something that was not signed' },
   REPORT_INTERIM: { exit: EXIT.refused, meaning: 'an interim report cannot be approved' },
   REPORT_NOT_APPROVED: { exit: EXIT.refused, meaning: 'only an approved report is bundled and distributed' },

@@ -22,6 +22,7 @@ import { parseCommandLine } from './parser.ts';
 import { partitionCommands } from './partition.ts';
 import { personCommands } from './person.ts';
 import { policyCommands } from './policy.ts';
+import { purgeCommands } from './purge.ts';
 import { reportCommands } from './report.ts';
 import { reportBundleCommands } from './report-bundle.ts';
 import { reportWorkflowCommands } from './report-workflow.ts';
@@ -48,6 +49,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...archiveCommands,
   ...policyCommands,
   ...holdCommands,
+  ...purgeCommands,
   ...chainCommands,
   ...chainExportCommands,
   ...chainIncarnationCommands,

@@ -26,7 +26,8 @@ type Deciding = Pick<Context, 'db' | 'clock' | 'actor'>;
 
 export interface ObjectDecision {
   readonly kind: ObjectKind;
-  readonly id: string;
+  /** Its id, or what stores it and gives its id, in the transaction that asks whether this person may decide on it. */
+  readonly id: string | ((client: SqlClient) => Promise<string>);
   /** Of the object's canonical text, as the person has seen it. */
   readonly hash: string;
   readonly meaning: ObjectMeaning;
@@ -51,19 +52,20 @@ export function signingPerson(ctx: Pick<Context, 'actor'>): { email: string; key
  * @throws USAGE, DECISION_OBJECT, DECISION_STATE, DUTY_SEPARATION, ROLE_MISSING, PERSON_UNKNOWN, PERSON_KEY_INVALID,
  * DECISION_EXPIRED, DECISION_PAYLOAD, DECISION_INVALID, and those of readSshKeyFile and signSshsig
  */
-export async function decideObject(ctx: Deciding, input: ObjectDecision): Promise<CheckedObject> {
+export async function decideObject(ctx: Deciding, input: ObjectDecision): Promise<CheckedObject & { id: string }> {
   const { email, keyFile } = signingPerson(ctx);
-  const { kind, id, meaning } = input;
+  const { kind, meaning } = input;
   const key = await readSshKeyFile(keyFile);
-  const request = await translateRefusals(() =>
+  const { id, request } = await translateRefusals(() =>
     inTransaction(ctx.db, async (client) => {
+      const id = typeof input.id === 'string' ? input.id : await input.id(client);
       const row = await queryOne(
         client,
         z.object({ payload: objectRequestSchema }),
         'select compliance.begin_object_decision($1::text, $2::uuid, $3::text, $4::text) as payload',
         [kind, id, meaning, email],
       );
-      return row.payload;
+      return { id, request: row.payload };
     }),
   );
   // Nobody signs what somebody put in the object's place between looking and signing.
@@ -89,7 +91,7 @@ export async function decideObject(ctx: Deciding, input: ObjectDecision): Promis
       const checked = await verifyObject(client, { kind, id, hash: input.hash });
       const made = meaning === 'request' ? checked.request : checked.approval;
       if (made?.decision_id !== request.decision_id) throw invalidDecision(checked);
-      return checked;
+      return { ...checked, id };
     }),
   );
 }
@@ -97,7 +99,7 @@ export async function decideObject(ctx: Deciding, input: ObjectDecision): Promis
 /** The decisions on an object that hold now, checked against the signed register. @throws REGISTER_INVALID */
 export async function verifyObject(
   client: SqlClient,
-  object: Pick<ObjectDecision, 'kind' | 'id' | 'hash'>,
+  object: Pick<ObjectDecision, 'kind' | 'hash'> & { readonly id: string },
 ): Promise<CheckedObject> {
   const { installationId, register, findings } = await readRegister(client);
   const broken = findings.find((finding) => finding.kind !== 'act-void');

@@ -7,7 +7,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
-import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { decideObject, signingPerson, verifyObject } from '../persons/decide-object.ts';
 import { type HoldInput, holdText, releaseText, textHash } from './hold.ts';
@@ -42,8 +41,11 @@ export async function placeHold(ctx: HoldContext, input: HoldInput): Promise<Pla
   const document = holdText(holdId, input);
   const hash = textHash(document);
   return await refusing(async () => {
-    await inTransaction(ctx.db, (client) => draftHold(client, document));
-    await decideObject(ctx, { kind: 'hold', id: holdId, hash, meaning: 'request', reason: input.matter });
+    const id = async (client: SqlClient) => {
+      await draftHold(client, document);
+      return holdId;
+    };
+    await decideObject(ctx, { kind: 'hold', id, hash, meaning: 'request', reason: input.matter });
     const units = await ctx.db.withClient((client) => readHeldUnits(client, holdId));
     return { holdId, sha256: hash, units: units.map((unit) => unit.relation_name) };
   });
@@ -71,9 +73,10 @@ export async function releaseHold(
       });
     } else {
       if (input.reason.trim() === '') throw noReason(email);
-      const id = randomUUID();
-      const document = releaseText({ id, holdId: hold.hold_id, holdSha256: hold.sha256, reason: input.reason });
-      await inTransaction(ctx.db, (client) => draftRelease(client, document));
+      const document = releaseText({
+        ...{ id: randomUUID(), holdId: hold.hold_id, holdSha256: hold.sha256, reason: input.reason },
+      });
+      const id = (client: SqlClient) => draftRelease(client, document);
       const hash = textHash(document);
       await decideObject(ctx, { kind: 'release', id, hash, meaning: 'request', reason: input.reason });
     }

@@ -1,7 +1,7 @@
 /** The queries on holds: one function each. */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
-import { execute, queryRows } from '../db/query.ts';
+import { execute, queryOne, queryRows } from '../db/query.ts';
 
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 
@@ -45,9 +45,10 @@ export async function draftHold(client: SqlClient, document: string): Promise<vo
   await execute(client, 'select retention.draft_hold($1::text)', [document]);
 }
 
-/** Stores what a release would be. */
-export async function draftRelease(client: SqlClient, document: string): Promise<void> {
-  await execute(client, 'select retention.draft_release($1::text)', [document]);
+/** Stores what a release would be; gives its id. */
+export async function draftRelease(client: SqlClient, document: string): Promise<string> {
+  const text = 'select retention.draft_release($1::text) as id';
+  return (await queryOne(client, z.object({ id: z.string() }), text, [document])).id;
 }
 
 const heldShape = z.object({ unit_id: z.bigint(), relation_name: z.string(), state: z.string() });

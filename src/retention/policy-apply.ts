@@ -6,6 +6,7 @@
  */
 import { recordEvent } from '../audit/record.ts';
 import type { Context } from '../context.ts';
+import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { decideObject, signingPerson } from '../persons/decide-object.ts';
@@ -52,35 +53,47 @@ export async function applyPolicy(ctx: PolicyContext, input: { readonly reason: 
   // Nobody is asked to sign before everything else is right.
   if (plan.shortens.length > 0) signingPerson(ctx);
   const newest = (await readVersions(ctx))[0]?.version ?? 0;
-  const proposed = await refusing(() =>
-    inTransaction(ctx.db, async (client) => {
-      const made = await proposePolicy(client, {
-        document: policyText(plan.policy),
-        after: newest,
-        actor: ctx.actor.kind === 'person' ? ctx.actor.email : ctx.actor.name,
-        reason: input.reason,
-      });
-      await recordEvent(ctx, client, {
-        type: 'policy.applied',
-        category: 'admin',
-        action: 'APPLY',
-        resourceType: 'retention_policy',
-        resourceId: String(made.version),
-        details: {
-          reason: input.reason,
-          policySha256: plan.sha256,
-          follows: plan.inForce.version,
-          shortens: plan.shortens,
-          changes: plan.changes.length,
-        },
-      });
-      return made;
-    }),
-  );
-  if (!proposed.shortens) return { plan, version: proposed.version, outcome: 'in force' };
-  const { policy_id: id } = proposed;
-  await decideObject(ctx, { kind: 'policy', id, hash: plan.sha256, meaning: 'request', reason: input.reason });
-  return { plan, version: proposed.version, outcome: 'requested' };
+  const store = (client: SqlClient) => storeVersion(ctx, client, { plan, after: newest, reason: input.reason });
+  return await refusing(async () => {
+    if (plan.shortens.length === 0) {
+      const { version } = await inTransaction(ctx.db, store);
+      return { plan, version, outcome: 'in force' };
+    }
+    let version = 0;
+    await decideObject(ctx, {
+      ...{ kind: 'policy', hash: plan.sha256, meaning: 'request', reason: input.reason },
+      id: async (client) => {
+        const made = await store(client);
+        version = made.version;
+        return made.policy_id;
+      },
+    });
+    return { plan, version, outcome: 'requested' };
+  });
+}
+
+async function storeVersion(
+  ctx: PolicyContext,
+  client: SqlClient,
+  { plan, after, reason }: { readonly plan: PolicyPlan; readonly after: number; readonly reason: string },
+) {
+  const actor = ctx.actor.kind === 'person' ? ctx.actor.email : ctx.actor.name;
+  const made = await proposePolicy(client, { document: policyText(plan.policy), after, actor, reason });
+  await recordEvent(ctx, client, {
+    type: 'policy.applied',
+    category: 'admin',
+    action: 'APPLY',
+    resourceType: 'retention_policy',
+    resourceId: String(made.version),
+    details: {
+      reason,
+      policySha256: plan.sha256,
+      follows: plan.inForce.version,
+      shortens: plan.shortens,
+      changes: plan.changes.length,
+    },
+  });
+  return made;
 }
 
 /**

@@ -2,10 +2,8 @@
  * A plan of destruction on its way to execution: planned, requested by one records manager, approved by another. Both sign
  * the hash; every reader checks that again.
  */
-import { recordEvent } from '../audit/record.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
-import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { decideObject, signingPerson, verifyObject } from '../persons/decide-object.ts';
 import type { CheckedObject } from '../persons/object-decision.ts';
@@ -86,19 +84,10 @@ export async function requestPurge(
     });
   }
   await refuseBeyondLimits(ctx, document);
-  const planId = await inTransaction(ctx.db, async (client) => {
-    const id = await draftPlan(client, { document: plan.document, actor: email, reason: input.reason });
-    await recordEvent(ctx, client, {
-      type: 'purge.drafted',
-      category: 'admin',
-      action: 'DRAFT',
-      resourceType: 'plan',
-      resourceId: id,
-      details: { planHash: plan.planHash, units: document.units.length, reason: input.reason },
-    });
-    return id;
+  const { id: planId } = await decideObject(ctx, {
+    ...{ kind: 'plan', hash: plan.planHash, meaning: 'request', reason: input.reason },
+    id: (client) => draftPlan(client, { document: plan.document, actor: email, reason: input.reason }),
   });
-  await decideObject(ctx, { kind: 'plan', id: planId, hash: plan.planHash, meaning: 'request', reason: input.reason });
   return { planId, plan };
 }
 

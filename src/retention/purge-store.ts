@@ -209,3 +209,15 @@ export function readPlanDecisions(
     [planId],
   );
 }
+
+/** Whether a destruction is past its point of no return and waits for this certificate. */
+export async function readDestroying(client: SqlClient, certificateId: string): Promise<boolean> {
+  const { destroying } = await queryOne(
+    client,
+    z.object({ destroying: z.boolean() }),
+    `select exists (select from retention.unit u where u.state = 'purging'
+                       and retention.certificate_id(u.plan_id, u.unit_id) = $1::uuid) as destroying`,
+    [certificateId],
+  );
+  return destroying;
+}

@@ -8,3 +8,12 @@ export async function guardsLater(db: TestDatabase, hours: number): Promise<void
       set search_path = pg_catalog, pg_temp return clock_timestamp() + interval '${hours} hours'`),
   );
 }
+
+/** As if what is in quarantine had been there for eight days. */
+export async function waitInQuarantine(db: TestDatabase): Promise<void> {
+  await db.admin.withClient((client) =>
+    client.query(
+      `update retention.unit set quarantined_at = quarantined_at - interval '8 days' where state = 'quarantined'`,
+    ),
+  );
+}

@@ -139,7 +139,7 @@ begin
      or p_unit.state in ('purging', 'purged', 'split', 'expired') then
     return false;
   end if;
-  -- A whole unit inside the hold, a unit that still takes rows, and one that has no table here.
+  -- Without a predicate on rows the bounds decide; so they do where the rows lie in no table here and cannot be matched.
   if leaf is null or (p_hold.held_user is null and p_hold.resource_type is null and p_hold.ids is null) then
     return true;
   end if;
@@ -168,6 +168,13 @@ as $$
 $$;
 grant execute on function retention.holds_of(bigint) to auditkeep_engine;
 
+-- The certificate that a unit is destroyed under, known before it is written (a UUID of version 8).
+create function retention.certificate_id(p_plan uuid, p_unit bigint) returns uuid
+language sql immutable
+set search_path = pg_catalog, pg_temp
+return overlay(overlay(md5(p_plan::text || '/' || p_unit) placing '8' from 13) placing '8' from 17)::uuid;
+grant execute on function retention.certificate_id(uuid, bigint) to auditkeep_engine;
+
 -- What of a scope is destroyed already: the names of its units, with their certificates.
 create function retention.destroyed_within(p_table text, p_from timestamptz, p_to timestamptz)
 returns table (unit_id bigint, relation_name text, certificate_id uuid)
@@ -180,13 +187,6 @@ as $$
    order by u.lower_bound, u.unit_id
 $$;
 grant execute on function retention.destroyed_within(text, timestamptz, timestamptz) to auditkeep_engine;
-
--- The certificate that a unit is destroyed under, known before it is written.
-create function retention.certificate_id(p_plan uuid, p_unit bigint) returns uuid
-language sql immutable
-set search_path = pg_catalog, pg_temp
-return md5(p_plan::text || '/' || p_unit)::uuid;
-grant execute on function retention.certificate_id(uuid, bigint) to auditkeep_engine;
 
 -- Stores what a hold would be; it counts once its request is signed. The document is the hold, the columns are read from it.
 create function retention.draft_hold(p_document text) returns uuid

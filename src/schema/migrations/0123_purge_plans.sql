@@ -139,7 +139,7 @@ begin
         is distinct from
         (p_unit.table_name, nullif(p_unit.category, ''), p_unit.generation, sealed.row_count, encode(sealed.fingerprint, 'hex'),
          compliance.iso(p_unit.upper_bound), 'purge')
-     or entry ->> 'from' is distinct from case when isfinite(p_unit.lower_bound) then compliance.iso(p_unit.lower_bound) end then
+     or entry ->> 'from' is distinct from (case when isfinite(p_unit.lower_bound) then compliance.iso(p_unit.lower_bound) end) then
     raise exception 'unit % is not what the plan says', p_unit.relation_name using errcode = 'AK126';
   end if;
   if not coalesce(retention.is_due(p_unit, policy), false) or retention.has_longer_rows(p_unit) then
@@ -173,15 +173,33 @@ begin
 end
 $$;
 
--- All rows of a table as far as they are known without counting: hot, archived and late.
+-- All rows of a table, hot, archived and late: counted when they were sealed, else as the planner guesses them, and counted
+-- now where it never looked.
 create function retention.known_rows(p_table text) returns bigint
-language sql stable
+language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(sum(coalesce(u.row_count, greatest(c.reltuples, 0)::bigint)), 0)::bigint
-    from retention.unit u
-    left join pg_class c on c.oid = to_regclass(format('%I.%I', u.schema_name, u.relation_name))
-   where u.table_name = p_table and u.state not in ('purging', 'purged', 'split', 'restored', 'expired')
+declare
+  leaf record;
+  counted bigint;
+  total bigint := 0;
+begin
+  for leaf in
+    select u.row_count, c.reltuples::bigint as guessed, format('%I.%I', u.schema_name, u.relation_name) as name
+      from retention.unit u join pg_class c on c.oid = to_regclass(format('%I.%I', u.schema_name, u.relation_name))
+     where u.table_name = p_table and u.state not in ('purging', 'purged', 'split', 'restored', 'expired')
+    union all
+    select null, c.reltuples::bigint, format('only %I.%I', f.schema_name, f.table_name || '_late')
+      from retention.family f join pg_class c on c.oid = format('%I.%I', f.schema_name, f.table_name || '_late')::regclass
+     where f.table_name = p_table
+  loop
+    if leaf.row_count is null and leaf.guessed < 0 then
+      execute format('select count(*) from %s', leaf.name) into counted;
+    end if;
+    total := total + coalesce(leaf.row_count, case when leaf.guessed < 0 then counted else leaf.guessed end);
+  end loop;
+  return total;
+end
 $$;
 grant execute on function retention.known_rows(text) to auditkeep_engine;
 

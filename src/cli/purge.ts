@@ -1,0 +1,203 @@
+/** `auditkeep purge plan | request | approve | run | list` */
+import type { Argv } from 'yargs';
+import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
+import { FAMILIES } from '../retention/policy.ts';
+import type { PurgePlan, PurgeScope } from '../retention/purge-plan.ts';
+import {
+  approvePurge,
+  findPlan,
+  type ListedPlan,
+  listPlans,
+  planDestruction,
+  requestPurge,
+} from '../retention/purge-request.ts';
+import { type PurgeRun, readUnfinished, runPurge } from '../retention/purge-run.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+import { parseDay, planUnitJson, planUnitLine } from './plan-output.ts';
+
+function scopeOptions(yargs: Argv) {
+  return yargs.options({
+    table: { choices: FAMILIES, describe: 'only this table' },
+    before: { type: 'string', describe: 'only partitions that end by this UTC day' },
+  });
+}
+
+export const purgeCommands: readonly AnyCommand[] = [
+  defineCommand({
+    path: ['purge', 'plan'],
+    summary: 'show what is past its whole period, and what stands in the way of its destruction',
+    examples: [
+      ['auditkeep purge plan', 'all that is due'],
+      ['auditkeep purge plan --table audit_log --json', '{ planHash, units }'],
+    ],
+    options: scopeOptions,
+    async run(session, args) {
+      return planResult(await planDestruction(await session.context(), scopeOf(args)));
+    },
+  }),
+  defineCommand({
+    path: ['purge', 'request'],
+    summary: 'request the destruction of what is due; another records manager has to approve it',
+    examples: [
+      [
+        'auditkeep purge request --table audit_log --reason "records schedule" --as r@example.org --key r_ed25519',
+        'signs the hash of the plan',
+      ],
+      ['auditkeep purge request --dry-run', 'only show the plan'],
+    ],
+    options: (yargs) =>
+      scopeOptions(yargs).options({
+        reason: { type: 'string', default: 'past its whole period', describe: 'kept with the plan' },
+        'dry-run': dryRunOption,
+      }),
+    async run(session, args) {
+      const ctx = await session.context();
+      if (args['dry-run']) {
+        const shown = planResult(await planDestruction(ctx, scopeOf(args)));
+        return { ...shown, text: `${shown.text}\n${NOTHING_CHANGED}` };
+      }
+      const { planId, plan } = await requestPurge(ctx, { ...scopeOf(args), reason: args.reason });
+      const shown = planResult(plan);
+      return {
+        data: { planId, planHash: plan.planHash, units: plan.units.map(planUnitJson) },
+        text: `${shown.text}\nplan ${planId} is requested; another records manager: auditkeep purge approve ${planId}`,
+      };
+    },
+  }),
+  defineCommand({
+    path: ['purge', 'approve'],
+    positionals: '<plan>',
+    summary: 'sign a requested plan as the second records manager; it may start after the cooling-off',
+    examples: [['auditkeep purge approve 1b4e28ba --as s@example.org --key s_ed25519', 'by its id or its hash']],
+    options: (yargs) =>
+      yargs.positional('plan', { type: 'string', demandOption: true }).options({ 'dry-run': dryRunOption }),
+    async run(session, { plan: id, 'dry-run': dryRun }) {
+      const ctx = await session.context();
+      const plan = dryRun ? await findPlan(ctx, id) : await approvePurge(ctx, id);
+      if (dryRun) return { data: plan, text: `${plan.document}\n${NOTHING_CHANGED}` };
+      return {
+        data: { planId: plan.plan_id, planHash: plan.plan_hash, startsAt: plan.starts_at, endsAt: plan.ends_at },
+        text: `plan ${plan.plan_id} may start from ${plan.starts_at} to ${plan.ends_at}`,
+      };
+    },
+  }),
+  defineCommand({
+    path: ['purge', 'run'],
+    positionals: '[plan]',
+    summary: 'execute an approved plan, or go on with those that have begun; shows them without --apply',
+    examples: [
+      ['auditkeep purge run 1b4e28ba', 'what it would destroy'],
+      ['auditkeep purge run 1b4e28ba --apply', 'quarantine now; a later run, after seven days, destroys and certifies'],
+      ['auditkeep purge run --apply', 'go on with all that have begun'],
+    ],
+    options: (yargs) =>
+      yargs.positional('plan', { type: 'string' }).options({
+        reason: { type: 'string', default: 'on demand', describe: 'recorded in the audit events of each unit' },
+        apply: { type: 'boolean', default: false, describe: 'do it; without it the plans are shown' },
+        'dry-run': dryRunOption,
+      }),
+    async run(session, { plan, reason, apply, 'dry-run': dryRun }) {
+      const ctx = await session.context();
+      const plans = plan === undefined ? await readUnfinished(ctx) : [await findPlan(ctx, plan)];
+      if (!apply || dryRun) {
+        const text = plans.map(({ plan_id, document }) => `${plan_id}  ${document}`);
+        return { data: { plans }, text: [...text, `${NOTHING_CHANGED}${apply ? '' : ' Give --apply.'}`].join('\n') };
+      }
+      const runs: PurgeRun[] = [];
+      for (const { plan_id } of plans) runs.push(await runPurge(ctx, { plan: plan_id, reason }));
+      return runResult(runs);
+    },
+  }),
+  defineCommand({
+    path: ['purge', 'list'],
+    summary: 'plans of destruction: who requested and approved them, when they may start, how far they are',
+    examples: [['auditkeep purge list', 'ends with 3 when a signature does not hold']],
+    options: (yargs) => yargs,
+    async run(session) {
+      const plans = await listPlans(await session.context());
+      const unsigned = plans.some(({ decisions }) => decisions.findings.length > 0);
+      return {
+        data: { plans: plans.map(planJson) },
+        text: plans.length === 0 ? 'there are no plans' : plans.map(planLine).join('\n'),
+        exitCode: unsigned ? EXIT.findings : EXIT.done,
+      };
+    },
+  }),
+];
+
+function scopeOf(args: { readonly table?: PurgeScope['table']; readonly before?: string | undefined }): PurgeScope {
+  if (args.before === undefined) return { table: args.table };
+  const before = parseDay(args.before);
+  if (before !== null) return { table: args.table, before };
+  throw new AuditkeepError('INPUT_INVALID', {
+    message: `'${args.before}' is neither a day nor an instant`,
+    hint: 'give --before as 2024-01-01 or 2024-01-01T00:00:00Z',
+  });
+}
+
+function planResult(plan: PurgePlan): CommandResult {
+  return {
+    data: { planHash: plan.planHash, units: plan.units.map(planUnitJson) },
+    text: plan.units.length === 0 ? 'nothing is due' : plan.units.map(planUnitLine).join('\n'),
+  };
+}
+
+function runResult(runs: readonly PurgeRun[]): CommandResult {
+  const units = runs.flatMap((run) =>
+    run.units.map(({ partition, outcome }) => ({ planId: run.planId, partition, ...outcomeJson(outcome) })),
+  );
+  const lines = units.map(
+    ({ outcome, partition, certificate, reason }) =>
+      `${outcome.padEnd(7)} ${partition}  ${certificate ?? reason ?? ''}`,
+  );
+  return {
+    data: { runs: runs.map(({ planId, planHash }) => ({ planId, planHash })), units },
+    text: lines.length === 0 ? 'nothing is under way' : lines.join('\n'),
+    exitCode: exitCodeOfRuns(runs),
+  };
+}
+
+/** The gravest of the units: failed, held, waiting for a lock; seven days in quarantine are as it should be. */
+function exitCodeOfRuns(runs: readonly PurgeRun[]): ExitCode {
+  const kinds = new Set(runs.flatMap((run) => run.units.map((unit) => unit.outcome.kind)));
+  if (kinds.has('failed')) return EXIT.bug;
+  return kinds.has('held') ? EXIT.refused : EXIT.done;
+}
+
+function outcomeJson(outcome: PurgeRun['units'][number]['outcome']) {
+  switch (outcome.kind) {
+    case 'purged':
+      return { outcome: outcome.kind, certificate: outcome.certificateId, reason: null };
+    case 'waiting':
+      return { outcome: outcome.kind, certificate: null, reason: outcome.reason };
+    case 'held':
+      return { outcome: outcome.kind, certificate: null, reason: 'back in its archive' };
+    case 'failed': {
+      const { error } = outcome;
+      return {
+        outcome: outcome.kind,
+        certificate: null,
+        reason: error instanceof Error ? error.message : String(error),
+      };
+    }
+  }
+}
+
+function planJson(plan: ListedPlan) {
+  const { decisions, document: _, ...stored } = plan;
+  const { request, approval, findings } = decisions;
+  return { ...stored, requestedBy: request?.person ?? null, approvedBy: approval?.person ?? null, findings };
+}
+
+function planLine(plan: ListedPlan): string {
+  const { requestedBy, approvedBy, findings } = planJson(plan);
+  const states = Object.entries(plan.states).map(([state, count]) => `${count} ${state}`);
+  const state = plan.started_at === null ? windowText(plan) : `started ${plan.started_at}: ${states.join(', ')}`;
+  const people = `requested by ${requestedBy ?? 'nobody'}, approved by ${approvedBy ?? 'nobody'}`;
+  return [`${plan.plan_id}  ${people}; ${state}`, ...findings.map((finding) => `  finding: ${finding}`)].join('\n');
+}
+
+function windowText({ starts_at, ends_at }: ListedPlan): string {
+  return starts_at === null ? 'waits for its approval' : `may start from ${starts_at} to ${ends_at}`;
+}
