@@ -1,12 +1,12 @@
 /** `auditkeep hold place | release | list | show` */
 import type { Argv } from 'yargs';
 import { AuditkeepError, EXIT } from '../errors.ts';
-import { type HoldInput, holdText } from '../retention/hold.ts';
+import type { HoldInput } from '../retention/hold.ts';
 import { type Hold, listHolds, placeHold, releaseHold, showHold } from '../retention/hold-place.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import type { UtcInstant } from '../time/clock.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
-import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
 import { parseDay } from './plan-output.ts';
 
 function scopeOptions(yargs: Argv) {
@@ -54,15 +54,13 @@ export const holdCommands: readonly AnyCommand[] = [
         ...{ matter: args.matter, reason: args.reason, custodian: args.custodian },
         beyondDestroyed: args['beyond-destroyed'],
       };
-      if (args['dry-run']) {
-        const document = holdText('00000000-0000-4000-8000-000000000000', input);
-        return { data: { document }, text: `${document}\n${NOTHING_CHANGED}` };
-      }
-      const placed = await placeHold(await session.context(), input);
-      return {
-        data: placed,
-        text: [`hold ${placed.holdId} is placed`, ...placed.units.map((unit) => `  holds ${unit}`)].join('\n'),
-      };
+      const dryRun = args['dry-run'];
+      const placed = await placeHold(await session.context({ dryRun }), input);
+      const text = [
+        `hold ${placed.holdId} ${dryRun ? 'would be' : 'is'} placed`,
+        ...placed.units.map((unit) => `  holds ${unit}`),
+      ];
+      return { data: placed, text: withDryRun(text.join('\n'), dryRun) };
     },
   }),
   defineCommand({
@@ -77,9 +75,8 @@ export const holdCommands: readonly AnyCommand[] = [
         .positional('hold', { type: 'string', demandOption: true })
         .options({ reason: { type: 'string', default: '', describe: 'why; of the request' }, 'dry-run': dryRunOption }),
     async run(session, { hold: holdId, reason, 'dry-run': dryRun }) {
-      const ctx = await session.context();
-      const hold = dryRun ? await showHold(ctx, holdId) : await releaseHold(ctx, { holdId, reason });
-      return { data: hold, text: `${holdLine(hold)}${dryRun ? `\n${NOTHING_CHANGED}` : ''}` };
+      const hold = await releaseHold(await session.context({ dryRun }), { holdId, reason });
+      return { data: hold, text: withDryRun(holdLine(hold), dryRun) };
     },
   }),
   defineCommand({

@@ -13,7 +13,7 @@ import {
 } from '../retention/purge-request.ts';
 import { type PurgeRun, readUnfinished, runPurge } from '../retention/purge-run.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
-import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+import { dryRunOption, NOTHING_CHANGED, withDryRun } from './dry-run.ts';
 import { parseDay, planUnitJson, planUnitLine } from './plan-output.ts';
 
 function scopeOptions(yargs: Argv) {
@@ -44,7 +44,7 @@ export const purgeCommands: readonly AnyCommand[] = [
         'auditkeep purge request --table audit_log --reason "records schedule" --as r@example.org --key r_ed25519',
         'signs the hash of the plan',
       ],
-      ['auditkeep purge request --dry-run', 'only show the plan'],
+      ['auditkeep purge request --as r@example.org --key r_ed25519 --dry-run', 'the same checks, nothing changed'],
     ],
     options: (yargs) =>
       scopeOptions(yargs).options({
@@ -52,16 +52,15 @@ export const purgeCommands: readonly AnyCommand[] = [
         'dry-run': dryRunOption,
       }),
     async run(session, args) {
-      const ctx = await session.context();
-      if (args['dry-run']) {
-        const shown = planResult(await planDestruction(ctx, scopeOf(args)));
-        return { ...shown, text: `${shown.text}\n${NOTHING_CHANGED}` };
-      }
+      const dryRun = args['dry-run'];
+      const ctx = await session.context({ dryRun });
       const { planId, plan } = await requestPurge(ctx, { ...scopeOf(args), reason: args.reason });
-      const shown = planResult(plan);
+      const next = dryRun
+        ? 'that would be requested'
+        : `plan ${planId} is requested; another records manager: auditkeep purge approve ${planId}`;
       return {
         data: { planId, planHash: plan.planHash, units: plan.units.map(planUnitJson) },
-        text: `${shown.text}\nplan ${planId} is requested; another records manager: auditkeep purge approve ${planId}`,
+        text: withDryRun(`${planResult(plan).text}\n${next}`, dryRun),
       };
     },
   }),
@@ -73,12 +72,11 @@ export const purgeCommands: readonly AnyCommand[] = [
     options: (yargs) =>
       yargs.positional('plan', { type: 'string', demandOption: true }).options({ 'dry-run': dryRunOption }),
     async run(session, { plan: id, 'dry-run': dryRun }) {
-      const ctx = await session.context();
-      const plan = dryRun ? await findPlan(ctx, id) : await approvePurge(ctx, id);
-      if (dryRun) return { data: plan, text: `${plan.document}\n${NOTHING_CHANGED}` };
+      const plan = await approvePurge(await session.context({ dryRun }), id);
+      const text = `plan ${plan.plan_id} ${dryRun ? 'would' : 'may'} start from ${plan.starts_at} to ${plan.ends_at}`;
       return {
         data: { planId: plan.plan_id, planHash: plan.plan_hash, startsAt: plan.starts_at, endsAt: plan.ends_at },
-        text: `plan ${plan.plan_id} may start from ${plan.starts_at} to ${plan.ends_at}`,
+        text: withDryRun(text, dryRun),
       };
     },
   }),

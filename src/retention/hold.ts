@@ -10,7 +10,7 @@ const HOLD_FORMAT = 'auditkeep-hold/v1';
 const RELEASE_FORMAT = 'auditkeep-hold-release/v1';
 
 /** Which rows: all that is given has to fit a row; nothing given is every row of every table. */
-export interface HoldScope {
+interface HoldScope {
   readonly table?: FamilyName | undefined;
   readonly from?: UtcInstant | undefined;
   readonly to?: UtcInstant | undefined;

@@ -189,7 +189,7 @@ function readId(ctx: PurgeContext, { plan, unitId }: Step): Promise<string> {
  * A database that was restored to before a destruction shows again what is certified as gone.
  * @throws PURGE_REPLAY naming how many, before anything else is destroyed
  */
-export async function refuseRestored(ctx: Pick<Context, 'db' | 'config'>): Promise<void> {
+async function refuseRestored(ctx: Pick<Context, 'db' | 'config'>): Promise<void> {
   const journal = await readJournal(ctx.config.home);
   const missing = await ctx.db.withClient(async (client) => {
     const ids: string[] = [];

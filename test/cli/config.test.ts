@@ -31,6 +31,7 @@ describe('configuration', () => {
     };
     const config = await load(environment, { flags: { as: 'flag@example.org', key: undefined } });
     expect(config).toEqual({
+      backupRetentionDays: null,
       databaseUrl: 'postgres://env/x',
       reportDatabaseUrl: null,
       maintenanceDatabaseUrl: null,

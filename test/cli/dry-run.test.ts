@@ -39,6 +39,10 @@ const NOTHING_CHANGES: Readonly<Record<string, string>> = {
   'archive list': READS,
   'policy show': READS,
   'policy diff': READS,
+  'hold list': READS,
+  'hold show': READS,
+  'purge plan': READS,
+  'purge list': READS,
   'chain status': READS,
   'chain prove': READS,
   'chain verify': 'it reads; what stays is how far verification got, which no decision rests on',
@@ -59,6 +63,10 @@ const NOTHING_CHANGES: Readonly<Record<string, string>> = {
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'chain incarnation': 'test/audit/incarnation.test.ts: it needs a chain that was rolled back',
   'policy approve': 'it needs a version that waits for two days; its refusal is below',
+  'hold release': 'test/retention/hold.test.ts: it needs a hold by its id; a refusal is below',
+  'purge request': 'it needs what is due; its refusal is below',
+  'purge approve': 'it needs a plan; its refusal is below',
+  'purge run': 'without --apply it prints; its refusal is below',
   'person acknowledge': 'a void row needs a forger; its refusal is below, and it is a change of the register as others',
 };
 
@@ -115,7 +123,10 @@ beforeAll(async () => {
   }
   const officer = ['key_officer'];
   const people = { one: officer, two: officer, three: officer, preparer: ['preparer'], reviewer: ['reviewer'] };
-  await writeFile(at('roster.yaml'), roster({ ...people, approver: ['approver'], records: ['records_manager'] }));
+  await writeFile(
+    at('roster.yaml'),
+    roster({ ...people, approver: ['approver'], records: ['records_manager', 'legal'] }),
+  );
   await writeFile(at('new.yaml'), roster({ new: ['legal'] }));
   const installationId = await db.engine.withClient(readInstallationId);
   await writeFile(at('second.json'), JSON.stringify(await proveKey(installationId, emailOf('new'), at('second'))));
@@ -202,6 +213,7 @@ const JOURNEY: readonly Step[] = [
   decision('archive', 'records', '--reason', 'distributed'),
   step('anonymize run', '--apply'),
   withoutEarnest(step('policy apply'), 'it is the policy in force'),
+  step('hold place', '--matter', 'M-1', ...reason, '--custodian', 'c', () => signedBy('records')),
   withoutEarnest(step('partition apply'), 'the database has every partition up to its horizon'),
   step('chain seal'),
   step('archive run', '--table', 'audit_log', '--before', '2026-01-01'),
@@ -275,6 +287,10 @@ describe('--dry-run', () => {
     [4, ['report', 'approve', 'REPORT', '--as', 'reviewer@example.org', '--key', 'REVIEWER']],
     [4, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', 'ONE']],
     [2, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', '/nonexistent/key']],
+    [2, ['hold', 'release', 'ffff', ...reason, '--as', 'records@example.org', '--key', 'ONE']],
+    [4, ['purge', 'request', '--as', 'records@example.org', '--key', 'ONE']],
+    [2, ['purge', 'approve', 'ffff', '--as', 'records@example.org', '--key', 'ONE']],
+    [2, ['purge', 'run', 'ffff', '--apply']],
     [2, ['policy', 'approve', '99', '--as', 'one@example.org', '--key', 'ONE']],
     [2, ['worker', '--queues', 'no-such-queue']],
     [2, ['migrate', '--to', 'no-such-migration']],

@@ -292,4 +292,3 @@ end
 $$;
 grant execute on function retention.withdraw_unit(bigint) to auditkeep_engine;
 
-update retention.unit_edge set who = 'purge run' where to_state in ('purge_due', 'purge_approved') and from_state <> 'failed';

@@ -1,0 +1,290 @@
+/** Legal holds: what they reach, who releases them, and the race with destruction in both orders. */
+import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { SqlClient } from '../../src/db/database.ts';
+import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
+import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
+import { objectDecisionText, objectRequestSchema } from '../../src/persons/object-decision.ts';
+import { runArchive } from '../../src/retention/archive.ts';
+import { type HoldInput, holdText } from '../../src/retention/hold.ts';
+import { listHolds, placeHold, releaseHold, showHold } from '../../src/retention/hold-place.ts';
+import { approvePurge, planDestruction, requestPurge } from '../../src/retention/purge-request.ts';
+import { runPurge } from '../../src/retention/purge-run.ts';
+import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
+import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { guardsLater, waitInQuarantine } from './later.ts';
+import { ensureMonths, failureOf, insertEvents, instant, linkAll, scalar, stateOf } from './rows.ts';
+
+const MATTER = { matter: 'M-1', reason: 'litigation', custodian: 'General Counsel' } as const;
+const USER = '6f1c8a52-9f0e-4a57-8f0a-3d9b6c1f2e77';
+const MONTHS = ['2015-01', '2015-02', '2015-03', '2015-04', '2015-05'] as const;
+const relationOf = (month: string) => `audit_log_y${month.replace('-', 'm')}`;
+
+const db = useDatabase();
+let ctx: TestContext;
+let roster: Roster;
+const counsel = () => roster.as(ctx, 'counsel');
+const counsel2 = () => roster.as(ctx, 'counsel2');
+
+/** One event with these columns. */
+const event = (client: SqlClient, at: string, columns: Readonly<Record<string, string>>) =>
+  client.query(
+    `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp${Object.keys(columns)
+      .map((name) => `, ${name}`)
+      .join('')}) values ('test', 'system', 'READ', '${at}'${Object.values(columns)
+      .map((value) => `, '${value}'`)
+      .join('')})`,
+  );
+
+beforeAll(async () => {
+  ctx = await testContext(db, {});
+  roster = await foundRegister(ctx, await temporaryHome());
+  await ensureMonths(db.engine, [...MONTHS, '2025-12']);
+  await db.engine.withClient(async (client) => {
+    for (const month of MONTHS) await insertEvents(client, `${month}-10T00:00:00Z`, 5);
+    await insertEvents(client, '2025-12-10T00:00:00Z', 100);
+    await event(client, '2015-02-11T00:00:00Z', { user_id: USER, resource_type: 'file', resource_id: 'r-1' });
+    await event(client, '2015-03-11T00:00:00Z', { actor_envelope: 'ak1.x', resource_type: 'file', resource_id: 'r-2' });
+    await event(client, '2015-04-11T00:00:00Z', { payload_envelope: 'ak1.x', resource_type: 'file' });
+  });
+  await linkAll(db.engine);
+  await runArchive(ctx, { table: 'audit_log', before: instant('2016-01-01T00:00:00Z'), reason: 'test' });
+});
+
+/** The months of 2015 that a hold reaches; it is released again. */
+async function reached(scope: Partial<HoldInput>): Promise<string[]> {
+  const placed = await placeHold(counsel(), { table: 'audit_log', ...MATTER, ...scope });
+  await releaseHold(counsel(), { holdId: placed.holdId, reason: 'done' });
+  await releaseHold(counsel2(), { holdId: placed.holdId, reason: '' });
+  return MONTHS.filter((month) => placed.units.includes(relationOf(month)));
+}
+
+describe('a scope', () => {
+  test('is everything, a time, an account, a resource or rows by id', async () => {
+    expect(await reached({ table: undefined })).toEqual(MONTHS);
+    const [from, to] = [instant('2015-01-31T00:00:00Z'), instant('2015-03-01T00:00:00Z')];
+    expect(await reached({ from, to })).toEqual(['2015-01', '2015-02']);
+    const id = await scalar(
+      db.engine,
+      z.string(),
+      `select id as value from audit.audit_log_archive where event_timestamp >= '2015-05-01' limit 1`,
+    );
+    expect(await reached({ ids: [id] })).toEqual(['2015-05']);
+  });
+
+  test('takes in what cannot be matched because it is encrypted', async () => {
+    expect(await reached({ user: USER.toUpperCase() })).toEqual(['2015-02', '2015-03']);
+    expect(await reached({ user: 'A@example.org' })).toEqual(MONTHS);
+    expect(await reached({ user: 'nobody@example.org' })).toEqual(['2015-03']);
+    expect(await reached({ resourceType: 'file', resourceId: 'r-1' })).toEqual(['2015-02', '2015-04']);
+    expect(await reached({ resourceType: 'file' })).toEqual(['2015-02', '2015-03', '2015-04']);
+    expect(await reached({ user: USER, resourceType: 'file', resourceId: 'r-2' })).toEqual(['2015-03']);
+  });
+
+  test.each<[Partial<HoldInput>, string]>([
+    [{ from: instant('2015-02-01T00:00:00Z'), to: instant('2015-01-01T00:00:00Z') }, 'ends before it begins'],
+    [{ resourceId: 'r' }, 'needs its type'],
+    [{ ids: ['x'] }, 'UUIDs'],
+    [{ matter: ' ' }, 'no matter'],
+    [{ table: 'performance_metrics', user: USER }, 'no column for that scope'],
+  ])('that makes no sense is refused: %j', async (scope, message) => {
+    const placing = placeHold(counsel(), { table: 'audit_log', ...MATTER, ...scope });
+    await expect(placing).rejects.toMatchObject({
+      code: 'HOLD_INVALID',
+      message: expect.stringContaining(message) as string,
+    });
+  });
+
+  test('is signed by a legal person', async () => {
+    await expect(placeHold(roster.as(ctx, 'records'), { ...MATTER })).rejects.toMatchObject({ code: 'ROLE_MISSING' });
+    await expect(placeHold(ctx, { ...MATTER })).rejects.toMatchObject({ code: 'USAGE' });
+  });
+});
+
+test('holds overlap: a unit is free when the last one is released, by two', async () => {
+  const blockers = async () =>
+    (await planDestruction(ctx, { before: instant('2015-02-01T00:00:00Z') })).units.map((unit) => unit.blockers);
+  const one = await placeHold(counsel(), { table: 'audit_log', ...MATTER });
+  const two = await placeHold(counsel2(), { to: instant('2015-02-01T00:00:00Z'), ...MATTER });
+  expect((await releaseHold(counsel(), { holdId: one.holdId, reason: 'settled' })).state).toBe('release requested');
+  await expect(releaseHold(counsel(), { holdId: one.holdId, reason: '' })).rejects.toMatchObject({
+    code: 'DUTY_SEPARATION',
+  });
+  expect((await releaseHold(counsel2(), { holdId: one.holdId, reason: '' })).state).toBe('released');
+  expect(await blockers()).toEqual([['held']]);
+  await releaseHold(counsel2(), { holdId: two.holdId, reason: 'settled' });
+  await releaseHold(counsel(), { holdId: two.holdId, reason: '' });
+  expect(await blockers()).toEqual([[]]);
+  await expect(releaseHold(counsel(), { holdId: two.holdId, reason: 'x' })).rejects.toMatchObject({
+    code: 'DECISION_OBJECT',
+  });
+  await expect(showHold(ctx, randomUUID())).rejects.toMatchObject({ code: 'HOLD_UNKNOWN' });
+});
+
+test('a draft that nobody signed holds nothing, and a release that nobody signed releases nothing', async () => {
+  const placed = await placeHold(counsel(), { table: 'audit_log', ...MATTER });
+  for (const statement of [
+    `update retention.hold set matter = 'x'`,
+    `delete from retention.hold`,
+    `insert into retention.hold_release (release_id, hold_id, document, sha256, reason) values (gen_random_uuid(), '${placed.holdId}', '', '', 'x')`,
+    `insert into compliance.object_decision default values`,
+  ]) {
+    expect(await failureOf(db.engine, statement)).toMatchObject({ code: '42501' });
+  }
+  const draft = JSON.stringify({
+    ...{
+      format: 'auditkeep-hold/v1',
+      hold_id: randomUUID(),
+      matter: 'm',
+      reason: 'r',
+      custodian: 'c',
+      beyond_destroyed: false,
+    },
+  });
+  await db.engine.withClient((client) => client.query('select retention.draft_hold($1)', [draft]));
+  expect((await listHolds(ctx)).filter((hold) => hold.state === 'draft')).toHaveLength(1);
+  const before = await scalar(db.engine, z.bigint(), 'select count(*) as value from retention.active_hold');
+  expect(before).toBe(1n);
+  await releaseHold(counsel(), { holdId: placed.holdId, reason: 'x' });
+  await releaseHold(counsel2(), { holdId: placed.holdId, reason: '' });
+});
+
+describe('the point of no return', () => {
+  let planId = '';
+
+  beforeAll(async () => {
+    await guardsLater(db, 0);
+    const scope = { table: 'audit_log', before: instant('2015-03-01T00:00:00Z'), reason: 'test' } as const;
+    ({ planId } = await requestPurge(roster.as(ctx, 'records'), scope));
+    await approvePurge(roster.as(ctx, 'records2'), planId);
+    await guardsLater(db, 73);
+    await runPurge(ctx, { plan: planId, reason: 'test' });
+    await waitInQuarantine(db);
+  });
+  const unitOf = (month: string) =>
+    scalar(db.engine, z.bigint(), 'select unit_id as value from retention.unit where relation_name = $1', [
+      relationOf(month),
+    ]);
+  const waiting = `select count(*) as value from pg_locks where locktype = 'advisory' and classid = 24940 and not granted`;
+  /** Until the other connection waits for the lock: its own state tells, no pause does. */
+  const untilOneWaits = async () => {
+    while ((await scalar(db.admin, z.bigint(), waiting)) === 0n);
+  };
+
+  test('does not come while a hold is being placed, nor after it', async () => {
+    const drop = `select retention.drop_unit(${await unitOf('2015-01')}, '${planId}')`;
+    const holdId = randomUUID();
+    const scope = { table: 'audit_log', to: instant('2015-02-01T00:00:00Z'), ...MATTER } as const;
+    await db.engine.withClient(async (placing) => {
+      await placing.query('begin');
+      await placing.query('select retention.draft_hold($1)', [holdText(holdId, scope)]);
+      const begun = await placing.query(
+        `select compliance.begin_object_decision('hold', $1, 'request', $2) as payload`,
+        [holdId, emailOf('counsel')],
+      );
+      const { payload } = z.object({ payload: objectRequestSchema }).parse(begun.rows[0]);
+      const key = await readSshKeyFile(roster.keyFile('counsel'));
+      const text = objectDecisionText(payload, key.publicKey.fingerprint);
+      const signature = await signSshsig(key, NAMESPACES.hold, Buffer.from(text, 'utf8'));
+      await placing.query('select compliance.record_object_decision($1, $2)', [text, signature]);
+      // The hold is not committed yet, so nobody else sees it; the lock keeps the drop from coming before it.
+      expect(await failureOf(db.engine, drop)).toMatchObject({ code: '55P03' });
+      await placing.query('commit');
+    });
+    expect(await failureOf(db.engine, drop)).toMatchObject({ code: 'AK105' });
+    expect((await showHold(ctx, holdId)).units).toEqual([relationOf('2015-01')]);
+  });
+
+  test('once passed refuses a hold that waited for it', async () => {
+    const unitId = await unitOf('2015-02');
+    await db.engine.withClient(async (dropping) => {
+      await dropping.query('begin');
+      await dropping.query('select retention.drop_unit($1, $2)', [String(unitId), planId]);
+      const scope = { from: instant('2015-02-10T00:00:00Z'), to: instant('2015-02-20T00:00:00Z') };
+      const placing = placeHold(counsel(), { table: 'audit_log', ...scope, ...MATTER }).catch(
+        (error: unknown) => error,
+      );
+      await untilOneWaits();
+      await dropping.query('commit');
+      expect(await placing).toMatchObject({ code: 'HOLD_DESTROYED' });
+    });
+  });
+
+  test('what a hold reached on its way goes back to its archive; the rest is certified', async () => {
+    const run = await runPurge(ctx, { plan: planId, reason: 'test' });
+    expect(run.units.map(({ partition, outcome }) => [partition, outcome.kind])).toEqual([
+      [relationOf('2015-01'), 'held'],
+      [relationOf('2015-02'), 'purged'],
+    ]);
+    expect(await stateOf(db.engine, relationOf('2015-01'))).toBe('archived');
+  });
+});
+
+test('whatever is held and however long, nothing under a hold is ever purged', async () => {
+  const open: string[] = [];
+  const months = ['2015-03', '2015-04', '2015-05'] as const;
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('hold' as const), month: fc.constantFrom(...months) }),
+    fc.record({ kind: fc.constant('release' as const) }),
+    fc.record({ kind: fc.constant('plan' as const) }),
+    fc.record({ kind: fc.constant('run' as const), hours: fc.constantFrom(1, 73, 100) }),
+  );
+  let hours = 0;
+  const plans: string[] = [];
+  const held = () =>
+    scalar(
+      db.engine,
+      z.array(z.string()),
+      `select coalesce(array_agg(relation_name order by 1), '{}') as value from retention.unit u
+    where u.state not in ('purging', 'purged') and u.upper_bound < '2016-01-01' and retention.is_held(u.unit_id)`,
+    );
+  const gone = () =>
+    scalar(
+      db.engine,
+      z.array(z.string()),
+      `select coalesce(array_agg(relation_name order by 1), '{}') as value from retention.unit where state in ('purging', 'purged')`,
+    );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 8 }), async (steps) => {
+      for (const action of steps) {
+        const [heldBefore, goneBefore] = [await held(), await gone()];
+        if (action.kind === 'hold') {
+          const from = instant(`${action.month}-05T00:00:00Z`);
+          const placed = await placeHold(counsel(), {
+            table: 'audit_log',
+            from,
+            to: instant(`${action.month}-20T00:00:00Z`),
+            ...MATTER,
+          }).catch(() => null);
+          if (placed !== null) open.push(placed.holdId);
+        }
+        const last = action.kind === 'release' ? open.pop() : undefined;
+        if (last !== undefined) {
+          await releaseHold(counsel(), { holdId: last, reason: 'x' });
+          await releaseHold(counsel2(), { holdId: last, reason: '' });
+        }
+        if (action.kind === 'plan') {
+          const requested = await requestPurge(roster.as(ctx, 'records'), { table: 'audit_log', reason: 'x' }).catch(
+            () => null,
+          );
+          if (requested !== null) {
+            await approvePurge(roster.as(ctx, 'records2'), requested.planId);
+            plans.push(requested.planId);
+          }
+        }
+        if (action.kind === 'run') {
+          hours += action.hours;
+          await guardsLater(db, hours);
+          await waitInQuarantine(db);
+          for (const plan of plans) await runPurge(ctx, { plan, reason: 'x' }).catch(() => null);
+          const goneNow = (await gone()).filter((name) => !goneBefore.includes(name));
+          expect(goneNow.filter((name) => heldBefore.includes(name))).toEqual([]);
+        }
+      }
+    }),
+    { numRuns: 4 },
+  );
+});
