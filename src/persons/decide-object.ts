@@ -96,11 +96,16 @@ export async function decideObject(ctx: Deciding, input: ObjectDecision): Promis
   );
 }
 
+type Decided = Pick<ObjectDecision, 'kind' | 'hash'> & { readonly id: string };
+
 /** The decisions on an object that hold now, checked against the signed register. @throws REGISTER_INVALID */
-export async function verifyObject(
-  client: SqlClient,
-  object: Pick<ObjectDecision, 'kind' | 'hash'> & { readonly id: string },
-): Promise<CheckedObject> {
+export async function verifyObject(client: SqlClient, object: Decided): Promise<CheckedObject> {
+  const verify = await openVerifier(client);
+  return verify(object);
+}
+
+/** verifyObject for many: the register is read and replayed once. @throws REGISTER_INVALID */
+export async function openVerifier(client: SqlClient): Promise<(object: Decided) => Promise<CheckedObject>> {
   const { installationId, register, findings } = await readRegister(client);
   const broken = findings.find((finding) => finding.kind !== 'act-void');
   if (broken !== undefined) {
@@ -109,7 +114,8 @@ export async function verifyObject(
       hint: 'see `auditkeep person list`; find out who changed the database',
     });
   }
-  return checkObjectDecisions({ installationId, ...object }, await readStored(client, object.id), register);
+  return async (object) =>
+    checkObjectDecisions({ installationId, ...object }, await readStored(client, object.id), register);
 }
 
 /** What is stored about an object, in the order of recording. */

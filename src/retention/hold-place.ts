@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
-import { decideObject, signingPerson, verifyObject } from '../persons/decide-object.ts';
+import { decideObject, openVerifier, signingPerson, verifyObject } from '../persons/decide-object.ts';
 import { type HoldInput, holdText, releaseText, textHash } from './hold.ts';
 import { draftHold, draftRelease, readHeldUnits, readStoredHolds, type StoredHold } from './hold-store.ts';
 import { translateRefusal } from './refusal.ts';
@@ -112,19 +112,22 @@ export async function showHold(
 /** Every hold, its signatures checked against the register. */
 export async function readHolds(client: SqlClient): Promise<readonly Hold[]> {
   const holds: Hold[] = [];
-  for (const stored of await readStoredHolds(client)) holds.push(await judgeHold(client, stored));
+  const stored = await readStoredHolds(client);
+  if (stored.length === 0) return [];
+  const verify = await openVerifier(client);
+  for (const hold of stored) holds.push(await judgeHold(verify, hold));
   return holds;
 }
 
-async function judgeHold(client: SqlClient, stored: StoredHold): Promise<Hold> {
+async function judgeHold(verify: Awaited<ReturnType<typeof openVerifier>>, stored: StoredHold): Promise<Hold> {
   const findings: string[] = [];
   if (stored.placed_at !== null) {
-    const placed = await verifyObject(client, { kind: 'hold', id: stored.hold_id, hash: stored.sha256 });
+    const placed = await verify({ kind: 'hold', id: stored.hold_id, hash: stored.sha256 });
     findings.push(...placed.findings);
   }
   let requested = false;
   for (const { release_id: id, sha256: hash } of stored.releases) {
-    const release = await verifyObject(client, { kind: 'release', id, hash });
+    const release = await verify({ kind: 'release', id, hash });
     requested ||= release.request !== null;
     findings.push(...release.findings);
     if (release.approval !== null) return { ...stored, state: 'released', findings };

@@ -5,7 +5,7 @@
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
-import { decideObject, signingPerson, verifyObject } from '../persons/decide-object.ts';
+import { decideObject, openVerifier, signingPerson, verifyObject } from '../persons/decide-object.ts';
 import type { CheckedObject } from '../persons/object-decision.ts';
 import { textHash } from './hold.ts';
 import { readHolds } from './hold-place.ts';
@@ -127,9 +127,9 @@ export interface ListedPlan extends StoredPlan {
 export function listPlans(ctx: Pick<Context, 'db'>): Promise<readonly ListedPlan[]> {
   return ctx.db.withClient(async (client) => {
     const plans: ListedPlan[] = [];
+    const verify = await openVerifier(client);
     for (const plan of await readPlans(client)) {
-      const object = { kind: 'plan', id: plan.plan_id, hash: plan.plan_hash } as const;
-      plans.push({ ...plan, decisions: await verifyObject(client, object) });
+      plans.push({ ...plan, decisions: await verify({ kind: 'plan', id: plan.plan_id, hash: plan.plan_hash }) });
     }
     return plans;
   });
