@@ -257,7 +257,7 @@ describe('a checkpoint of the true root under a signature that is not the log’
   it.each(VERIFY_LEVELS)('in the database is checkpoint-invalid at level %s, alone', async (level) => {
     await tamper(db.admin, `update audit.checkpoint set note = ${forged}`);
     expect((await verifyChain(ctx, { level })).findings).toMatchObject([
-      { ...expected, expected: expect.stringContaining('audit.checkpoint') },
+      { ...expected, expected: expect.stringContaining('audit.checkpoint') as string },
     ]);
   });
 
@@ -268,7 +268,7 @@ describe('a checkpoint of the true root under a signature that is not the log’
     await writeFile(file, note.replace(/.{8}\n$/, 'AAAAAAA=\n'));
     const { findings: found } = await verifyChain(ctx, { level });
     await writeFile(file, note);
-    expect(found).toMatchObject([{ ...expected, expected: expect.stringContaining(name) }]);
+    expect(found).toMatchObject([{ ...expected, expected: expect.stringContaining(name) as string }]);
   });
 
   it('is refused beside the real one, and the signer refuses to take it for the real one', async () => {
@@ -324,7 +324,9 @@ describe('says unprotected when a trigger of the right name', () => {
       await client.query(create);
       await client.query(`alter table ${leaf} enable always trigger ak_child_immutable`);
     });
-    const expected = [{ class: 'unprotected', partition: leaf, actual: expect.stringContaining('ak_child_immutable') }];
+    const expected = [
+      { class: 'unprotected', partition: leaf, actual: expect.stringContaining('ak_child_immutable') as string },
+    ];
     for (const level of VERIFY_LEVELS) expect((await verifyChain(ctx, { level })).findings).toMatchObject(expected);
     await db.admin.withClient(async (client) => {
       await client.query(`drop trigger ak_child_immutable on ${leaf}`);
