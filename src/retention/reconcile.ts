@@ -80,7 +80,7 @@ function retry(ctx: ReconcileContext, unit: FailedUnit): Promise<number> {
 const MERGE_FROM = 4;
 
 /** Merging can wait for any later run. */
-const MERGE_WINDOW: RetryWindow = { attempts: 3, maxPauseMs: 50 };
+const MERGE_WINDOW: RetryWindow = { attempts: 20, maxPauseMs: 50 };
 
 /** How many tombstones lie side by side at most. */
 function longestRun(branch: BranchFacts): number {

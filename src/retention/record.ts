@@ -19,6 +19,7 @@ const STEPS = {
   RESCUE: 'partition.rescued',
   RESTORE: 'partition.restored',
   RETRY: 'partition.retried',
+  ROLLUP: 'partition.rolled-up',
   SEAL: 'partition.sealed',
   SPLIT: 'partition.split',
 } as const;

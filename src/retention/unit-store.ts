@@ -75,6 +75,12 @@ export async function splitUnit(client: SqlClient, unitId: bigint): Promise<read
   return split.siblings;
 }
 
+/** Stores hours and days of a sealed unit of raw metrics; gives how many, 0 when they are there already. */
+export async function rollUpUnit(client: SqlClient, unitId: bigint): Promise<number> {
+  const text = 'select retention.roll_up($1::bigint) as made';
+  return Number((await queryOne(client, z.object({ made: z.bigint() }), text, [unitId])).made);
+}
+
 const strayShape = z.object({
   unit_id: z.bigint(),
   relation_name: z.string(),

@@ -241,17 +241,18 @@ describe.each([
     '2019-05-01',
     `insert into audit.security_events_log (event_type, severity, category, event_description, event_timestamp) values ('t', 'low', 'anomaly', 'x', $1)`,
   ],
-  [
-    'performance_metrics',
-    'minute',
-    '2019-05-01',
-    `insert into security_internal.performance_metrics (metric_name, metric_type, value, timestamp) values ('m', 'gauge', 1, $1)`,
-  ],
+  // Before the raw ones, whose roll-ups lie in the same month.
   [
     'performance_metrics',
     'day',
     '2019-05-01',
     `insert into security_internal.performance_metrics (metric_name, metric_type, value, timestamp, aggregation_period) values ('m', 'gauge', 1, $1, 'day')`,
+  ],
+  [
+    'performance_metrics',
+    'minute',
+    '2019-05-01',
+    `insert into security_internal.performance_metrics (metric_name, metric_type, value, timestamp) values ('m', 'gauge', 1, $1)`,
   ],
   [
     'distributed_traces',

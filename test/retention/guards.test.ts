@@ -225,6 +225,7 @@ test('the engine runs the guarded functions and no other', async () => {
     'repair_default',
     'rescue_unit',
     'retry_unit',
+    'roll_up',
     'seal_partition',
     'split_unit',
     'stray_units',

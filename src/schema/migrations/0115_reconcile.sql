@@ -108,7 +108,7 @@ set lock_timeout = '100ms'
 set timezone = 'UTC'
 as $$
 declare
-  most_at_once constant integer := 24;
+  most_at_once constant integer := 4;
   branch retention.branch := retention.branch_of(p_table, p_category);
   parent regclass := (select format('%I.%I', f.schema_name, branch.hot_parent)::regclass from retention.family f where f.table_name = p_table);
   run record;
