@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { type ArchiveRun, overdue, runArchive } from '../retention/archive.ts';
+import { runRequested } from '../retention/archive-request.ts';
 import { collectDue } from '../retention/late.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { parseInstant } from '../time/clock.ts';
@@ -30,7 +31,9 @@ export const archiveJob = defineJob({
   }),
   async run(ctx, input, signal) {
     const asked = { ...input, reason: input.reason ?? 'past the hot period of its policy', signal };
-    const run = await runArchive(ctx, asked);
+    const requested = await runRequested(ctx, { signal });
+    const daily = await runArchive(ctx, asked);
+    const run = { ...daily, units: [...requested.flatMap(({ units }) => units), ...daily.units] };
     const collected = await collectDue(ctx, asked);
     const lateRows = collected.reduce((sum, { outcome }) => sum + (outcome.kind === 'collected' ? outcome.rows : 0), 0);
     const counts = { ...countOutcomes(run), late: lateRows };

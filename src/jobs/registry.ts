@@ -7,6 +7,7 @@ import { createPartitionsJob } from './create-partitions.ts';
 import { generateReportJob } from './generate-report.ts';
 import { housekeepingJob } from './housekeeping.ts';
 import type { AnyJob } from './job.ts';
+import { purgeJob } from './purge.ts';
 import { sealChainJob } from './seal-chain.ts';
 import { stateSnapshotJob } from './state-snapshot.ts';
 import { verifyChainJob } from './verify-chain.ts';
@@ -17,6 +18,7 @@ import { verifyRollingJob } from './verify-rolling.ts';
 export const JOBS: readonly AnyJob[] = [
   createPartitionsJob,
   archiveJob,
+  purgeJob,
   housekeepingJob,
   checkSealedDataJob,
   anonymizeJob,
