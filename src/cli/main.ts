@@ -28,6 +28,7 @@ import { reportBundleCommands } from './report-bundle.ts';
 import { reportWorkflowCommands } from './report-workflow.ts';
 import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
+import { statementCommands } from './statement.ts';
 import { statusCommands } from './status.ts';
 import { templateCommands } from './template.ts';
 import { witnessCommands } from './witness.ts';
@@ -57,6 +58,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...reportCommands,
   ...reportWorkflowCommands,
   ...reportBundleCommands,
+  ...statementCommands,
   ...decisionCommands,
   ...personCommands,
   ...templateCommands,

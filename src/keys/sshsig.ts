@@ -26,6 +26,8 @@ export const NAMESPACES = {
   planApproval: 'plan-approval@auditkeep.v1',
   hold: 'hold@auditkeep.v1',
   policy: 'policy@auditkeep.v1',
+  waiver: 'waiver@auditkeep.v1',
+  attestation: 'attestation@auditkeep.v1',
 } as const;
 export type Namespace = (typeof NAMESPACES)[keyof typeof NAMESPACES];
 

@@ -1,7 +1,7 @@
 /** The persons' queries: one function each. */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
-import { queryMaybe, queryOne, queryRows } from '../db/query.ts';
+import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
 import type { StoredAct } from './register.ts';
 
 const dueActSchema = z.object({
@@ -101,4 +101,26 @@ export async function readRegisterLines(client: SqlClient, voided: readonly numb
     [voided],
   );
   return rows.map((row) => row.line);
+}
+
+/** Stores a signed waiver or attestation; the database refuses with an AK... SQLSTATE. */
+export async function insertStatement(client: SqlClient, payload: string, signature: string): Promise<void> {
+  await execute(client, 'select compliance.record_statement($1::text, $2::text)', [payload, signature]);
+}
+
+/** All waivers or attestations, oldest first. */
+export function readStatements(
+  client: SqlClient,
+  kind: 'waiver' | 'attestation',
+): Promise<{ payload: string; signature: string }[]> {
+  return queryRows(
+    client,
+    z.object({ payload: z.string(), signature: z.string() }),
+    `select s.payload, s.signature from (
+       select w.payload, w.signature, w.recorded_at, w.id from compliance.waiver w where $1::text = 'waiver'
+       union all
+       select a.payload, a.signature, a.recorded_at, a.id from compliance.attestation a where $1::text = 'attestation') s
+      order by s.recorded_at, s.id`,
+    [kind],
+  );
 }

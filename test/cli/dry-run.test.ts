@@ -51,6 +51,8 @@ const NOTHING_CHANGES: Readonly<Record<string, string>> = {
   'report show': 'it reads; with --out it writes copies that can be made again',
   'report open': '`report verify` makes the same checks and unpacks nothing',
   'report verify': READS,
+  'waiver list': READS,
+  'attest list': READS,
   'decision list': READS,
   'decision show': READS,
   'decision verify': READS,
@@ -96,6 +98,12 @@ const roster = (people: Readonly<Record<string, readonly string[]>>) =>
     }),
   });
 
+const inAMonth = new Date(Date.now() + 30 * 86_400_000).toISOString();
+const ATTESTED = [
+  ...['--framework', 'sox', '--requirement', 'itgc-access-4', '--from', '2025-01-01', '--to', '2025-12-31'],
+  ...['--outcome', 'met', '--statement', 'reviewed'],
+];
+
 const EVENT = {
   event_type: 'x.y',
   event_category: 'system',
@@ -125,7 +133,7 @@ beforeAll(async () => {
   const people = { one: officer, two: officer, three: officer, preparer: ['preparer'], reviewer: ['reviewer'] };
   await writeFile(
     at('roster.yaml'),
-    roster({ ...people, approver: ['approver'], records: ['records_manager', 'legal'] }),
+    roster({ ...people, approver: ['approver'], records: ['records_manager', 'legal', 'policy_owner'] }),
   );
   await writeFile(at('new.yaml'), roster({ new: ['legal'] }));
   const installationId = await db.engine.withClient(readInstallationId);
@@ -211,6 +219,8 @@ const JOURNEY: readonly Step[] = [
     () => signedBy('approver'),
   ),
   decision('archive', 'records', '--reason', 'distributed'),
+  step('waiver add', '--control', 'ac-12', '--until', inAMonth, ...reason, () => signedBy('records')),
+  step('attest add', ...ATTESTED, () => signedBy('preparer')),
   step('anonymize run', '--apply'),
   withoutEarnest(step('policy apply'), 'it is the policy in force'),
   step('hold place', '--matter', 'M-1', ...reason, '--custodian', 'c', () => signedBy('records')),

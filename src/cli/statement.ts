@@ -1,0 +1,108 @@
+/** `auditkeep waiver add | list` and `auditkeep attest add | list`: what persons sign besides decisions. */
+import { AuditkeepError, EXIT } from '../errors.ts';
+import { addAttestation, addWaiver, listStatements } from '../persons/state-statement.ts';
+import { type CheckedStatement, waiverState } from '../persons/statement.ts';
+import { isoOf, parseInstant } from '../time/clock.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
+
+const OUTCOMES = ['met', 'not-met', 'not-applicable'] as const;
+
+/** `waiver add | list`, `attest add | list`. */
+export const statementCommands: readonly AnyCommand[] = [
+  defineCommand({
+    path: ['waiver', 'add'],
+    summary: 'accept the exceptions of a control until a day, signed by a policy owner',
+    examples: [
+      [
+        'auditkeep waiver add --control ac-12 --until 2026-12-31 --reason "roll-out of tokens" --as you@example.org --key ~/.ssh/id_ed25519',
+        'at most 366 days',
+      ],
+    ],
+    options: (yargs) =>
+      yargs.options({
+        control: { type: 'string', demandOption: true, describe: 'id of the control' },
+        until: { type: 'string', demandOption: true, describe: 'day or instant at which it ends' },
+        from: { type: 'string', describe: 'day or instant from which it counts; now unless given' },
+        reason: { type: 'string', demandOption: true, describe: 'why, for the report; no names of persons' },
+        'dry-run': dryRunOption,
+      }),
+    async run(session, { control, until, from, reason, 'dry-run': dryRun }) {
+      const ctx = await session.context({ dryRun });
+      const valid_from = from === undefined ? isoOf(ctx.clock.now()) : instantOf(from);
+      const done = await addWaiver(ctx, { control, reason, valid_from, expires_at: instantOf(until) });
+      return { data: done, text: withDryRun(`waiver ${done.id} for ${control}, sha256 ${done.sha256}`, dryRun) };
+    },
+  }),
+  defineCommand({
+    path: ['waiver', 'list'],
+    summary: 'all waivers and whether they count now; ends with 3 when one was not signed',
+    examples: [['auditkeep waiver list', 'active, expired, not yet or INVALID']],
+    options: (yargs) => yargs,
+    async run(session) {
+      const ctx = await session.context();
+      const now = isoOf(ctx.clock.now());
+      return listResult(await listStatements(ctx, 'waiver'), (entry) => {
+        if (entry.statement?.format !== 'auditkeep-waiver/v1') return '';
+        const { control, valid_from, expires_at, person, reason } = entry.statement;
+        const state = waiverState(entry.statement, now);
+        return `${control}  ${state.padEnd(7)} ${valid_from} to ${expires_at}  ${person}  ${reason}`;
+      });
+    },
+  }),
+  defineCommand({
+    path: ['attest', 'add'],
+    summary: 'say how a requirement without a control stands in a period, and sign it',
+    examples: [
+      [
+        'auditkeep attest add --framework sox --requirement itgc-access-4 --from 2026-01-01 --to 2026-03-31 --outcome met --statement "reviewed on 2 April" --as you@example.org --key ~/.ssh/id_ed25519',
+        'one requirement',
+      ],
+    ],
+    options: (yargs) =>
+      yargs.options({
+        framework: { type: 'string', demandOption: true, describe: 'gdpr, sox, hipaa, ...' },
+        requirement: { type: 'string', demandOption: true, describe: 'id of the requirement' },
+        from: { type: 'string', demandOption: true, describe: 'first day' },
+        to: { type: 'string', demandOption: true, describe: 'last day' },
+        outcome: { choices: OUTCOMES, demandOption: true, describe: 'how it stands' },
+        statement: { type: 'string', demandOption: true, describe: 'what was looked at; no names of persons' },
+        'dry-run': dryRunOption,
+      }),
+    async run(session, { framework, requirement, from, to, outcome, statement, 'dry-run': dryRun }) {
+      const ctx = await session.context({ dryRun });
+      const period = { period_start: from, period_end: to };
+      const done = await addAttestation(ctx, { framework, requirement, ...period, outcome, statement });
+      return { data: done, text: withDryRun(`attestation ${done.id}, sha256 ${done.sha256}`, dryRun) };
+    },
+  }),
+  defineCommand({
+    path: ['attest', 'list'],
+    summary: 'all attestations; ends with 3 when one was not signed',
+    examples: [['auditkeep attest list', 'who attested what for which period']],
+    options: (yargs) => yargs,
+    async run(session) {
+      return listResult(await listStatements(await session.context(), 'attestation'), (entry) => {
+        if (entry.statement?.format !== 'auditkeep-attestation/v1') return '';
+        const { framework, requirement, period_start, period_end, outcome, person } = entry.statement;
+        return `${framework} ${requirement}  ${period_start} to ${period_end}  ${outcome}  ${person}`;
+      });
+    },
+  }),
+];
+
+function listResult(entries: readonly CheckedStatement[], line: (entry: CheckedStatement) => string): CommandResult {
+  const text = entries.map((entry) => {
+    const id = entry.statement?.id ?? entry.sha256;
+    return `${id}  ${entry.problem === null ? line(entry) : `INVALID: ${entry.problem}`}`;
+  });
+  const exitCode = entries.every((entry) => entry.problem === null) ? EXIT.done : EXIT.findings;
+  return { data: entries, text: text.length === 0 ? 'There are none yet.' : text.join('\n'), exitCode };
+}
+
+/** A day is its first instant in UTC. */
+function instantOf(text: string): string {
+  const instant = parseInstant(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text);
+  if (instant !== null) return isoOf(instant);
+  throw new AuditkeepError('USAGE', { message: `${text} is no day and no instant`, hint: 'write 2026-12-31' });
+}
