@@ -3,9 +3,10 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import type { Bench, BenchResult } from './bench.ts';
 import { chainBench } from './chain/bench.ts';
 import { importBench } from './import.ts';
+import { retentionBench } from './retention.ts';
 
 /** Every area, in the order in which `npm run bench` without an area runs them. */
-const BENCHES: readonly Bench[] = [importBench, chainBench];
+const BENCHES: readonly Bench[] = [importBench, chainBench, retentionBench];
 
 async function main(args: readonly string[]): Promise<number> {
   const flags = args.filter((arg) => arg.startsWith('--'));

@@ -121,7 +121,7 @@ describe('jobs', () => {
   test('archive moves what is due and postpones what is held', async () => {
     expect(await runJob('archive', { table: 'audit_log' })).toEqual({
       summary: '1 unit (2 rows) archived, 1 postponed',
-      counts: { archived: 1, postponed: 1, failed: 0, rows: 2 },
+      counts: { archived: 1, postponed: 1, failed: 0, rows: 2, late: 0 },
     });
     expect(await countByOrigin(db.engine)).toEqual({ hot: 2, archive: 4 });
     expect(await runJob('archive', { table: 'audit_log' })).toMatchObject({ counts: { archived: 0, postponed: 1 } });
