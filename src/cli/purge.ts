@@ -12,6 +12,7 @@ import {
   requestPurge,
 } from '../retention/purge-request.ts';
 import { type PurgeRun, readUnfinished, runPurge } from '../retention/purge-run.ts';
+import { readChecked, writeCertificate } from '../retention/read-certificate.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED, withDryRun } from './dry-run.ts';
 import { parseDay, planUnitJson, planUnitLine } from './plan-output.ts';
@@ -105,6 +106,22 @@ export const purgeCommands: readonly AnyCommand[] = [
       const runs: PurgeRun[] = [];
       for (const { plan_id } of plans) runs.push(await runPurge(ctx, { plan: plan_id, reason }));
       return runResult(runs);
+    },
+  }),
+  defineCommand({
+    path: ['purge', 'certificate'],
+    positionals: '<certificate>',
+    summary: 'check a certificate of destruction, and write it as signed JSON and a page',
+    examples: [['auditkeep purge certificate 1b4e28ba --out certificates', 'by its id or the beginning of it']],
+    options: (yargs) =>
+      yargs
+        .positional('certificate', { type: 'string', demandOption: true })
+        .option('out', { type: 'string', describe: 'folder for ID.json, ID.sig and ID.pdf' }),
+    async run(session, { certificate: id, out }) {
+      const checked = await readChecked(await session.context(), id);
+      const files = out === undefined ? [] : await writeCertificate(out, checked);
+      const { certificate, sha256, signature } = checked;
+      return { data: { certificate, sha256, signature, files }, text: [checked.document, ...files].join('\n') };
     },
   }),
   defineCommand({

@@ -43,6 +43,7 @@ const NOTHING_CHANGES: Readonly<Record<string, string>> = {
   'hold show': READS,
   'purge plan': READS,
   'purge list': READS,
+  'purge certificate': 'it reads; with --out it writes copies that can be made again',
   'chain status': READS,
   'chain prove': READS,
   'chain verify': 'it reads; what stays is how far verification got, which no decision rests on',
