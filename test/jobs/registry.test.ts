@@ -72,7 +72,12 @@ describe('rows under forced row-level security', () => {
     expect(tables.map(({ name }) => name)).toEqual(Object.keys(BASE_COUNTS).sort());
     const blind = JOBS.filter(({ name }) => READS[name] === undefined && !/^(verify-|seal-)/.test(name));
     // A job that is new here says which of the tables it reads.
-    expect(blind.map(({ name }) => name).sort()).toEqual(['archive', 'check-sealed-data', 'create-partitions', 'purge']);
+    expect(blind.map(({ name }) => name).sort()).toEqual([
+      'archive',
+      'check-sealed-data',
+      'create-partitions',
+      'purge',
+    ]);
   });
 
   test('are seen by the report job: each control counts all rows of its table', async () => {
