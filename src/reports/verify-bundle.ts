@@ -59,9 +59,14 @@ export interface BundleCheck {
 /**
  * Checks a bundle's bytes. Each part that is damaged, missing, forged or not listed is named in the findings.
  * @param givenSigners the text of an allowed_signers file that came another way, or null for the one inside
+ * @param release the release that checks; this one unless given
  * @throws BUNDLE_INVALID when it cannot be unpacked, INPUT_INVALID for a malformed list of signers
  */
-export async function verifyBundle(zip: Uint8Array, givenSigners: string | null): Promise<BundleCheck> {
+export async function verifyBundle(
+  zip: Uint8Array,
+  givenSigners: string | null,
+  release?: string,
+): Promise<BundleCheck> {
   const parts = unpackBundle(zip);
   const given = givenSigners === null ? null : parseAllowedSigners(givenSigners);
   const report = readReportFile(parts);
@@ -94,7 +99,10 @@ export async function verifyBundle(zip: Uint8Array, givenSigners: string | null)
   findings.push(...checkContent(zip, parts, report, decisions));
   findings.push(...checkClosed(parts, report, decisions, persons), ...checkSigners(parts, decisions, persons, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
-  const drawn = findings.length === 0 ? await reproduceFinalPdf(parts, decisions) : 'not checked';
+  const drawn =
+    findings.length === 0
+      ? await reproduceFinalPdf(parts, decisions, release ?? (await readEngineVersion()))
+      : 'not checked';
   if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
   const reportHash = report.versions.find((version) => version.id === report.reportId)?.reportHash ?? null;
   const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
@@ -213,10 +221,11 @@ function partOf(parts: BundleParts, decisionId: string | null): string {
 async function reproduceFinalPdf(
   parts: BundleParts,
   decisions: readonly ReportDecision[],
+  release: string,
 ): Promise<'reproduced' | 'different' | 'not checked'> {
   const model = parseModel(Buffer.from(parts.get('model.json') ?? ''));
   const { engineVersion, nodeVersion } = model.generated;
-  if (engineVersion !== (await readEngineVersion()) || nodeVersion !== process.version) return 'not checked';
+  if (engineVersion !== release || nodeVersion !== process.version) return 'not checked';
   const drawn = await renderPdf(model, decisions.map(entryOf));
   return drawn.equals(parts.get('final.pdf') ?? Buffer.alloc(0)) ? 'reproduced' : 'different';
 }

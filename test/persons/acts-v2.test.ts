@@ -131,7 +131,10 @@ describe('proofs of possession', () => {
 
 describe('acknowledging what is void', () => {
   /** An act as the engine's login alone can store it. */
-  async function sendJunkAct(format = 'auditkeep-person-act/v2'): Promise<void> {
+  async function sendJunkAct(
+    format = 'auditkeep-person-act/v2',
+    changes: readonly PersonChange[] = [{ kind: 'role', email: emailOf('preparer'), role: 'approver' }],
+  ): Promise<void> {
     const { issued_at, ...place } = await ctx.db.withClient(beginAct);
     const { head, register: found } = await register();
     const payload = canonicalJson({
@@ -140,7 +143,7 @@ describe('acknowledging what is void', () => {
       previous_act_sha256: head,
       time: issued_at,
       effective_at: issued_at,
-      changes: [{ kind: 'role', email: emailOf('preparer'), role: 'approver' }],
+      changes,
     });
     const signatures = ['officer1', 'officer2', 'officer3'].map((name) => ({
       email: emailOf(name),
@@ -194,6 +197,13 @@ describe('acknowledging what is void', () => {
     const before = (await register()).head;
     await expect(acknowledge(subject)).rejects.toMatchObject({ code });
     expect((await register()).head).toBe(before);
+  });
+
+  test('the database takes no acknowledgement of what it does not have', async () => {
+    for (const subject of ['act', 'decision'] as const) {
+      const change = { kind: 'acknowledge', subject, id: '2', payload_sha256: hashOf('other'), reason: 'x' } as const;
+      await expect(sendJunkAct('auditkeep-person-act/v2', [change])).rejects.toMatchObject({ code: 'AK014' });
+    }
   });
 
   test('the text that is acknowledged is named by its hash', async () => {

@@ -89,6 +89,17 @@ describe('replaying signed acts', () => {
     expect(findings).toEqual(what === null ? [] : [{ kind: 'act-void', what: `act 2: ${what}`, acknowledged: false }]);
   });
 
+  test('an act of an earlier incarnation than the one before it is void', async () => {
+    const { installationId } = await register();
+    const acts = (await ctx.db.withClient(readActs)).slice(0, 1);
+    acts.push(await actAfter(acts, { incarnation: 2 }));
+    const other: PersonChange[] = [{ kind: 'role', email: emailOf('reviewer'), role: 'legal' }];
+    acts.push(await actAfter(acts, { incarnation: 1, changes: other }));
+    expect(replayActs(installationId, acts).findings.map(({ what }) => what)).toEqual([
+      'act 3: it belongs to an earlier incarnation',
+    ]);
+  });
+
   test('officers whose keys were ended add nobody by dating an act back', async () => {
     const { installationId } = await register();
     const acts = (await ctx.db.withClient(readActs)).slice(0, 1);
@@ -146,6 +157,17 @@ describe('the database', () => {
     await expect(sent).rejects.toMatchObject({ code });
   });
 
+  test.each<[string, number, number, PersonChange['kind']]>([
+    ['that takes effect before it was made', -1, -2, 'role'],
+    ['that ends something late', -1, 60, 'role-end'],
+    ['that is dated before the one it follows', -14, -14, 'role-end'],
+  ])('refuses an act %s', async (_, made, effective, kind) => {
+    const role = { email: emailOf('preparer'), role: kind === 'role' ? 'legal' : 'preparer' } as const;
+    const change = kind === 'role' ? ({ kind, ...role } as const) : ({ kind: 'role-end', ...role } as const);
+    const sent = sendJunk([change], { time: dated(made), effective_at: dated(effective) });
+    await expect(sent).rejects.toMatchObject({ code: 'AK014' });
+  });
+
   test('an act that nobody signed ends nobody’s authority for good', async () => {
     const report = await insertDraft(ctx);
     const officers = ['officer1', 'officer2', 'officer3'];
@@ -188,6 +210,18 @@ describe('the database', () => {
       });
     await end();
     await expect(end()).rejects.toMatchObject({ code: 'PERSON_ACT_REFUSED' });
+    const fingerprint = await fingerprintOf('everything');
+    const again = sendJunk([{ kind: 'key-end', email: emailOf('everything'), fingerprint, reason: 'left' }]);
+    await expect(again).rejects.toMatchObject({ code: 'AK014' });
+  });
+
+  test('stores no address that is a pattern, whoever asks', async () => {
+    const stored = db
+      .as('auditkeep_owner')
+      .withClient((client) =>
+        execute(client, `insert into compliance.person (email, name, kind) values ('*@example.org', 'x', 'service')`),
+      );
+    await expect(stored).rejects.toMatchObject({ code: '23514' });
   });
 
   test('an installation keeps its id in every incarnation', async () => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
@@ -296,6 +296,13 @@ describe('tampering', () => {
     });
     const check = await verifyBundle(forged, textOf('allowed_signers'));
     expect(check).toMatchObject({ valid: false, outcome: 'invalid' });
+    expect(check.findings).toContainEqual({ part: 'report.json', what: 'states another engineVersion than the model' });
+  });
+
+  test('a final.pdf that was not drawn again is not shown to be right', async () => {
+    const other = await verifyBundle(zip, textOf('allowed_signers'), 'another release');
+    expect(other).toMatchObject({ valid: false, outcome: 'incomplete', finalPdf: 'not checked', findings: [] });
+    expect(other.unchecked).toEqual(['final.pdf was not drawn again and may say anything']);
   });
 
   test('many entries on the same bytes are refused before anything is read', () => {
@@ -312,6 +319,14 @@ describe('tampering', () => {
     end.writeUInt32LE(50 * 56, 12);
     const bomb = Buffer.concat([one.subarray(0, one.length - 22 - 56), ...entries, end]);
     expect(() => unpackBundle(bomb)).toThrow(/larger than the file/);
+  });
+
+  test('a file that is too large is not read', async () => {
+    const file = join(folder, 'huge.zip');
+    await writeFile(file, '');
+    await truncate(file, 2 ** 29 + 1);
+    const checked = checkBundleFile({ file, identityFile: null, signersFile: null });
+    await expect(checked).rejects.toMatchObject({ code: 'INPUT_INVALID' });
   });
 
   test('a missing decision and a part too many are found', async () => {
@@ -571,6 +586,20 @@ describe('the register in a bundle', () => {
     expect(findings).toContainEqual({ part: 'decisions/05-approve.json', what: 'its person was no approver' });
   });
 
+  test('a key that the register does not give to its decider is found', async () => {
+    const files = await refound((act) => {
+      act.changes = act.changes.filter((entry) => entry.email !== 'approver@example.org' || entry.kind !== 'key');
+    });
+    const forged = repack((parts) => {
+      for (const [name, bytes] of files) parts.set(name, bytes);
+    });
+    const { findings } = await verifyBundle(forged, list());
+    expect(findings).toContainEqual({
+      part: 'decisions/05-approve.json',
+      what: 'its key was not a valid key of its person',
+    });
+  });
+
   test('a register of another name, or another installation, is found', async () => {
     const named = await refound((act) => {
       for (const entry of act.changes) if (entry.kind === 'person') entry['name'] = 'Somebody Else';
@@ -602,6 +631,7 @@ describe('the register in a bundle', () => {
       changes: [{ kind: 'key-end', email: 'approver@example.org', fingerprint, reason: 'compromised' }],
       officerKeyFiles: ['officer1', 'officer2'].map(roster.keyFile),
     });
+    await expect(send(identity, join(folder, 'ended'))).rejects.toMatchObject({ code: 'PERSON_KEY_INVALID' });
     const marked = (await makeBundle(ctx, reportId)).zip;
     const parts = unpackBundle(marked);
     const report = reportShape.parse(JSON.parse(Buffer.from(parts.get('report.json') ?? '').toString('utf8')));

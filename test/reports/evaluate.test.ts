@@ -192,6 +192,11 @@ describe('evaluateControls', () => {
     const found = await exceptionsOf();
     expect([found.count, found.rows.length]).toEqual([1201, 100]);
     expect(await exceptionsOf()).toEqual(found);
+    // The same rows in another physical order.
+    await runAll(db.admin, [
+      `update security_internal.jwt_tokens set is_active = is_active where id < '80000000-0000-4000-8000-000000000000'`,
+    ]);
+    expect(await exceptionsOf()).toEqual(found);
     await runAll(db.admin, [`delete from security_internal.jwt_tokens where token_hash = 'many'`]);
   });
 
@@ -292,6 +297,26 @@ describe('evaluateControls', () => {
     );
     await Promise.all(evaluations);
     expect(moved).toBe(true);
+  });
+});
+
+describe('lg-01', () => {
+  const db = useDatabase();
+  it('names the link that no checkpoint has covered for a day, until one does', async () => {
+    await arrange(db);
+    await runAll(db.admin, [
+      `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp)
+       values ('old', 'system', 'X', now() - interval '2 days')`,
+    ]);
+    const ctx = await testContext(db);
+    await sealChain(ctx);
+    const findings = async () => {
+      const [first] = (await evaluate(db, [template('lg-01')])).results;
+      return first?.result.kind === 'evaluated' ? first.result.exceptions.rows.map((row) => row[0]) : null;
+    };
+    expect(await findings()).toEqual(['no signed checkpoint covers this link']);
+    await signCheckpoint(ctx);
+    expect(await findings()).toEqual([]);
   });
 });
 
