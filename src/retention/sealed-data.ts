@@ -14,7 +14,7 @@ const problemShape = z.enum(['integrity', 'expired', 'access-policy', 'enclave']
 const judgedShape = z.object({ id: z.string(), problems: z.array(problemShape) });
 
 /** One piece of sealed data with something wrong. */
-export type SealedDataFinding = z.infer<typeof judgedShape>;
+type SealedDataFinding = z.infer<typeof judgedShape>;
 
 export interface SealedDataCheck {
   readonly checked: number;

@@ -19,7 +19,7 @@ interface Step {
 }
 
 /** The plan that test/retention/rows.ts approves; nothing of a test may be imported by a process of its own. */
-export const PLAN = '00000000-0000-4000-8000-00000000aaaa';
+const PLAN = '00000000-0000-4000-8000-00000000aaaa';
 
 const BEFORE = toInstant(Date.UTC(2023, 1, 1));
 const archive = (ctx: StepContext) => runArchive(ctx, { table: 'audit_log', before: BEFORE, reason: 'crash' });
