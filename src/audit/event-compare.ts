@@ -1,4 +1,5 @@
 /** Joins events and links by id where their sums differ, and judges each id. Both sides are streams in id order. */
+import type { KeyObject } from 'node:crypto';
 import type { SqlClient } from '../db/database.ts';
 import type { EventGroup } from './canonical.ts';
 import type { ChainHead } from './chain-store.ts';
@@ -11,6 +12,7 @@ import { type InlineJudgement, judgeInline } from './inline-judge.ts';
 import { readInlineRows, readInlineSegments } from './inline-store.ts';
 import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
 import { uuidText } from './pg-time.ts';
+import { explainPurged } from './purged-places.ts';
 import type { Snapshot } from './snapshot.ts';
 import { readSweepable } from './sweep.ts';
 import { readTuples } from './tuples.ts';
@@ -35,6 +37,7 @@ export interface Comparison {
 }
 
 interface ComparisonInput {
+  readonly publicKey: KeyObject | null;
   readonly sums: EventSums;
   readonly head: ChainHead;
   readonly overdue: boolean;
@@ -72,7 +75,9 @@ export async function compareEvents(
   for (const { event_id: eventId, links, seq } of doubled.filter((row) => !named.has(row.event_id))) {
     findings.push(finding('doubled', { seq: Number(seq), eventId, expected: '1 link', actual: `${links} links` }));
   }
-  findings.push(...judgeMissing(missing, input.head.size));
+  const destroyed = await explainPurged(client, missing, input.publicKey);
+  counts.purged = destroyed.purged;
+  findings.push(...destroyed.findings, ...judgeMissing(destroyed.unexplained, input.head.size));
   return { findings: mergeInline(findings, inline.findings).sort(bySeq), unlinked, counts };
 }
 

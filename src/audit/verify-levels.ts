@@ -82,7 +82,13 @@ export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: 
     ...(part.findings.length > 0 ? [] : compareHeads(part.walk, { ...run.opened, heads }, to)),
   );
   if (findings.length === 0) await writeVerified(home, run.origin, part.walk.reached);
-  return verification('incremental', run, { ...range, checked: part.checked, erased: part.erased, findings });
+  return verification('incremental', run, {
+    ...range,
+    checked: part.checked,
+    erased: part.erased,
+    purged: part.purged,
+    findings,
+  });
 }
 
 /** A thirtieth of the chain, in an order that the signer's store keeps secret, and the sweep for unsealed events. */
@@ -94,7 +100,9 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
   const cycle = await readRolling(home, run.origin, signed);
   const range = nextPart(cycle);
   const before = range.from === 0n ? GENESIS : await readChainHash(client, range.from - 1n);
-  let part: Pick<RangeOutcome, 'checked' | 'erased' | 'findings'> = { checked: 0, erased: 0, findings: [] };
+  let part: Pick<RangeOutcome, 'checked' | 'erased' | 'purged' | 'findings'> = {
+    ...{ checked: 0, erased: 0, purged: 0, findings: [] },
+  };
   if (before === null) {
     findings.push(finding('deleted', { seq: Number(range.from - 1n), partition: 'audit.chain_link' }));
   } else if (range.to > range.from && range.to <= run.head.size) {
@@ -109,6 +117,7 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
     ...range,
     checked: part.checked + canary,
     erased: part.erased,
+    purged: part.purged,
     findings: [...findings.filter((found) => found.seq === null || !named.has(found.seq)), ...swept.findings],
     pending: swept.pending,
   });
@@ -214,6 +223,7 @@ interface LevelOutcome {
   readonly erased: number;
   readonly findings: readonly Finding[];
   readonly pending?: number;
+  readonly purged?: number;
 }
 
 function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome): Verification {
@@ -232,7 +242,7 @@ function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome)
     intact: findings.length === 0,
     anchored: isAnchored(run.witnessed, run.opened.own?.size ?? null) && findings.length === 0,
     findings,
-    ...{ sealed: 0, erased: outcome.erased, purged: 0, pending: outcome.pending ?? 0 },
+    ...{ sealed: 0, erased: outcome.erased, purged: outcome.purged ?? 0, pending: outcome.pending ?? 0 },
   };
 }
 

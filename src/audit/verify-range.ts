@@ -6,6 +6,7 @@ import { type Finding, finding } from './finding.ts';
 import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
 import { LinkWalk, type WalkedHead } from './link-walk.ts';
 import { uuidText } from './pg-time.ts';
+import { explainPurged } from './purged-places.ts';
 import { eventsWithIdsSource, rangeEventSource, rangeLinkSource, readDoubledIn, type SeqRange } from './range-store.ts';
 import { readTuples } from './tuples.ts';
 import type { Verifying, VerifyRun } from './verify-run.ts';
@@ -18,6 +19,8 @@ export interface RangeOutcome {
   /** Events whose leaf was recomputed. */
   readonly checked: number;
   readonly erased: number;
+  /** Links whose events were destroyed under a certificate. */
+  readonly purged: number;
   readonly findings: readonly Finding[];
 }
 
@@ -48,17 +51,14 @@ export async function verifyRange(
   }
   ctx.progress.stop();
   const events = judged.flatMap((verdict) => (verdict.kind === 'found' ? [verdict.finding] : []));
-  events.push(
-    ...judgeMissing(
-      judged.filter((verdict) => verdict.kind === 'missing'),
-      run.head.size,
-    ),
-  );
+  const missing = judged.filter((verdict) => verdict.kind === 'missing');
+  const destroyed = await explainPurged(client, missing, run.publicKey);
+  events.push(...destroyed.findings, ...judgeMissing(destroyed.unexplained, run.head.size));
   events.push(...(await doubledIn(client, input.range, events)));
   const named = new Set(events.map((found) => found.seq));
   const chain = walk.finishAt(to).filter((found) => found.class !== 'reordered' || !named.has(found.seq));
   const erased = judged.filter((verdict) => verdict.kind === 'erased').length;
-  return { walk, checked, erased, findings: [...events, ...chain] };
+  return { walk, checked, erased, purged: destroyed.purged, findings: [...events, ...chain] };
 }
 
 /** Judges the links of a step; only what is not sound. */

@@ -1,4 +1,5 @@
 /** What every level of verification begins with: the head of the chain and everything that was signed about it. */
+import type { KeyObject } from 'node:crypto';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
@@ -25,6 +26,8 @@ export interface VerifyRun {
   readonly head: ChainHead;
   readonly origin: string;
   readonly opened: OpenedHeads;
+  /** The log's public key by this home; null when it signed nothing. */
+  readonly publicKey: KeyObject | null;
   readonly witnessed: Anchor;
   /** The home bears traces of a signer: something was signed, so something must be there. */
   readonly signed: boolean;
@@ -80,7 +83,20 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   });
   const lost = incarnationFindings(records);
   const due = await readDue(ctx, { origin, now, signer: key !== null }, input.unsealedAfterSeconds);
-  return { head, origin, opened, witnessed, signed, overdue, covered, lost, due, now, wentBack: wentBack(head, now) };
+  return {
+    head,
+    origin,
+    opened,
+    publicKey,
+    witnessed,
+    signed,
+    overdue,
+    covered,
+    lost,
+    due,
+    now,
+    wentBack: wentBack(head, now),
+  };
 }
 
 /**

@@ -1,7 +1,9 @@
 /** Destruction from plan to certificate: two persons, a window, drift, holds, limits, and what the database refuses. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { signCheckpoint } from '../../src/audit/sign.ts';
 import { readLogPublicKey } from '../../src/audit/signer-store.ts';
+import { verifyChain } from '../../src/audit/verify.ts';
 import { objectDecisionText, objectRequestSchema } from '../../src/persons/object-decision.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { isCertificateSigned, parseCertificate } from '../../src/retention/certificate.ts';
@@ -118,6 +120,24 @@ describe('a purge', () => {
     );
     const events = `select count(*) as value from audit.audit_log_all where event_type = 'purge.certified'`;
     expect(await scalar(db.engine, z.bigint(), events)).toBe(2n);
+  });
+
+  test('verification counts it as purged, and a certificate that the log did not sign counts for nothing', async () => {
+    await signCheckpoint(ctx);
+    const found = await verifyChain(ctx, { level: 'full' });
+    expect([found.purged, found.findings.map(({ class: kind }) => kind)]).toEqual([20, []]);
+    expect(await verifyChain(ctx, { level: 'incremental' })).toMatchObject({ purged: 20, intact: true });
+    const tamper = (to: string) =>
+      db.admin.withClient(async (client) => {
+        await client.query('alter table retention.certificate disable trigger append_only');
+        await client.query(`update retention.certificate set signature = ${to} where document like '%y2015m01%'`);
+        await client.query('alter table retention.certificate enable always trigger append_only');
+      });
+    await tamper(`reverse(left(signature, 86)) || '=='`);
+    const forged = await verifyChain(ctx, { level: 'full' });
+    expect(forged.purged).toBe(10);
+    expect(new Set(forged.findings.map(({ class: kind }) => kind))).toEqual(new Set(['purged-without-certificate']));
+    await tamper(`reverse(left(signature, 86)) || '=='`);
   });
 
   test('is not run twice, and keeps its certificates', async () => {
