@@ -76,7 +76,10 @@ function sectionsOf(certificate: Certificate, sha256: string, signature: string)
         ['Method', certificate.method],
         ['Verification', certificate.verification],
         ['Destroyed at', certificate.purged_at],
-        ['Backups', certificate.backups_age_out_at ?? 'the installation does not say how long backups are kept'],
+        [
+          'Last backup gone',
+          certificate.backups_age_out_at ?? 'the installation does not say how long backups are kept',
+        ],
       ],
     ],
     [

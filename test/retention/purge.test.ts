@@ -7,7 +7,7 @@ import { verifyChain } from '../../src/audit/verify.ts';
 import { objectDecisionText, objectRequestSchema } from '../../src/persons/object-decision.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { isCertificateSigned, parseCertificate } from '../../src/retention/certificate.ts';
-import { readJournal } from '../../src/retention/destruction-journal.ts';
+import { appendJournal, readJournal } from '../../src/retention/destruction-journal.ts';
 import { placeHold } from '../../src/retention/hold-place.ts';
 import { approvePurge, listPlans, planDestruction, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
@@ -92,8 +92,35 @@ describe('a purge', () => {
     expect(await scalar(db.engine, z.bigint(), 'select count(*) as value from quarantine.audit_log')).toBe(20n);
   });
 
-  test('and ends with a certificate that says what, why, by whom and which places in the chain', async () => {
+  test('cut off between journal and database, is gone on with under the same certificate', async () => {
     await waitInQuarantine(db);
+    const recording = (change: string) =>
+      db.admin.withClient((client) =>
+        client.query(`${change} execute on function retention.record_certificate(text, text)
+          ${change === 'grant' ? 'to' : 'from'} auditkeep_engine`),
+      );
+    await recording('revoke');
+    expect((await run()).units.map(({ outcome }) => outcome.kind)).toEqual(['failed', 'failed']);
+    expect(await stateOf(db.engine, 'audit_log_y2015m01')).toBe('purging');
+    const journal = await readJournal(ctx.config.home);
+    expect(journal).toHaveLength(2);
+    await recording('grant');
+    expect((await run()).units.map(({ outcome }) => outcome.kind)).toEqual(['purged', 'purged']);
+    const stored = await db.engine.withClient(readCertificates);
+    expect(stored.map(({ document }) => document).sort()).toEqual(journal.map(({ document }) => document).sort());
+    expect(await readJournal(ctx.config.home)).toHaveLength(2);
+  });
+
+  test('a database that does not know a destruction of the journal is recognised, and destroys nothing else', async () => {
+    const elsewhere = { ...ctx, config: { ...ctx.config, home: await temporaryHome() } };
+    const [entry] = await readJournal(ctx.config.home);
+    const text =
+      entry?.document.replace(entry.certificate.certificate_id, '00000000-0000-8000-8000-000000000001') ?? '';
+    await appendJournal(elsewhere.config.home, { document: text, signature: 'x' });
+    await expect(run(elsewhere)).rejects.toMatchObject({ code: 'PURGE_REPLAY' });
+  });
+
+  test('and ends with a certificate that says what, why, by whom and which places in the chain', async () => {
     const done = await run();
     expect(done.units.map(({ outcome }) => outcome.kind)).toEqual(['purged', 'purged']);
     expect(await countByOrigin(db.engine)).toEqual({ archive: 10, hot: 100 });
