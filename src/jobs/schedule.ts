@@ -3,6 +3,7 @@ import type { Context } from '../context.ts';
 import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { lastDue, nextDue } from './cron.ts';
+import { noteDueRuns } from './due.ts';
 import type { AnyJob } from './job.ts';
 import { enqueueJob, type Queue } from './queue.ts';
 import { isTakenCareOf, listStoredSchedules, type StoredSchedule } from './store.ts';
@@ -58,6 +59,8 @@ export async function enqueueDue(
   const schedules = await listSchedules(ctx, jobs);
   return ctx.db.withClient(async (client) => {
     if (!(await tryLockSession(client, 'scheduler', 'exclusive'))) return [];
+    const names = jobs.map((job) => job.name);
+    await noteDueRuns(client, names, ctx.clock.now());
     const enqueued: string[] = [];
     for (const schedule of schedules) {
       const job = jobs.find((candidate) => candidate.name === schedule.job);

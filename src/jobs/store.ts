@@ -154,3 +154,35 @@ export async function isTakenCareOf(
   );
   return row.taken;
 }
+
+const unnotedShape = z.object({
+  job: z.string(),
+  version: z.number(),
+  cron: z.string(),
+  timeZone: z.string(),
+  after: z.string(),
+});
+
+/** Schedules that are not paused, each with the instant up to which its due runs are noted. */
+export function listUnnoted(client: SqlClient): Promise<z.infer<typeof unnotedShape>[]> {
+  return queryRows(
+    client,
+    unnotedShape,
+    `select s.job, s.version, s.cron, s.time_zone as "timeZone",
+            to_char(greatest(s.changed_at, (select max(d.due_at) from ops.due d where d.job = s.job)) at time zone 'UTC',
+                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as after
+       from ops.schedule s where not s.paused order by s.job`,
+  );
+}
+
+/** Notes due instants of a job; those that are noted already stay. */
+export async function noteDue(
+  client: SqlClient,
+  input: { readonly job: string; readonly version: number; readonly due: readonly UtcInstant[] },
+): Promise<void> {
+  await execute(client, 'select ops.note_due($1::text, $2::int, $3::timestamptz[])', [
+    input.job,
+    input.version,
+    input.due.map(isoOf),
+  ]);
+}
