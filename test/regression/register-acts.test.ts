@@ -157,14 +157,15 @@ describe('the database', () => {
     await expect(sent).rejects.toMatchObject({ code });
   });
 
-  test.each<[string, number, number, PersonChange['kind']]>([
-    ['that takes effect before it was made', -1, -2, 'role'],
-    ['that ends something late', -1, 60, 'role-end'],
+  test.each<[string, number | null, number, PersonChange['kind']]>([
+    ['that takes effect before it was made', null, -2, 'role'],
+    ['that ends something late', null, 60, 'role-end'],
     ['that is dated before the one it follows', -14, -14, 'role-end'],
   ])('refuses an act %s', async (_, made, effective, kind) => {
     const role = { email: emailOf('preparer'), role: kind === 'role' ? 'legal' : 'preparer' } as const;
     const change = kind === 'role' ? ({ kind, ...role } as const) : ({ kind: 'role-end', ...role } as const);
-    const sent = sendJunk([change], { time: dated(made), effective_at: dated(effective) });
+    const time = made === null ? {} : { time: dated(made) };
+    const sent = sendJunk([change], { ...time, effective_at: dated(effective) });
     await expect(sent).rejects.toMatchObject({ code: 'AK014' });
   });
 
