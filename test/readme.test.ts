@@ -71,6 +71,9 @@ test('the demo runs on a fresh home, and every command after it works on what it
     })
     .parse(JSON.parse(await readFile(join(out, 'summary.json'), 'utf8')));
   expect(summary.tampered.found).toEqual({ class: 'modified', eventId: summary.tampered.eventId });
+  // What was found in the tampered copy is no finding of the database that stays.
+  const { stdout: chain } = await inShell('node bin/auditkeep.js chain status');
+  expect(chain).toMatch(/^verified +full +.*: no findings$/m);
   const after = shellLines().filter((line) => line.startsWith('npx auditkeep') && !/ (migrate|worker)$/.test(line));
   expect(after.length).toBeGreaterThan(6);
   for (const line of after) {

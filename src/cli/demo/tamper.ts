@@ -3,6 +3,8 @@
  * full verification that has to name the row.
  */
 import { randomBytes } from 'node:crypto';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { verifyChain } from '../../audit/verify.ts';
 import type { Context } from '../../context.ts';
@@ -80,9 +82,11 @@ function dropCopy(maintenance: Database, copy: string): Promise<number> {
 async function verifyTampered(ctx: Context, url: string): Promise<Tampered> {
   const admin = openDatabase({ url, applicationName: 'auditkeep-demo', maxConnections: 1 });
   const db = openDatabase({ url, role: ROLES.engine, applicationName: 'auditkeep-demo' });
+  const home = await copySigner(ctx.config.home);
   try {
     const victim = await inTransaction(admin, changeOneEvent);
-    const result = await verifyChain({ ...ctx, db, log: ctx.log.child({}, { level: 'silent' }) });
+    const config = { ...ctx.config, home };
+    const result = await verifyChain({ ...ctx, config, db, log: ctx.log.child({}, { level: 'silent' }) });
     const found = result.findings.find((finding) => finding.eventId === victim.id);
     if (found === undefined) throw new Error(`verification of the copy did not name event ${victim.id}`);
     const { class: kind, seq, eventId } = found;
@@ -92,8 +96,15 @@ async function verifyTampered(ctx: Context, url: string): Promise<Tampered> {
       found: { class: kind, seq: seq === null ? null : String(seq), eventId },
     };
   } finally {
-    await Promise.all([admin.end(), db.end()]);
+    await Promise.all([admin.end(), db.end(), rm(home, { recursive: true, force: true })]);
   }
+}
+
+/** Verification notes in the signer's store what it saw; what it sees in the copy is no news of the database itself. */
+async function copySigner(home: string): Promise<string> {
+  const copy = await mkdtemp(join(home, 'demo-copy-'));
+  for (const folder of ['signer', 'checkpoints']) await cp(join(home, folder), join(copy, folder), { recursive: true });
+  return copy;
 }
 
 /** As a superuser can: trigger off, change, trigger on again. */
