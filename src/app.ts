@@ -11,6 +11,7 @@ import { AuditkeepError } from './errors.ts';
 import { openQueue, type Queue } from './jobs/queue.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { type KeyHome, openScratchHome } from './keys/scratch-home.ts';
+import { countOf } from './plural.ts';
 import { migrationStatus } from './schema/migrate.ts';
 import { ROLES } from './schema/roles.ts';
 import { checkVisibility } from './schema/visibility.ts';
@@ -126,7 +127,8 @@ async function requireSchema(url: string): Promise<void> {
 
 async function refuseOtherSchema(client: Parameters<typeof migrationStatus>[0]): Promise<void> {
   const { pending } = await migrationStatus(client);
-  if (pending.length > 0) throw schemaMissing(`the database lacks ${pending.length} migrations of this release`);
+  if (pending.length > 0)
+    throw schemaMissing(`the database lacks ${countOf(pending.length, 'migration')} of this release`);
 }
 
 function schemaMissing(message: string): AuditkeepError {

@@ -106,7 +106,7 @@ function riskText(risk: RiskReport): string {
   if (risk.rows === 0) return 'No transaction has been processed yet.';
   return [
     `Linked with certainty by an attacker with the public chain: ${risk.uniquelyLinked} of ${risk.rows} (${percent(risk.uniquelyLinkedShare)}).`,
-    `Smallest class k = ${risk.k}; ${risk.belowK} rows are in classes below ${risk.thresholds.k} and stay pseudonymized.`,
+    `Smallest class k = ${risk.k}; ${countOf(risk.belowK, 'row is', 'rows are')} in classes below ${risk.thresholds.k} and only pseudonymized.`,
     risk.thresholdsMet ? 'The thresholds are met.' : `The thresholds are not met: ${risk.reasons.join('; ')}.`,
   ].join('\n');
 }

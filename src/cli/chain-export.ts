@@ -2,6 +2,7 @@
 import { type ExportResult, exportChain, planExport } from '../audit/export.ts';
 import { proveEvent } from '../audit/proof.ts';
 import { AuditkeepError, EXIT } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
@@ -70,11 +71,13 @@ function exportText(result: ExportResult): string {
   const { folder, zip, origin, size, from, to, entries, absent, altered } = result;
   const lines = [
     `${zip ?? folder}`,
-    `${entries} entries, seq ${from} up to ${to}, of ${origin} as signed at ${size}`,
+    `${countOf(entries, 'entry', 'entries')}, seq ${from} up to ${to}, of ${origin} as signed at ${size}`,
     'check it with: node verify.mjs BUNDLE --key KEY (auditkeep chain status shows the key)',
   ];
   if (absent + altered > 0) {
-    lines.push(`${altered} events are not what was sealed and ${absent} are not there: run auditkeep chain verify`);
+    lines.push(
+      `${countOf(altered, 'event is', 'events are')} not what was sealed, ${absent} not there: run auditkeep chain verify`,
+    );
   }
   return lines.join('\n');
 }

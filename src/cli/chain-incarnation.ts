@@ -1,5 +1,6 @@
 /** `auditkeep chain incarnation`: going on after the database was restored to an earlier state. */
 import { beginIncarnation, planIncarnation } from '../persons/begin-incarnation.ts';
+import { countOf } from '../plural.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption } from './dry-run.ts';
 
@@ -21,11 +22,11 @@ export const chainIncarnationCommands: readonly AnyCommand[] = [
       const ctx = await session.context();
       if (apply && !dryRun) {
         const begun = await beginIncarnation(ctx, { keyFiles: signer });
-        return { data: begun, text: `the chain goes on as ${begun.origin} from ${begun.size} links` };
+        return { data: begun, text: `the chain goes on as ${begun.origin} from ${countOf(begun.size, 'link')}` };
       }
       const plan = await planIncarnation(ctx, dryRun ? { keyFiles: signer } : {});
       const resealed = plan.resealed === 0 ? '' : `, ${plan.resealed} sealed since take their places`;
-      const text = `${plan.kept} links are kept, ${plan.abandoned - plan.kept} that were signed are lost${resealed}; it would go on as ${plan.origin}. Nothing changed: give --apply and two --signer`;
+      const text = `${countOf(plan.kept, 'link is', 'links are')} kept, ${plan.abandoned - plan.kept} signed ones lost${resealed}; it would go on as ${plan.origin}. Nothing changed: give --apply and two --signer`;
       return { data: plan, text };
     },
   }),

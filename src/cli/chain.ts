@@ -86,7 +86,9 @@ export const chainCommands: readonly AnyCommand[] = [
       const ctx = await session.context();
       if (args['dry-run']) {
         const { size, fresh } = await planCheckpoint(ctx);
-        const text = fresh ? `a head of ${size} events would be signed` : `nothing new to sign at ${size} events`;
+        const text = fresh
+          ? `a head of ${countOf(size, 'event')} would be signed`
+          : `nothing new to sign at ${countOf(size, 'event')}`;
         return { data: { size: Number(size), fresh, note: null }, text: `${text}\n${NOTHING_CHANGED}` };
       }
       const { note, size, fresh } = await signCheckpoint(ctx);
@@ -98,7 +100,7 @@ export const chainCommands: readonly AnyCommand[] = [
 async function sweep(ctx: Context, dryRun: boolean): Promise<CommandResult> {
   if (!dryRun) {
     const { swept, size } = await sweepChain(ctx);
-    return { data: { swept, size: Number(size) }, text: `${swept} events swept, ${size} in the chain` };
+    return { data: { swept, size: Number(size) }, text: `${countOf(swept, 'event')} swept, ${size} in the chain` };
   }
   const { waiting, refused, size, wentBack } = await planSweep(ctx);
   const text = wentBack
@@ -125,7 +127,7 @@ function statusText(status: ChainStatus): string {
 
 function lastRunText(run: LastRun | undefined): string {
   if (run === undefined) return 'never by this home';
-  return `${run.at}, up to ${run.to}: ${run.findings === 0 ? 'no findings' : `${run.findings} FINDINGS`}`;
+  return `${run.at}, up to ${run.to}: ${run.findings === 0 ? 'no findings' : countOf(run.findings, 'FINDING')}`;
 }
 
 function witnessText({ outcome, detail, cosignedSize }: WitnessStatus): string {

@@ -46,7 +46,7 @@ export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
         outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
       };
       const running = await startWorker(ctx, queue, { jobs, schedules: true, onSettled });
-      session.say(`working on ${jobs.length} queues; SIGTERM or Ctrl-C stops after the running jobs`);
+      session.say(`working on ${countOf(jobs.length, 'queue')}; SIGTERM or Ctrl-C stops after the running jobs`);
       await stop.requested;
       session.say('stopping: no new jobs, the running ones end');
       await running.stop();

@@ -8,6 +8,7 @@ import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { type Period, subtractPeriod } from '../time/period.ts';
 import type { UnitFacts } from './facts.ts';
@@ -133,7 +134,11 @@ async function sealAndMove(
     const window = input.window ?? DEFAULT_WINDOW;
     const unlinked = await retryOnLock(window, () => sealUnit(ctx, unit, input.reason, holder));
     if (unlinked > 0) {
-      return { kind: 'postponed', reason: `${unlinked} events are not linked in the chain yet`, byRule: false };
+      return {
+        kind: 'postponed',
+        reason: `${countOf(unlinked, 'event is', 'events are')} not linked in the chain yet`,
+        byRule: false,
+      };
     }
   }
   if (unit.table === 'performance_metrics' && unit.category === 'minute') await rollUp(ctx, unit, holder);

@@ -4,6 +4,7 @@ import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryOne } from '../db/query.ts';
 import { inTransaction } from '../db/transaction.ts';
+import { countOf } from '../plural.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { addPeriod } from '../time/period.ts';
 import type { BranchFacts } from './facts.ts';
@@ -68,7 +69,7 @@ async function insertAlarm(client: SqlClient, now: string, short: readonly Short
      values ('partition_horizon_short', 'high', 'anomaly', $2::text, 'auditkeep', 'retention', $1::timestamptz, $3::jsonb)`,
     [
       now,
-      `${short.length} tables have no partition for the step after this one; inserts will fail`,
+      `${countOf(short.length, 'table has', 'tables have')} no partition for the step after this one; inserts will fail`,
       JSON.stringify({ branches: context }),
     ],
   );

@@ -3,6 +3,7 @@
  * held, split and destroyed like any other unit. They never become part of the archive's partitions.
  */
 import type { Context } from '../context.ts';
+import { countOf } from '../plural.ts';
 import { isoOf, parseInstant, type UtcInstant } from '../time/clock.ts';
 import { subtractPeriod } from '../time/period.ts';
 import type { TimeRange } from './bounds.ts';
@@ -99,6 +100,9 @@ async function collectRange(
 
 function outcomeOf({ relation, rows, unlinked }: CollectedLate): LateOutcome['outcome'] {
   if (relation !== null) return { kind: 'collected', relation, rows };
-  const reason = unlinked > 0 ? `${unlinked} late events are not linked in the chain yet` : 'nothing is late any more';
+  const reason =
+    unlinked > 0
+      ? `${countOf(unlinked, 'late event is', 'late events are')} not linked in the chain yet`
+      : 'nothing is late any more';
   return { kind: 'postponed', reason };
 }
