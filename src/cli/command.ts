@@ -32,6 +32,8 @@ export interface Session {
 export interface CommandResult {
   readonly data: unknown;
   readonly text: string;
+  /** True where the text is sentences, which a terminal shows broken between words, and no table. */
+  readonly isProse?: boolean;
   /** 0 unless given; 3 for findings. */
   readonly exitCode?: ExitCode;
 }

@@ -45,7 +45,7 @@ const demo = defineCommand({
     await mkdir(out, { recursive: true });
     const result = await runDemo(session, { data, out });
     await writeFile(join(out, 'summary.json'), `${toJsonText(result)}\n`);
-    return { data: result, text: summaryText(result, session.config) };
+    return { data: result, text: summaryText(result, session.config), isProse: true };
   },
 });
 

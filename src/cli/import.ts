@@ -8,6 +8,7 @@ import { REGISTER_NAMES } from '../import/register-kinds.ts';
 import { REASONS } from '../import/rejection.ts';
 import type { ImportReport } from '../import/report.ts';
 import type { ImportInput } from '../import/run.ts';
+import { requirePath } from '../import/source-file.ts';
 import { countOf } from '../plural.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
@@ -61,6 +62,7 @@ const registerCommand = defineCommand({
       .positional('paths', pathsOption)
       .option('dry-run', dryRunOption),
   async run(session, { kind, paths, 'dry-run': dryRun }) {
+    await requirePaths(paths);
     return importResult(await importRegister(await session.context({ dryRun }), kind, { paths, dryRun }));
   },
 });
@@ -84,9 +86,15 @@ function importCommand(
     ...words,
     options: (yargs: Argv) => yargs.positional('paths', pathsOption).option('dry-run', dryRunOption),
     async run(session, { paths, 'dry-run': dryRun }) {
+      await requirePaths(paths);
       return importResult(await run(await session.context({ dryRun }), { paths, dryRun }));
     },
   });
+}
+
+/** Before a server is started for a path that is not there. */
+async function requirePaths(paths: readonly string[]): Promise<void> {
+  for (const path of paths) await requirePath(path);
 }
 
 function importResult(report: ImportReport): CommandResult {

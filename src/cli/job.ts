@@ -15,12 +15,15 @@ import { dryRunOption, withDryRun } from './dry-run.ts';
 const OPEN = ['created', 'retry', 'active'];
 const ENDED = ['completed', 'failed', 'cancelled'];
 
+const NAME_WIDTH = Math.max(...JOBS.map(({ name }) => name.length));
+const STATE_WIDTH = Math.max(...[...OPEN, ...ENDED].map((state) => state.length));
+
 const list = defineCommand({
   path: ['job', 'list'],
   summary: 'jobs that wait or run; with --all those that ended too',
   examples: [
     ['auditkeep job list', 'what waits and runs'],
-    ['auditkeep job list --all --job seal --json', 'everything about one job, for scripts'],
+    ['auditkeep job list --all --job seal-chain --json', 'everything about one job, for scripts'],
   ],
   options: (yargs) =>
     yargs
@@ -124,7 +127,7 @@ function checkLimit(limit: number): number {
 function describeQueued(job: QueuedJob): string {
   const name = job.sourceJob ?? job.job;
   const error = job.errorCode === null ? '' : `  ${job.errorCode}: ${job.message ?? ''}`;
-  return `${job.id}  ${name}  ${job.state}  attempt ${job.retryCount + 1} of ${job.retryLimit + 1}  ${secondsOf(job.createdAt)}${error}`;
+  return `${job.id}  ${name.padEnd(NAME_WIDTH)}  ${job.state.padEnd(STATE_WIDTH)}  attempt ${job.retryCount + 1} of ${job.retryLimit + 1}  ${secondsOf(job.createdAt)}${error}`;
 }
 
 function describeAttempt(run: Run): string {

@@ -17,7 +17,7 @@ import { importCommands } from './import.ts';
 import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
-import { ignoreBrokenPipes, printError, type Streams, toJsonText, write } from './output.ts';
+import { columnsOf, ignoreBrokenPipes, printError, type Streams, toJsonText, wrapProse, write } from './output.ts';
 import { parseCommandLine } from './parser.ts';
 import { partitionCommands } from './partition.ts';
 import { personCommands } from './person.ts';
@@ -86,7 +86,7 @@ export async function main(
 ): Promise<ExitCode> {
   ignoreBrokenPipes(streams);
   try {
-    const parsed = await parseCommandLine(commands, argv, await readVersion());
+    const parsed = await parseCommandLine(commands, argv, await readVersion(), columnsOf(streams.stdout));
     if (parsed.kind === 'print') {
       await write(streams.stdout, `${parsed.text}\n`);
       return EXIT.done;
@@ -94,7 +94,7 @@ export async function main(
     const global = globalArgs.parse(parsed.args);
     const config = await loadConfig({ flags: flagsOf(global), file: global.config });
     const result = await runCommand(parsed.command, parsed.args, config, global, streams);
-    const text = global.json ? toJsonText(result.data) : result.text;
+    const text = global.json ? toJsonText(result.data) : textOf(result, streams);
     if (text !== '') await write(streams.stdout, text.endsWith('\n') ? text : `${text}\n`);
     return result.exitCode ?? EXIT.done;
   } catch (error) {
@@ -102,6 +102,10 @@ export async function main(
     await printError(error, streams, { json: argv.includes('--json'), debug: isDebugging() });
     return exitCodeOf(error);
   }
+}
+
+function textOf({ text, isProse }: CommandResult, { stdout }: Streams): string {
+  return isProse === true ? wrapProse(text, columnsOf(stdout)) : text;
 }
 
 async function runCommand(

@@ -19,6 +19,39 @@ export function toJsonText(data: unknown): string {
   );
 }
 
+/** The columns of a terminal; undefined for files and pipes. */
+export function columnsOf(stream: NodeJS.WritableStream): number | undefined {
+  return 'columns' in stream && typeof stream.columns === 'number' && stream.columns > 0 ? stream.columns : undefined;
+}
+
+/**
+ * Breaks lines of prose between words at `columns`; what goes on is indented like its line and two more. A word that
+ * is too long, such as a path, stays whole. Without columns nothing is broken.
+ */
+export function wrapProse(text: string, columns: number | undefined): string {
+  if (columns === undefined) return text;
+  return text
+    .split('\n')
+    .flatMap((line) => wrapLine(line, columns))
+    .join('\n');
+}
+
+function wrapLine(line: string, columns: number): string[] {
+  const [indent = ''] = /^ */.exec(line) ?? [];
+  const lines: string[] = [];
+  let current = indent;
+  for (const word of line.slice(indent.length).split(' ')) {
+    const longer = current.trim() === '' ? `${current}${word}` : `${current} ${word}`;
+    if (longer.length <= columns || current.trim() === '') {
+      current = longer;
+      continue;
+    }
+    lines.push(current);
+    current = `${indent}  ${word}`;
+  }
+  return [...lines, current];
+}
+
 /** Writes and waits until it is handed on. A reader that went away (EPIPE) is no failure. */
 export function write(stream: NodeJS.WritableStream, text: string): Promise<void> {
   return new Promise((resolve, reject) => {

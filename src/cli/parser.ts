@@ -38,6 +38,9 @@ export type Parsed =
   /** Help, the version or a completion script. */
   | { readonly kind: 'print'; readonly text: string };
 
+/** Columns of help where there are so many; longer lines are hard to read. */
+const WIDEST_HELP = 100;
+
 const COMPLETION_HELP = [
   'auditkeep completion',
   '',
@@ -49,13 +52,14 @@ const COMPLETION_HELP = [
 ].join('\n');
 
 /**
- * Reads a command line.
+ * Reads a command line. Help is broken at `columns`, those of the terminal.
  * @throws USAGE for anything that is not a command of the list with its options
  */
 export async function parseCommandLine(
   commands: readonly AnyCommand[],
   argv: readonly string[],
   version: string,
+  columns = WIDEST_HELP,
 ): Promise<Parsed> {
   // yargs prints the script whatever else is asked for.
   if (argv[0] === 'completion' && argv.some((part) => part === '--help' || part === '-h')) {
@@ -65,7 +69,7 @@ export async function parseCommandLine(
   let printed = '';
   const parser = createParser(commands, argv, version, (command, args) => {
     chosen = { kind: 'run', command, args };
-  });
+  }).wrap(Math.min(columns, WIDEST_HELP));
   await parser.parseAsync([...argv], {}, (_error, _args, output) => {
     printed = output;
   });
@@ -82,7 +86,6 @@ function createParser(commands: readonly AnyCommand[], argv: readonly string[], 
     .parserConfiguration({ 'parse-positional-numbers': false, 'dot-notation': false, 'strip-aliased': true })
     .exitProcess(false)
     .locale('en')
-    .wrap(100)
     .version(version)
     .help()
     .strict()
@@ -91,7 +94,11 @@ function createParser(commands: readonly AnyCommand[], argv: readonly string[], 
     .fail((message, error) => {
       // Only a throw keeps a wrong command line from going on.
       if (error instanceof AuditkeepError) throw error;
-      const known = { options: optionNames(commands, argv), words: nextWords(commands, argv) };
+      const known = {
+        command: commandName(commands, argv),
+        options: optionNames(commands, argv),
+        words: nextWords(commands, argv),
+      };
       throw usageError(message ?? String(error), argv, known);
     });
   return addLevel(root, commands, 0, choose);
@@ -183,6 +190,17 @@ function nextWords(commands: readonly AnyCommand[], argv: readonly string[]): st
   const inArea = commands.filter(({ path }) => path[0] === area);
   const words = inArea.length > 0 ? inArea.flatMap(({ path }) => path[1] ?? []) : commands.map(({ path }) => path[0]);
   return [...new Set(words)];
+}
+
+/** The command line as far as it names a command or an area: what `--help` may follow. */
+function commandName(commands: readonly AnyCommand[], argv: readonly string[]): string {
+  const words: string[] = [];
+  for (const [at, word] of argv.entries()) {
+    if (!commands.some(({ path }) => path[at] === word && words.every((known, before) => path[before] === known)))
+      break;
+    words.push(word);
+  }
+  return ['auditkeep', ...words].join(' ');
 }
 
 /** The options that the command of the command line takes. yargs has forgotten them when it fails. */

@@ -3,7 +3,7 @@ import { type App, openAdminDatabase, openApp } from '../app.ts';
 import type { Config } from '../config.ts';
 import type { Database } from '../db/database.ts';
 import type { Session } from './command.ts';
-import type { Streams } from './output.ts';
+import { columnsOf, type Streams, wrapProse } from './output.ts';
 import { createProgress } from './progress.ts';
 
 export interface SessionOptions {
@@ -32,7 +32,7 @@ export function openSession(
     openWorkerQueue: async () => (await theApp()).openWorkerQueue(),
     adminDatabase: () => (admin ??= openAdminDatabase(config)),
     say(line) {
-      if (!options.quiet) streams.stderr.write(`${line}\n`);
+      if (!options.quiet) streams.stderr.write(`${wrapProse(line, columnsOf(streams.stderr))}\n`);
     },
   };
   return {

@@ -1,4 +1,5 @@
 /** The files that an import reads: found in folders, opened, decompressed, with limits. */
+import type { Stats } from 'node:fs';
 import { createReadStream } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,6 +19,13 @@ export interface SourceFiles {
   readonly skipped: number;
 }
 
+/** What a path names, links followed. @throws INPUT_FILE when it is missing or cannot be read */
+export async function requirePath(path: string): Promise<Stats> {
+  return await stat(path).catch((cause: unknown) => {
+    throw inputFile(path, cause);
+  });
+}
+
 /**
  * The files that paths stand for: a file is itself, whatever its name; a folder is every file below it whose path
  * relative to it accepts matches.
@@ -27,9 +35,7 @@ export async function listFiles(paths: readonly string[], accepts: (name: string
   const files: string[] = [];
   let skipped = 0;
   for (const path of paths) {
-    const info = await stat(path).catch((cause: unknown) => {
-      throw inputFile(path, cause);
-    });
+    const info = await requirePath(path);
     if (!info.isDirectory()) {
       files.push(path);
       continue;

@@ -6,6 +6,7 @@ import type { Argv } from 'yargs';
 import { z } from 'zod';
 import { type CommandResult, defineCommand } from '../../src/cli/command.ts';
 import { main } from '../../src/cli/main.ts';
+import { wrapProse } from '../../src/cli/output.ts';
 import { AuditkeepError, EXIT, type ExitCode } from '../../src/errors.ts';
 
 const ran: unknown[] = [];
@@ -40,6 +41,13 @@ const commands = [
   command(['refused'], () =>
     Promise.reject(new AuditkeepError('DB_LOCKED', { message: 'two\nlines', hint: 'wait', details: { by: 7n } })),
   ),
+  defineCommand<object>({
+    path: ['must'],
+    summary: 'a test',
+    examples: [],
+    options: (yargs) => yargs.option('need', { type: 'string', demandOption: true }),
+    run: () => Promise.resolve({ data: {}, text: '' }),
+  }),
   command(['bug'], () => Promise.reject(new TypeError('x is not a function'))),
 ];
 
@@ -61,15 +69,15 @@ describe('the command line', () => {
   });
 
   it.each([
-    [['good', 'one', '--wrong'], /unknown argument: wrong/],
-    [['good', 'one', '-x'], /unknown argument: x/],
+    [['good', 'one', '--wrong'], /unknown option: --wrong; auditkeep good one --help/],
+    [['good', 'one', '-x'], /unknown option: -x/],
     [['good', 'one', 'more'], /unknown argument: more/],
     [['good'], /name a verb: one/],
     [['good', 'two'], /unknown argument: two|name a verb/],
     [['nothing'], /unknown argument: nothing/],
     [[], /name a command/],
     [['found', '--limit', 'many'], /--limit needs a number/],
-    [['found', '--name'], /not enough arguments following: name/],
+    [['found', '--name'], /--name needs a value; auditkeep found --help/],
     [['found', '--as', 'a', '--as', 'b'], /--as is given more than once/],
     [['found', '--name', 'a', '--name', 'b'], /--name is given more than once/],
     [['take'], /an argument is missing/],
@@ -83,12 +91,16 @@ describe('the command line', () => {
   });
 
   it.each([
-    [['good', 'one', '--limt', '3'], 'unknown argument: limt; did you mean --limit?'],
-    [['good', 'one', '--limt=3'], 'unknown argument: limt; did you mean --limit?'],
-    [['found', '--jsn'], 'unknown argument: jsn; did you mean --json?'],
+    [['good', 'one', '--limt', '3'], 'unknown option: --limt; did you mean --limit?'],
+    [['good', 'one', '--limt=3'], 'unknown option: --limt; did you mean --limit?'],
+    [['found', '--jsn'], 'unknown option: --jsn; did you mean --json?'],
+    [['--jsn', 'found'], 'unknown option: --jsn; did you mean --json?'],
+    [['must', '--nede', '1'], 'unknown option: --nede; did you mean --need?'],
+    [['must'], 'not given: --need; auditkeep must --help shows what there is'],
+    [['--quiet', 'good'], 'name a verb: one; auditkeep --help shows what there is'],
     [['good', 'onne'], 'unknown argument: onne; did you mean one?'],
     [['fuond'], 'unknown argument: fuond; did you mean found?'],
-    [['found', '--zzzzzzzz'], 'unknown argument: zzzzzzzz; auditkeep --help shows what there is'],
+    [['found', '--zzzzzzzz'], 'unknown option: --zzzzzzzz; auditkeep found --help shows what there is'],
   ])('names what %j probably meant', async (argv, line) => {
     expect(await cli(...argv)).toEqual({ code: 2, out: '', err: `error USAGE: ${line}\n` });
   });
@@ -97,6 +109,16 @@ describe('the command line', () => {
     const { code, out } = await cli('completion', '--help');
     expect({ code, lines: out.split('\n').length }).toEqual({ code: 0, lines: 8 });
     expect(out).toContain('auditkeep completion >> ~/.bashrc');
+  });
+
+  it('breaks help and prose at the width of a terminal, and leaves files and long words whole', async () => {
+    const stdout = Object.assign(new PassThrough(), { columns: 60 });
+    expect(await main(['good', 'one', '--help'], { stdout, stderr: new PassThrough() }, commands)).toBe(0);
+    stdout.end();
+    for (const line of (await text(stdout)).split('\n')) expect(line.length).toBeLessThanOrEqual(60);
+    expect(wrapProse('  one two three\nfour', 10)).toBe('  one two\n    three\nfour');
+    expect(wrapProse('at /a/long/path here', 8)).toBe('at\n  /a/long/path\n  here');
+    expect(wrapProse('as long as it is', undefined)).toBe('as long as it is');
   });
 
   it('keeps arguments as they were typed', async () => {

@@ -1,6 +1,7 @@
 /** What a newcomer just saw, where it lies and what to try next. */
 import type { Config } from '../../config.ts';
 import type { ImportReport } from '../../import/report.ts';
+import { countOf } from '../../plural.ts';
 import type { Exposure } from '../../privacy/exposure.ts';
 import { percent, type RiskReport } from '../../privacy/risk.ts';
 import type { Approved, DemoReport } from './report.ts';
@@ -23,17 +24,22 @@ export interface DemoResult {
 /** One line: what an attack with the public chain links before and after. */
 export function riskText(before: Exposure, after: RiskReport): string {
   const exposed = before.rows === 0 ? 'none was left' : `${percent(before.uniquelyLinkedShare)} of ${before.rows} rows`;
-  return `  linked with certainty to the public chain: before ${exposed}, after ${percent(after.uniquelyLinkedShare)} of the ${after.rows} rows old enough to be processed`;
+  const left = `${percent(after.uniquelyLinkedShare)} of the ${countOf(after.rows, 'row')} old enough to be processed`;
+  return `  linked with certainty to the public chain: before ${exposed}, after ${left}`;
+}
+
+function importText({ kind, imported, duplicates }: ImportReport): string {
+  return `${countOf(imported, `${kind} record`)}${duplicates > 0 ? ` (${duplicates} were there already)` : ''}`;
 }
 
 /** The last words of the demo. */
 export function summaryText(result: DemoResult, config: Config): string {
   const { approved, tampered } = result;
-  const imported = result.imports.map(({ kind, imported: count }) => `${count} ${kind} records`).join(', ');
+  const imported = result.imports.map(importText).join(', ');
   const show = 'npx auditkeep';
   return [
     'What you just saw',
-    `  ${imported} went in; personal columns are committed or encrypted, nothing came in twice.`,
+    `  Imported: ${imported}; personal columns are committed or encrypted.`,
     `  Archive: ${result.archive.summary}. No row was copied to do it.`,
     `  Transactions: ${result.anonymize.summary}.`,
     `  Chain: ${result.verify.summary}.`,
@@ -54,10 +60,12 @@ export function summaryText(result: DemoResult, config: Config): string {
     `  ${show} archive list`,
     `  ${show} anonymize risk`,
     `  ${show} report list`,
+    '  and docs/guide, for operators, compliance staff, DBAs and auditors',
     ...(config.databaseUrl === null
       ? [
           `  psql "$(${show} db url)"`,
-          `  ${show} db down        stops the embedded server; its data stays in ${config.home}`,
+          `  ${show} db down`,
+          `That stops the embedded server; its data stays in ${config.home}.`,
         ]
       : []),
   ].join('\n');
