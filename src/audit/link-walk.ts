@@ -57,6 +57,9 @@ export class LinkWalk {
   push(links: readonly LinkRow[]): void {
     for (const link of links) this.#step(link);
     this.#grow(Buffer.concat(links.map((link) => link.leaf)));
+    // Links are views of a slab whose memory is given back.
+    this.#previous = Buffer.from(this.#previous);
+    if (this.#open !== null) this.#open = { ...this.#open, stored: Buffer.from(this.#open.stored) };
   }
 
   /** A slab of links in seq order; rows are made of them only where one does not follow from the one before. */

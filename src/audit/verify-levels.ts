@@ -57,8 +57,14 @@ export async function verifyHead(client: SqlClient, run: VerifyRun): Promise<Ver
   return verification('head', run, { from: head.size, to: head.size, checked, erased: 0, findings });
 }
 
+/** A result, and what the signer's store keeps of it once it is reported: a crash before that tells everything again. */
+export interface Progressing {
+  readonly result: Verification;
+  keep(): Promise<void>;
+}
+
 /** What was signed since the last verification, which it moves on when there is no finding. */
-export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Verification> {
+export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Progressing> {
   const to = signedSize(run);
   const { home } = ctx.config;
   const start = (await readVerified(home, run.origin)) ?? EMPTY_START;
@@ -70,7 +76,7 @@ export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: 
   const canary = await runCanary(client, run);
   if (to > run.head.size || to <= start.size) {
     const end = { from: start.size, to: start.size, checked: canary, erased: 0, findings };
-    return verification('incremental', run, end);
+    return { result: verification('incremental', run, end), keep: () => Promise.resolve() };
   }
   const sizes = run.opened.heads.map((signed) => signed.size).filter((size) => size > start.size && size <= to);
   const range = { from: start.size, to };
@@ -81,18 +87,17 @@ export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: 
     ...part.findings,
     ...(part.findings.length > 0 ? [] : compareHeads(part.walk, { ...run.opened, heads }, to)),
   );
-  if (findings.length === 0) await writeVerified(home, run.origin, part.walk.reached);
-  return verification('incremental', run, {
-    ...range,
-    checked: part.checked,
-    erased: part.erased,
-    purged: part.purged,
-    findings,
-  });
+  const { checked, erased, purged, walk } = part;
+  return {
+    result: verification('incremental', run, { ...range, checked, erased, purged, findings }),
+    async keep() {
+      if (findings.length === 0) await writeVerified(home, run.origin, walk.reached);
+    },
+  };
 }
 
 /** A thirtieth of the chain, in an order that the signer's store keeps secret, and the sweep for unsealed events. */
-export async function verifyRolling(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Verification> {
+export async function verifyRolling(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Progressing> {
   const signed = signedSize(run);
   const { home } = ctx.config;
   const findings = await headFindings(client, run);
@@ -112,8 +117,7 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
   findings.push(...part.findings);
   const swept = await sweep(client, run);
   const named = new Set(swept.findings.map((found) => found.seq));
-  await writeRolling(home, run.origin, { ...cycle, done: cycle.done + 1 });
-  return verification('rolling', run, {
+  const result = verification('rolling', run, {
     ...range,
     checked: part.checked + canary,
     erased: part.erased,
@@ -121,6 +125,7 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
     findings: [...findings.filter((found) => found.seq === null || !named.has(found.seq)), ...swept.findings],
     pending: swept.pending,
   });
+  return { result, keep: () => writeRolling(home, run.origin, { ...cycle, done: cycle.done + 1 }) };
 }
 
 /** The size of the signer's own last checkpoint. @throws CHAIN_NOTHING_CHECKED when links wait and none was signed */

@@ -11,7 +11,7 @@ import { writeLastRun } from './last-runs.ts';
 import { recordEvent } from './record.ts';
 import { nameRewrittenRows } from './rewritten-row.ts';
 import { verifyFull } from './verify-full.ts';
-import { verifyHead, verifyIncremental, verifyRolling, withUnprotected } from './verify-levels.ts';
+import { type Progressing, verifyHead, verifyIncremental, verifyRolling, withUnprotected } from './verify-levels.ts';
 import { openRun, type Verifying, type VerifyRun } from './verify-run.ts';
 import { insertSecurityEvents, lockChainTables } from './verify-store.ts';
 
@@ -36,12 +36,13 @@ export interface VerifyInput {
  * @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED, CHAIN_SIGNER_STORE
  */
 export async function verifyChain(ctx: Verifying, input: VerifyInput = {}): Promise<Verification> {
-  const { result, origin } = await ctx.db.withClient((client) =>
+  const { result, origin, keep } = await ctx.db.withClient((client) =>
     withSessionLock(client, 'structure', 'shared', () =>
       transact(client, () => verifyAt(ctx, client, input), 'repeatable read, read only'),
     ),
   );
   await reportResult(ctx, result);
+  await keep();
   const last = { at: isoOf(ctx.clock.now()), to: result.to, findings: result.findings.length };
   await writeLastRun(ctx.config.home, origin, result.level, last);
   return result;
@@ -51,16 +52,16 @@ async function verifyAt(
   ctx: Verifying,
   client: SqlClient,
   input: VerifyInput,
-): Promise<{ readonly result: Verification; readonly origin: string }> {
+): Promise<Progressing & { readonly origin: string }> {
   await lockChainTables(client);
   const level = input.level ?? 'full';
   const run = await openRun(ctx, client, {
     unsealedAfterSeconds: input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS,
     recentOnly: QUIET_LEVELS.has(level),
   });
-  const result = await verifyLevel(ctx, client, run, level);
+  const { result, keep } = await verifyLevel(ctx, client, run, level);
   const findings = await nameRewrittenRows(client, ctx.config.home, run, result.findings);
-  return { result: { ...result, findings }, origin: run.origin };
+  return { result: { ...result, findings }, keep, origin: run.origin };
 }
 
 async function verifyLevel(
@@ -68,17 +69,22 @@ async function verifyLevel(
   client: SqlClient,
   run: VerifyRun,
   level: VerifyLevel,
-): Promise<Verification> {
+): Promise<Progressing> {
+  const keep = () => Promise.resolve();
   switch (level) {
     case 'head':
-      return withUnprotected(client, await verifyHead(client, run));
+      return { result: await withUnprotected(client, await verifyHead(client, run)), keep };
     case 'incremental':
-      return withUnprotected(client, await verifyIncremental(ctx, client, run));
+      return protectedToo(client, await verifyIncremental(ctx, client, run));
     case 'rolling':
-      return withUnprotected(client, await verifyRolling(ctx, client, run));
+      return protectedToo(client, await verifyRolling(ctx, client, run));
     case 'full':
-      return verifyFull(ctx, client, run);
+      return { result: await verifyFull(ctx, client, run), keep };
   }
+}
+
+async function protectedToo(client: SqlClient, { result, keep }: Progressing): Promise<Progressing> {
+  return { result: await withUnprotected(client, result), keep };
 }
 
 async function reportResult(ctx: Verifying, result: Verification): Promise<void> {

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { rangeEventQuery } from '../../src/audit/range-store.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
-import { nextPart, ROLLING_PARTS } from '../../src/audit/verified-store.ts';
+import { nextPart, ROLLING_PARTS, readRolling } from '../../src/audit/verified-store.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -128,6 +128,22 @@ describe('levels of verification', () => {
     }
     expect(seen.size).toBe(355);
     expect([...classes].sort()).toEqual(['deleted', 'inserted', 'modified']);
+  });
+
+  it('rolling does not go on before its findings are told', async () => {
+    const position = async () => (await readRolling(ctx.config.home, ctx.config.origin, 355n)).done;
+    const onEvents = (change: string) =>
+      db.admin.withClient(async (client) => {
+        for (const table of ['audit_log', 'audit_log_late']) await client.query(`alter table audit.${table} ${change}`);
+      });
+    await verifyChain(ctx, { level: 'rolling' });
+    const before = await position();
+    await onEvents(`add constraint untold check (event_type not like 'chain.%') not valid`);
+    await expect(verifyChain(ctx, { level: 'rolling' })).rejects.toThrow('untold');
+    expect(await position()).toBe(before);
+    await onEvents('drop constraint untold');
+    await verifyChain(ctx, { level: 'rolling' });
+    expect(await position()).toBe(before + 1);
   });
 
   it('head sees links cut off the end, and a rewritten last link', async () => {

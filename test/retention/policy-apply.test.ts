@@ -135,6 +135,8 @@ describe('raw SQL as the engine', () => {
     [text.replace('"coolingOffHours":72', '"coolingOffHours":0'), 'AK122'],
     [text.replace('"table":"audit_log"', '"table":"users"'), 'AK122'],
     ['{}', 'AK122'],
+    // A limit that is missing would be no limit, and count at once.
+    [JSON.stringify({ ...BUILT_IN_POLICY, limits: { coolingOffHours: 72 } }), 'AK122'],
   ])('a policy that makes no sense is refused', async (document, code) => {
     const failure = await failureOf(db.engine, propose(document, 0).replace(', 0,', `, ${newest},`));
     expect(failure).toMatchObject({ code });

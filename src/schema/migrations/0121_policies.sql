@@ -98,10 +98,11 @@ begin
       raise exception 'the periods of % make no sense', branch.hot_parent using errcode = 'AK122';
     end if;
   end loop;
-  if not ((p_document -> 'limits' ->> 'coolingOffHours')::numeric between 1 and 720
+  if ((p_document -> 'limits' ->> 'coolingOffHours')::numeric between 1 and 720
       and (p_document -> 'limits' ->> 'approvalHours')::numeric between 1 and 168
       and (p_document -> 'limits' ->> 'percent')::numeric between 1 and 100
-      and (p_document -> 'limits' ->> 'units')::numeric >= 1 and (p_document -> 'limits' ->> 'rows')::numeric >= 1) then
+      and (p_document -> 'limits' ->> 'units')::numeric >= 1 and (p_document -> 'limits' ->> 'rows')::numeric >= 1)
+      is not true then
     raise exception 'the limits make no sense' using errcode = 'AK122';
   end if;
 end
