@@ -76,14 +76,37 @@ export async function readIncarnations(
   );
   const owners = await readKeyOwners(client);
   const signed = rows.flatMap(({ id, seq, record }) => {
-    const parsed = twoPersonRecordSchema.safeParse(record);
-    const payload = parsed.success ? parsePayload(parsed.data.payload) : null;
-    if (!parsed.success || payload === null || BigInt(payload.kept_size) > seq) return [];
-    if (!isSignedByTwo(parsed.data, NAMESPACES.incarnation, (key) => owners.get(key) ?? null)) return [];
+    const payload = openRecord(record, owners);
+    if (payload === null || BigInt(payload.kept_size) > seq) return [];
     const [kept, abandoned] = [BigInt(payload.kept_size), BigInt(payload.abandoned_size)];
     return [{ incarnation: payload.incarnation, eventId: id, kept, abandoned }];
   });
   return Array.from({ length: last - 1 }, (_, at) => signed.find(({ incarnation }) => incarnation === at + 2) ?? null);
+}
+
+/** The id of the signed record of the head's incarnation where it is stored and not linked yet; otherwise null. */
+export async function readUnlinkedRecord(
+  client: SqlClient,
+  { incarnation }: Pick<ChainHead, 'incarnation'>,
+): Promise<string | null> {
+  const tables = UNSEALED_TABLES.map(
+    (table) => `select e.id::text, e.additional_data as record from ${table} e
+      where e.event_type = $1::text and not exists (select from audit.chain_link l where l.event_id = e.id)`,
+  );
+  const rows = await queryRows(client, z.object({ id: z.string(), record: z.unknown() }), tables.join(' union all '), [
+    INCARNATION_EVENT,
+  ]);
+  if (rows.length === 0) return null;
+  const owners = await readKeyOwners(client);
+  return rows.find(({ record }) => openRecord(record, owners)?.incarnation === incarnation)?.id ?? null;
+}
+
+/** What two officers signed; null where they did not. */
+function openRecord(record: unknown, owners: ReadonlyMap<string, string>): IncarnationPayload | null {
+  const parsed = twoPersonRecordSchema.safeParse(record);
+  const payload = parsed.success ? parsePayload(parsed.data.payload) : null;
+  if (!parsed.success || payload === null) return null;
+  return isSignedByTwo(parsed.data, NAMESPACES.incarnation, (key) => owners.get(key) ?? null) ? payload : null;
 }
 
 /** What was lost at each new incarnation, and incarnations that nobody signed. */

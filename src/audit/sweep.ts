@@ -12,9 +12,12 @@ import { inTransaction, transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { currentSnapshot, extendChainLinks, readHead } from './chain-store.ts';
 import { EVENT_TABLES } from './event-origin.ts';
+import { requireNotRolledBack } from './published.ts';
 import { recordEvent } from './record.ts';
 import { requireDurableCommit } from './seal-store.ts';
 import { wentBack } from './transaction-order.ts';
+
+type Sweeping = Pick<Context, 'db' | 'clock' | 'actor' | 'log' | 'config'>;
 
 /** Links in one transaction. */
 const BATCH_SIZE = 2000;
@@ -35,12 +38,13 @@ export interface SweepResult {
   readonly size: bigint;
 }
 
-/** What a sweep would do; reads every event. */
-export function planSweep(ctx: Pick<Context, 'db'>): Promise<SweepPlan> {
+/** What a sweep would do; reads every event. @throws CHAIN_ROLLED_BACK, CHAIN_SIGNER_STORE, as sweepChain */
+export function planSweep(ctx: Pick<Context, 'db' | 'config'>): Promise<SweepPlan> {
   return inTransaction(
     ctx.db,
     async (client) => {
       const head = await readHead(client);
+      await requireNotRolledBack(ctx.config, head);
       const back = wentBack(head, await currentSnapshot(client));
       const unlinked = EVENT_TABLES.map(
         (table) => `select count(*) as n from ${table} e
@@ -62,11 +66,17 @@ export function planSweep(ctx: Pick<Context, 'db'>): Promise<SweepPlan> {
 /**
  * Links what a restored dump left unlinked, batch by batch, each with an audit event in its transaction; then the sealer
  * goes on as ever. A kill leaves whole batches, and the next run does the rest.
- * @throws CHAIN_TXID_IN_ORDER when ids have not gone back; CHAIN_HEAD_MOVED when another sealer is at work
+ * @throws CHAIN_ROLLED_BACK when the dump is of an earlier state than what was signed: the way on is an incarnation, which
+ * sweeps; CHAIN_SIGNER_STORE; CHAIN_TXID_IN_ORDER when ids have not gone back; CHAIN_HEAD_MOVED when another sealer is at work
  */
-export function sweepChain(ctx: Pick<Context, 'db' | 'clock' | 'actor' | 'log'>): Promise<SweepResult> {
+export function sweepChain(ctx: Sweeping): Promise<SweepResult> {
   return ctx.db.withClient(async (client) => {
-    const result = await withFreeLock(client, 'sealer', 'exclusive', () => sweepAll(ctx, client));
+    const result = await withFreeLock(client, 'sealer', 'exclusive', async () => {
+      const head = await readHead(client);
+      await requireNotRolledBack(ctx.config, head);
+      if (!wentBack(head, await currentSnapshot(client))) throw inOrder();
+      return sweepUnlinked(ctx, client);
+    });
     if (result === null) {
       throw new AuditkeepError('CHAIN_HEAD_MOVED', {
         message: 'another sealer is at work',
@@ -78,15 +88,13 @@ export function sweepChain(ctx: Pick<Context, 'db' | 'clock' | 'actor' | 'log'>)
   });
 }
 
-async function sweepAll(ctx: Pick<Context, 'clock' | 'actor'>, client: SqlClient): Promise<SweepResult> {
-  const head = await readHead(client);
-  if (!wentBack(head, await currentSnapshot(client))) {
-    throw new AuditkeepError('CHAIN_TXID_IN_ORDER', {
-      message: 'transaction ids have not gone back, so nothing has to be swept',
-      hint: 'run auditkeep chain seal without --sweep',
-    });
-  }
-  let [swept, size] = [0, head.size];
+/**
+ * The sweep itself, whatever was signed: for whoever holds the sealer's lock and has seen that ids have gone back.
+ * @throws SQLSTATE AK028 when they have not
+ */
+export async function sweepUnlinked(ctx: Pick<Context, 'clock' | 'actor'>, client: SqlClient): Promise<SweepResult> {
+  let { size } = await readHead(client);
+  let swept = 0;
   for (;;) {
     await extendChainLinks(client);
     const linked = await transact(client, () => sweepBatch(ctx, client));
@@ -94,6 +102,13 @@ async function sweepAll(ctx: Pick<Context, 'clock' | 'actor'>, client: SqlClient
     size += BigInt(linked);
     if (linked < BATCH_SIZE) return { swept, size };
   }
+}
+
+function inOrder(): AuditkeepError {
+  return new AuditkeepError('CHAIN_TXID_IN_ORDER', {
+    message: 'transaction ids have not gone back, so nothing has to be swept',
+    hint: 'run auditkeep chain seal without --sweep',
+  });
 }
 
 async function sweepBatch(ctx: Pick<Context, 'clock' | 'actor'>, client: SqlClient): Promise<number> {

@@ -3,15 +3,15 @@
  *
  *   refused (the signer, or a witness, knows links that the chain does not have, or not any more)
  *     -- an open round of the sealer is finished; two key officers sign; number and record event, one transaction --> moved
- *   moved -- the record is linked, before anything else that waits --> linked
+ *   moved -- the record is linked, before anything else that waits; where a dump was restored, with the sweep --> linked
  *   linked -- the signer's state is set aside and the new origin's first checkpoint is signed --> going on
  *
- * A crash in between is harmless: the signer refuses everything until the same command has run again. After one between
- * the first two, `chain seal` links the record in its turn.
+ * A crash in between is harmless: the signer refuses everything until the same command has run again, and it goes on from
+ * the state that it finds. Where the number was moved by somebody without a signed record, the two officers sign it here.
  */
 
 import { readAgreedSize } from '../audit/agreed-size.ts';
-import { appendLinks, type ChainHead, extendChainLinks, readHead } from '../audit/chain-store.ts';
+import { appendLinks, type ChainHead, currentSnapshot, extendChainLinks, readHead } from '../audit/chain-store.ts';
 import type { EventRow } from '../audit/event-source.ts';
 import {
   eventByIdSource,
@@ -19,6 +19,7 @@ import {
   incarnationText,
   moveIncarnation,
   readIncarnations,
+  readUnlinkedRecord,
 } from '../audit/incarnation-record.ts';
 import { encodeFrontier } from '../audit/merkle.ts';
 import { readPublished } from '../audit/published.ts';
@@ -36,6 +37,8 @@ import {
   writeSignerState,
 } from '../audit/signer-store.ts';
 import { NOTHING_SEEN, parseSnapshot, type Snapshot } from '../audit/snapshot.ts';
+import { sweepUnlinked } from '../audit/sweep.ts';
+import { wentBack } from '../audit/transaction-order.ts';
 import { readTuples } from '../audit/tuples.ts';
 import type { Context } from '../context.ts';
 import { withSessionLock } from '../db/advisory-lock.ts';
@@ -92,8 +95,9 @@ export async function beginIncarnation(
   const origin = await ctx.db.withClient((client) =>
     withSessionLock(client, 'signer', 'exclusive', () =>
       withSessionLock(client, 'sealer', 'exclusive', async () => {
-        const moved = await readMoved(client, ctx.config);
-        return moved ?? moveChain(ctx, client, input.keyFiles);
+        const begun = (await isMoved(client, ctx.config)) ? null : await moveChain(ctx, client, input.keyFiles);
+        await linkRecord(ctx, client);
+        return begun ?? originOf(ctx.config.origin, (await readHead(client)).incarnation);
       }),
     ),
   );
@@ -107,18 +111,22 @@ export async function beginIncarnation(
   return { origin, size: Number(size) };
 }
 
-/** The origin that the chain goes on under when a crash came after it was moved and before the signer followed. */
-async function readMoved(client: SqlClient, { home, origin: name }: Context['config']): Promise<string | null> {
+/** Whether a crash came after the chain was moved, with its record stored, and before the signer followed. */
+async function isMoved(client: SqlClient, config: Context['config']): Promise<boolean> {
   const head = await readHead(client);
+  if (!(await isAheadOfSigner(config, head))) return false;
+  return (await readUnlinkedRecord(client, head)) !== null || (await readIncarnations(client, head)).at(-1) != null;
+}
+
+/** Whether the chain's number lies beyond that of the signer. @throws CHAIN_SIGNER_STORE */
+async function isAheadOfSigner({ home, origin: name }: Context['config'], head: ChainHead): Promise<boolean> {
   const signed = incarnationOf(name, (await readSignerOrigin(home)) ?? '');
-  if (signed === null || signed >= head.incarnation) return null;
-  const records = await readIncarnations(client, head);
-  return records.at(-1) == null ? null : originOf(name, head.incarnation);
+  return signed !== null && signed < head.incarnation;
 }
 
 interface Loss {
   readonly head: ChainHead;
-  /** The incarnation that the chain would go on as: above the database's and the signer's. */
+  /** The incarnation that the chain would go on as: above the signer's, and the database's unless nobody signed that. */
   readonly next: number;
   readonly kept: bigint;
   readonly abandoned: bigint;
@@ -132,19 +140,26 @@ async function readLoss(config: Context['config'], client: SqlClient): Promise<L
   const origin = (await readSignerOrigin(home)) ?? originOf(name, head.incarnation);
   const incarnation = incarnationOf(name, origin);
   const publicKey = await readLogPublicKey(home);
-  if (incarnation === null || incarnation < head.incarnation || publicKey === null) throw notRolledBack(head.size, 0n);
+  if (incarnation === null || publicKey === null) throw notRolledBack(head.size, 0n);
   const state = await readSignerState(home, origin);
   const published = await readPublished(config, origin);
   const kept = await readAgreedSize(client, head, { home, incarnation, state, key: { name: origin, publicKey } });
   if (incarnation === head.incarnation && kept >= published.size) throw notRolledBack(head.size, published.size);
-  return { head, next: incarnation + 1, kept, abandoned: published.size, note: published.note ?? '' };
+  return {
+    head,
+    next: Math.max(incarnation + 1, head.incarnation),
+    kept,
+    abandoned: published.size,
+    note: published.note ?? '',
+  };
 }
 
 async function moveChain(ctx: Beginning, client: SqlClient, keyFiles: readonly string[]): Promise<string> {
   // Read before anything changes: a chain that was not rolled back is left alone.
   await readLoss(ctx.config, client);
   const signers = await openTwoSigners(client, { keyFiles, roles: ['key_officer'] });
-  await finishRound(ctx.db, client);
+  // Where ids have gone back the sweep ends the round.
+  if (!(await hasGoneBack(client))) await finishRound(ctx.db, client);
   const { head, next, kept, abandoned, note } = await readLoss(ctx.config, client);
   const payload = incarnationText({
     installation_id: signers.installationId,
@@ -156,9 +171,9 @@ async function moveChain(ctx: Beginning, client: SqlClient, keyFiles: readonly s
   });
   const record = await signByTwo(signers, NAMESPACES.incarnation, payload);
   await extendChainLinks(client);
-  const id = await transact(client, async () => {
+  await transact(client, async () => {
     for (let from = head.incarnation; from < next; from += 1) await moveIncarnation(client, from);
-    return recordEvent(ctx, client, {
+    await recordEvent(ctx, client, {
       type: INCARNATION_EVENT,
       category: 'security',
       action: 'BEGIN',
@@ -166,12 +181,32 @@ async function moveChain(ctx: Beginning, client: SqlClient, keyFiles: readonly s
       details: { ...record },
     });
   });
-  await transact(client, () => linkFirst(client, head, id), 'repeatable read');
   return originOf(ctx.config.origin, next);
 }
 
-/** Links the record before anything else that waits: only committed events are linked, so this is a step of its own. */
-async function linkFirst(client: SqlClient, head: ChainHead, id: string): Promise<void> {
+async function hasGoneBack(client: SqlClient): Promise<boolean> {
+  return wentBack(await readHead(client), await currentSnapshot(client));
+}
+
+/**
+ * Links the record; nothing where it is linked. A step of its own, since only committed events are linked. Where ids have
+ * gone back no snapshot of the head can be kept, so that everything that waits is swept with it, in one order.
+ */
+async function linkRecord(ctx: Beginning, client: SqlClient): Promise<void> {
+  if (await hasGoneBack(client)) {
+    await sweepUnlinked(ctx, client);
+    return;
+  }
+  // A sealer may have been at work since the chain was moved.
+  await finishRound(ctx.db, client);
+  await transact(client, () => linkFirst(client), 'repeatable read');
+}
+
+/** Links the record before anything else that waits. */
+async function linkFirst(client: SqlClient): Promise<void> {
+  const head = await readHead(client);
+  const id = await readUnlinkedRecord(client, head);
+  if (id === null) return;
   const rows: EventRow[] = [];
   for await (const slab of readTuples(client, eventByIdSource(id))) rows.push(...slab);
   const [row] = rows;

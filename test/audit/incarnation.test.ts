@@ -101,5 +101,19 @@ describe('a chain that was restored to yesterday', () => {
     await tamper(db.admin, "update audit.audit_log_late set event_type = 'x' where event_type = 'chain.incarnation'");
     const { findings } = await verifyChain(ctx);
     expect(findings.map((found) => `${found.class} ${found.actual?.slice(0, 4)}`)).toContain('rolled-back none');
+    await tamper(db.admin, "update audit.audit_log_late set event_type = 'chain.incarnation' where event_type = 'x'");
+  });
+});
+
+describe('a number that somebody moved without two officers', () => {
+  it('is adopted by two officers, or by nobody', async () => {
+    await db.engine.withClient((client) => client.query('select audit.begin_incarnation(2)'));
+    await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
+    await addEvents(db.engine, 1, 300);
+    await sealChain(ctx);
+    await expect(beginIncarnation(ctx, { keyFiles: [] })).rejects.toMatchObject({ code: 'DUTY_SEPARATION' });
+    expect((await beginIncarnation(ctx, officers())).origin).toMatch(/\/3$/);
+    expect(await column(db.admin, 'select incarnation from audit.chain_head')).toEqual([3]);
+    expect((await verifyChain(ctx)).findings.every((found) => found.class === 'rolled-back')).toBe(true);
   });
 });
