@@ -104,7 +104,7 @@ async function sweep(ctx: Context, dryRun: boolean): Promise<CommandResult> {
   }
   const { waiting, refused, size, wentBack } = await planSweep(ctx);
   const text = wentBack
-    ? `${waiting} unlinked events would be swept into the chain of ${size}; ${refused} stay out, chain verify names them`
+    ? `${countOf(waiting, 'unlinked event')} would be swept into the chain of ${size}; ${refused} stay out, chain verify names them`
     : 'transaction ids have not gone back: nothing has to be swept';
   return { data: { swept: waiting, refused, size: Number(size), wentBack }, text: `${text}\n${NOTHING_CHANGED}` };
 }

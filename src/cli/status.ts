@@ -44,7 +44,7 @@ function describe({
     ],
     [
       'chain',
-      `${countOf(chain.events, 'event')} sealed, ${chain.unsealed} waiting, sealed ${chain.sealLagSeconds} s ago`,
+      `${countOf(chain.events, 'event')} sealed, ${chain.unsealed} waiting${Number(chain.events) === 0 ? '' : `, sealed ${chain.sealLagSeconds} s ago`}`,
     ],
     [
       'checkpoint',

@@ -87,8 +87,19 @@ const serve = defineCommand({
 
 export const witnessCommands: readonly AnyCommand[] = [init, serve];
 
+/** A key of the command line that is none is a wrong option, not a finding. */
+function readLog(line: string): VerifierKey {
+  try {
+    return parseVerifierKey(line);
+  } catch (cause) {
+    const what = cause instanceof AuditkeepError ? cause.message : 'it cannot be read';
+    const hint = 'give the line `key` of auditkeep chain status there: NAME+ID+KEY';
+    throw new AuditkeepError('USAGE', { message: `--log ${line}: ${what}`, hint, cause });
+  }
+}
+
 function readLogs(lines: readonly string[]): VerifierKey[] {
-  const logs = lines.map((line) => parseVerifierKey(line));
+  const logs = lines.map(readLog);
   if (new Set(logs.map(({ name }) => name)).size === logs.length) return logs;
   throw new AuditkeepError('USAGE', { message: 'a log is given twice', hint: 'one --log for each origin' });
 }

@@ -50,8 +50,12 @@ function changesOf(branch: string, before: object, after: object): PolicyChange[
   });
 }
 
+/** As people write it: a minimum or maximum as its period with clause and basis. */
 function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  if (value === null) return 'none';
+  if (typeof value !== 'object') return String(value);
+  const [first = '', ...grounds] = Object.values(value).filter((part) => part !== null);
+  return grounds.length === 0 ? String(first) : `${first} (${grounds.join('; ')})`;
 }
 
 function shortening(before: PolicyRule, after: PolicyRule | undefined): string[] {

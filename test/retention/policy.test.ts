@@ -34,7 +34,7 @@ test('a section changes what it names and nothing else', () => {
     changes: [
       { branch: 'audit_log', field: 'hot', from: '2 years', to: '18 months' },
       { branch: 'audit_log', field: 'archive', from: '7 years', to: '10 years' },
-      { branch: 'data_access_log/standard', field: 'cold', from: 'null', to: '5 years' },
+      { branch: 'data_access_log/standard', field: 'cold', from: 'none', to: '5 years' },
       { branch: 'limits', field: 'units', from: '36', to: '3' },
     ],
     shortens: [],

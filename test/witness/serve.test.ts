@@ -244,6 +244,6 @@ it.each([
 });
 
 it('does not start with a log key that is malformed or given twice', async () => {
-  await expect(startWitness(folder, ['nonsense'])).rejects.toThrow('CHECKPOINT_KEY');
+  await expect(startWitness(folder, ['nonsense'])).rejects.toThrow('error USAGE: --log nonsense: the verifier key is');
   await expect(startWitness(folder, [log.verifierKey, log.verifierKey])).rejects.toThrow('USAGE');
 });
