@@ -32,7 +32,7 @@ const demo = defineCommand({
   options: (yargs) =>
     yargs.options({
       data: { type: 'string', requiresArg: true, describe: 'folder with the folders cloudtrail and ethereum' },
-      out: { type: 'string', requiresArg: true, default: 'out', describe: 'folder for PDFs, bundle and findings' },
+      out: { type: 'string', requiresArg: true, default: 'out', describe: 'folder for PDFs, bundle and summary.json' },
       apply: { type: 'boolean', default: false, describe: 'allow it on a server of your own' },
       'dry-run': dryRunOption,
     }),
