@@ -65,7 +65,9 @@ export class CopyOut implements pg.Submittable {
     const [listener, second] = stream.listeners('data');
     if (listener === undefined || second !== undefined) throw new TypeError('pg listens in another way than before');
     this.#stream = stream;
-    this.#pg = (bytes) => listener.call(stream, bytes);
+    this.#pg = (bytes) => {
+      listener.call(stream, bytes);
+    };
     stream.off('data', listener as Listener).on('data', this.#onData);
     this.#restore = () => {
       this.#restore = () => undefined;

@@ -29,7 +29,7 @@ function actPart(sequence: number): string {
 }
 
 /** The opposite of registerFiles. Whose a signing key is, the acts themselves say. */
-export function readRegisterFiles(parts: BundleParts): StoredAct[] {
+function readRegisterFiles(parts: BundleParts): StoredAct[] {
   const text = (name: string) => Buffer.from(parts.get(name) ?? '').toString('utf8');
   const sequences = [...parts.keys()].flatMap((name) => ACT_PART.exec(name)?.[1] ?? []).map(Number);
   const owners = new Map<string, string>();
@@ -104,7 +104,7 @@ function partOfFinding(what: string): string {
 }
 
 /** The listed signer of a key at an instant, in a namespace. */
-export function findSigner(
+function findSigner(
   signers: readonly AllowedSigner[],
   { fingerprint, at, namespace }: { readonly fingerprint: string; readonly at: string; readonly namespace: Namespace },
 ): AllowedSigner | null {

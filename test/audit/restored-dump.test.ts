@@ -66,7 +66,7 @@ it('goes on as the next incarnation, swept, also after a crash between its steps
   await rename('no_sweep_links', 'sweep_links');
   // The signatures are stored: nobody has to sign again.
   const begun = await beginIncarnation(ctx, { keyFiles: [] });
-  expect(begun).toMatchObject({ origin: expect.stringMatching(/\/2$/), size: kept + 9 });
+  expect(begun).toMatchObject({ origin: expect.stringMatching(/\/2$/) as string, size: kept + 9 });
   await addEvents(db.engine, 2, 300);
   expect(await sealChain(ctx)).toMatchObject({ sealed: 3, complete: true });
   expect(await signCheckpoint(ctx)).toMatchObject({ fresh: true });

@@ -31,12 +31,14 @@ const SAMPLES: Readonly<Record<string, unknown>> = {
 
 /** A row with what each register demands and nothing else. */
 function sampleOf(kind: RegisterKind): Record<string, unknown> {
-  const entries = Object.entries(REGISTER_KINDS[kind].shape).flatMap(([name, schema]): [string, unknown][] => {
-    if (schema.safeParse(undefined).success) return [];
-    if (name in SAMPLES) return [[name, SAMPLES[name]]];
-    if (schema instanceof z.ZodEnum) return [[name, schema.options[0]]];
-    return [[name, /_(?:at|from)$/.test(name) ? AT : `some ${name}`]];
-  });
+  const entries = Object.entries<z.ZodType>(REGISTER_KINDS[kind].shape).flatMap(
+    ([name, schema]): [string, unknown][] => {
+      if (schema.safeParse(undefined).success) return [];
+      if (name in SAMPLES) return [[name, SAMPLES[name]]];
+      if (schema instanceof z.ZodEnum) return [[name, schema.options[0]]];
+      return [[name, /_(?:at|from)$/.test(name) ? AT : `some ${name}`]];
+    },
+  );
   return Object.fromEntries(entries);
 }
 
@@ -169,6 +171,6 @@ test('rejected lines are named and stop no other', async () => {
   ]);
 });
 
-test('a register that there is none of is a usage error', async () => {
+test('a register that there is none of is a usage error', () => {
   expect(() => importRegister(ctx, 'waiver', { paths: [folder] })).toThrow(expect.objectContaining({ code: 'USAGE' }));
 });

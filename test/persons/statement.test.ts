@@ -122,7 +122,7 @@ describe('reading', () => {
 
   test('the database takes no statement of another time or installation, and changes none', async () => {
     const [stored] = await ctx.db.withClient((client) => readStatements(client, 'waiver'));
-    const text: Record<string, unknown> = JSON.parse(stored?.payload ?? '{}');
+    const text = JSON.parse(stored?.payload ?? '{}') as Record<string, unknown>;
     const record = (change: object) =>
       db.engine.withClient((client) =>
         execute(client, 'select compliance.record_statement($1::text, $2::text)', [

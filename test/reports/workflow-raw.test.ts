@@ -246,7 +246,7 @@ describe('the engine by raw SQL', () => {
       decisionId: payload['decision_id'],
       what: 'the signature does not verify (malformed)',
       void: true,
-      payloadSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      payloadSha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
       acknowledged: false,
     });
     // The part that the void decision took is free, and so is the status that it led to.

@@ -348,7 +348,7 @@ describe('two at once', () => {
       decisionId: request.decision_id,
       what: 'it does not follow the last decision that holds',
       void: true,
-      payloadSha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      payloadSha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
       acknowledged: false,
     });
     await act('review', 'reviewer', id);
