@@ -32,6 +32,12 @@ const MAX_LIST_FILE = 1 << 30;
 const MAX_ENTRIES_FILE = TILE_WIDTH * (2 + 0xffff);
 const MAX_OPENINGS_FILE = 0x7fff_ffff;
 const MAX_SHOWN = 50;
+/** No line of a list and no JSON nests or is longer than this by far. */
+const MAX_LINE = 1 << 20;
+const MAX_NESTING = 32;
+/** Findings that are kept: a list of a thousand million empty lines must not fill the memory. */
+const MAX_FINDINGS = 10_000;
+const MAX_MISSING = 1000;
 
 /** Something that is not as it must be: exit code 1. */
 class Tampered extends Error {
@@ -43,6 +49,56 @@ class Tampered extends Error {
 
 /** Something that this program cannot judge: exit code 2. */
 class Undecided extends Error {}
+
+/** Findings and doubts of one run. Whatever a step throws becomes one of them: what a file holds ends no run. */
+class Judgement {
+  findings = [];
+  doubts = [];
+  #more = 0;
+
+  get isFull() {
+    return this.#more > 0;
+  }
+
+  add(kind, where, what, place = {}) {
+    if (this.findings.length < MAX_FINDINGS) this.findings.push({ class: kind, where, what, ...place });
+    else this.#more += 1;
+  }
+
+  /** Runs a step; what it finds does not keep the next ones from running. Gives undefined when it did not end. */
+  guard(where, step) {
+    try {
+      return step();
+    } catch (error) {
+      this.#take(where, error);
+      return undefined;
+    }
+  }
+
+  #take(where, error) {
+    if (error instanceof Tampered) {
+      const { class: kind, where: named, what, ...place } = error.finding;
+      this.add(kind, named, what, place);
+    } else if (error instanceof Undecided) this.doubts.push(error.message);
+    // The system's refusal (no right to read, a disk's error) says nothing about the bundle.
+    else if (error?.syscall !== undefined) this.doubts.push(`${where} cannot be read: ${error.code}`);
+    else this.add('part-invalid', where, `cannot be judged: ${error?.message}`);
+  }
+}
+
+/** Text of a bundle as it may stand in a terminal: control, format and lone surrogate characters as \uXXXX. */
+export function escapeControls(text) {
+  const units = (found) => found.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (found) => units(found).join(''));
+}
+
+const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+
+/** Whether an object has exactly these fields. Names are compared one by one: joined, `a,b` would be a and b. */
+function hasExactly(value, fields) {
+  const names = Object.keys(value);
+  return names.length === fields.length && fields.every((name) => Object.hasOwn(value, name));
+}
 
 // ---- hashes and the tree (RFC 6962, RFC 9162) ----------------------------------------------------------------------
 
@@ -481,8 +537,8 @@ export function openSshsig(armored, namespace, text) {
   }
 }
 
-/** 14 digits of a UTC time, as allowed_signers writes it. */
-const stampOf = (iso) => iso.replace(/\D/g, '').slice(0, 14);
+/** 14 digits of a UTC time, as allowed_signers writes it; null for a time that it cannot write. */
+const stampOf = (iso) => (/^\d{4}-/.test(iso) ? iso.replace(/\D/g, '').slice(0, 14) : null);
 
 /**
  * Reads a list of signers: OpenSSH's allowed_signers, one principal a line, with namespaces, valid-after and valid-before.
@@ -515,6 +571,7 @@ export function parseSigners(text) {
 /** The person whom a list names for a key, a purpose and a time; null when it names nobody. */
 function personOf(signers, fingerprint, namespace, time) {
   const at = stampOf(time);
+  if (at === null) return null;
   const line = signers.find(
     (signer) =>
       signer.fingerprint === fingerprint &&
@@ -565,9 +622,18 @@ function crc32(bytes) {
   return (crc ^ 0xffff_ffff) >>> 0;
 }
 
-/** A zip of the one form that tlog-bundle-v1 allows: parts stored, sorted, side by side, every byte determined. */
 function openZip(path) {
   const fd = openSync(path, 'r');
+  try {
+    return readZip(fd, path);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** A zip of the one form that tlog-bundle-v1 allows: parts stored, sorted, side by side, every byte determined. */
+function readZip(fd, path) {
   const bad = (what) => new Tampered('zip-invalid', path.split('/').pop(), what);
   const length = fstatSync(fd).size;
   const slice = (at, size) => {
@@ -657,26 +723,63 @@ function openSource(path) {
 
 const LISTED = ['README.txt', 'checkpoint', 'checkpoints.ndjson', 'erasures.ndjson', 'records.ndjson'];
 
-/** RFC 8785 for what a bundle holds: strings, booleans, null and objects of them. */
-function canonicalJson(value) {
+/** RFC 8785 for what a bundle holds: strings, numbers, booleans, null and objects of them. */
+function canonicalJson(value, depth = 0) {
   if (value === null || typeof value !== 'object') return JSON.stringify(value);
+  if (depth > MAX_NESTING) throw new RangeError('nests too deep');
   const fields = Object.keys(value)
     .sort()
-    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name])}`);
+    .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name], depth + 1)}`);
   return `{${fields.join(',')}}`;
+}
+
+/** Whether the text that ended before this place is the name of a field. */
+function isName(text, end) {
+  let at = end;
+  while (' \t\n\r'.includes(text[at] ?? ':')) at += 1;
+  return text[at] === ':';
+}
+
+/** Whether an object in a JSON text has a name twice, or nests too deep; the text is known to be JSON. */
+function isAmbiguous(text) {
+  const open = [];
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '{' || character === '[') open.push(new Set());
+    else if (character === '}' || character === ']') open.pop();
+    if (open.length > MAX_NESTING) return true;
+    if (character !== '"') continue;
+    const start = at;
+    for (at += 1; text[at] !== '"'; at += 1) if (text[at] === '\\') at += 1;
+    if (!isName(text, at + 1)) continue;
+    const name = JSON.parse(text.slice(start, at + 1));
+    if (open.at(-1).has(name)) return true;
+    open.at(-1).add(name);
+  }
+  return false;
+}
+
+/** Whether a text is the canonical one of an object. Nothing that is read here nests deep. */
+function isCanonical(value, text) {
+  try {
+    return isObject(value) && canonicalJson(value) === text;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
 }
 
 /** An object of exactly these fields, written canonically. */
 function parseCanonical(text, fields, where) {
   let value;
+  if (text.length > MAX_LINE) throw new Tampered('part-invalid', where, 'is longer than it may be');
   try {
     value = JSON.parse(text);
   } catch {
     throw new Tampered('part-invalid', where, 'is not JSON');
   }
-  const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
-  if (!isObject || canonicalJson(value) !== text) throw new Tampered('part-invalid', where, 'is not canonical JSON');
-  if (Object.keys(value).sort().join() !== [...fields].sort().join()) {
+  if (!isCanonical(value, text)) throw new Tampered('part-invalid', where, 'is not canonical JSON');
+  if (!hasExactly(value, fields)) {
     throw new Tampered('part-invalid', where, 'has other fields than it must have');
   }
   return value;
@@ -702,10 +805,10 @@ function readManifest(source) {
     throw bad('names a range that is not one of whole tiles');
   }
   const files = value.files;
-  const names = files !== null && typeof files === 'object' ? Object.keys(files).sort().join() : '';
-  if (names !== [...LISTED].sort().join() && names !== [...LISTED, 'log.vkey'].sort().join())
+  if (!isObject(files) || !(hasExactly(files, LISTED) || hasExactly(files, [...LISTED, 'log.vkey'])))
     throw bad('lists other files than it must');
-  if (Object.values(files).some((digest) => !/^[0-9a-f]{64}$/.test(digest))) throw bad('has a malformed sha256');
+  const isDigest = (digest) => typeof digest === 'string' && /^[0-9a-f]{64}$/.test(digest);
+  if (!Object.values(files).every(isDigest)) throw bad('has a malformed sha256');
   return { origin: value.origin, size, from, to, open: value.open, files };
 }
 
@@ -739,10 +842,15 @@ function* expectedParts(manifest) {
   }
 }
 
+/** How many parts that are: told without naming them, as the numbers may be any. */
+function countParts({ files, size, from, to, open }) {
+  let count = 1 + Object.keys(files).length + Math.ceil((to - from) / TILE_WIDTH) * (open ? 3 : 2);
+  for (let width = size; width > 0; width = Math.floor(width / TILE_WIDTH)) count += Math.ceil(width / TILE_WIDTH);
+  return count;
+}
+
 /** One run over one bundle: what was checked and what was found. */
-class BundleCheck {
-  findings = [];
-  doubts = [];
+class BundleCheck extends Judgement {
   counts = { leaves: 0, tiles: 0, checkpoints: 0, entries: 0, openings: 0, erased: 0, records: 0 };
   #present = new Set();
   #ids = new BigUint64Array(1024);
@@ -752,48 +860,46 @@ class BundleCheck {
   #requests = new Map();
   #told = undefined;
   #upper = [];
+  #isRootSigned = false;
+  #lastRead = { name: null, entries: [] };
+  lost = [];
+  erasures = new Map();
 
   constructor(source) {
+    super();
     this.source = source;
   }
 
-  add(kind, where, what, place = {}) {
-    this.findings.push({ class: kind, where, what, ...place });
-  }
-
-  /** Runs a step; what it finds does not keep the next ones from running. */
-  guard(step) {
-    try {
-      return step();
-    } catch (error) {
-      if (!(error instanceof Tampered)) throw error;
-      this.findings.push(error.finding);
-      return undefined;
-    }
-  }
-
+  /** Each section by itself: what one cannot judge is a finding of it and hides nothing of the others. */
   run(options) {
-    const manifest = this.guard(() => readManifest(this.source));
+    const manifest = this.guard('bundle.json', () => readManifest(this.source));
     if (manifest === undefined) return;
     this.manifest = manifest;
-    this.#checkParts();
+    this.log = namesOf(manifest.origin);
+    this.#present = new Set(this.source.names);
+    this.guard('bundle.json', () => this.#checkParts());
     const listed = this.#readListed();
     this.key = this.#chooseKey(options.key, listed.get('log.vkey'));
-    const head = this.guard(() => this.#openHead(listed.get('checkpoint'), options.witnesses));
-    this.#readRecords(listed.get('records.ndjson'), options.signers);
-    this.#openEarlier(listed.get('checkpoints.ndjson'));
+    const head = this.guard('checkpoint', () => this.#openHead(listed.get('checkpoint'), options.witnesses));
+    this.guard('records.ndjson', () => this.#readRecords(listed.get('records.ndjson'), options.signers));
+    this.guard('checkpoints.ndjson', () => this.#openEarlier(listed.get('checkpoints.ndjson')));
     for (const { text, where } of options.checkpoints) this.#openKept(text, where);
     if (head !== undefined) this.#want(head, 'checkpoint');
-    this.#readErasures(listed.get('erasures.ndjson'));
-    this.#checkRequests();
-    this.#walk();
-    this.#findDoubled();
+    this.guard('erasures.ndjson', () => this.#readErasures(listed.get('erasures.ndjson')));
+    this.guard('records.ndjson', () => this.#checkRequests());
+    this.guard('tile/0', () => this.#walk());
+    this.guard('tile/entries', () => this.#findDoubled());
     this.#concludeRecords(options.signers);
+    if (!this.#isRootSigned) this.doubts.push('no signed root was compared with the tree');
   }
 
   #checkParts() {
-    const present = new Set(this.source.names);
-    this.#present = new Set(present);
+    const present = new Set(this.#present);
+    const demanded = countParts(this.manifest);
+    if (demanded > present.size + MAX_MISSING) {
+      const what = `declares ${this.manifest.size} events, that is ${demanded} parts, and there are ${present.size}`;
+      throw new Tampered('part-missing', 'bundle.json', what);
+    }
     for (const name of expectedParts(this.manifest)) {
       if (!present.delete(name)) this.add('part-missing', name, 'is missing');
     }
@@ -804,11 +910,12 @@ class BundleCheck {
     const listed = new Map();
     for (const [name, digest] of Object.entries(this.manifest.files)) {
       if (!this.#present.has(name)) continue;
-      this.guard(() => {
-        const bytes = this.source.read(name, name.endsWith('.ndjson') ? MAX_LIST_FILE : MAX_SMALL_FILE);
+      this.guard(name, () => {
+        const isList = name.endsWith('.ndjson');
+        const bytes = this.source.read(name, isList ? MAX_LIST_FILE : MAX_SMALL_FILE);
         if (sha256(bytes).toString('hex') !== digest)
           this.add('part-invalid', name, 'does not have the sha256 of bundle.json');
-        listed.set(name, bytes.toString('utf8'));
+        listed.set(name, isList ? bytes : bytes.toString('utf8'));
       });
     }
     return listed;
@@ -817,7 +924,7 @@ class BundleCheck {
   /** The key that was given; else the one inside, which shows only that the bundle agrees with itself. */
   #chooseKey(given, inside) {
     if (inside !== undefined) {
-      this.guard(() => {
+      this.guard('log.vkey', () => {
         const key = readInsideKey(inside);
         if (given !== null && !(key.name === given.name && key.publicKey.equals(given.publicKey))) {
           this.add('key-differs', 'log.vkey', 'is not the key that you gave');
@@ -826,7 +933,7 @@ class BundleCheck {
     }
     if (given !== null) return given;
     this.doubts.push('no key was given: the bundle can at most be internally consistent');
-    return inside === undefined ? null : (this.guard(() => readInsideKey(inside)) ?? null);
+    return inside === undefined ? null : (this.guard('log.vkey', () => readInsideKey(inside)) ?? null);
   }
 
   #openHead(note, witnesses) {
@@ -843,12 +950,10 @@ class BundleCheck {
   }
 
   /** Of every origin that the log had, the oldest first; those beyond what a restore kept are only read. */
-  #openEarlier(text) {
-    if (text === undefined) return;
+  #openEarlier(bytes) {
     let last = '';
-    for (const [at, line] of linesOf(text, 'checkpoints.ndjson', this).entries()) {
-      const where = `checkpoints.ndjson line ${at + 1}`;
-      this.guard(() => {
+    for (const { line, where } of linesOf(bytes, 'checkpoints.ndjson', this)) {
+      this.guard(where, () => {
         const { note } = parseCanonical(line, ['note'], where);
         if (typeof note !== 'string') throw new Tampered('part-invalid', where, 'holds no note');
         const { head, incarnation } = this.#openOfLog(note, where);
@@ -879,7 +984,7 @@ class BundleCheck {
   }
 
   #openKept(text, where) {
-    this.guard(() => {
+    this.guard(where, () => {
       const { head, incarnation } = this.#openOfLog(text, where);
       if (head.size > this.#keptOf(incarnation)) {
         const end = incarnation === this.log.incarnation ? 'this bundle ends at' : 'a restore kept only';
@@ -892,13 +997,10 @@ class BundleCheck {
   }
 
   /** The records of erasures and incarnations: entries whose payload is opened, each signed by two. */
-  #readRecords(text = '', signers) {
-    this.log = namesOf(this.manifest.origin);
-    this.lost = [];
+  #readRecords(bytes, signers) {
     let last = -1;
-    for (const [at, line] of linesOf(text, 'records.ndjson', this).entries()) {
-      const where = `records.ndjson line ${at + 1}`;
-      this.guard(() => {
+    for (const { line, where } of linesOf(bytes, 'records.ndjson', this)) {
+      this.guard(where, () => {
         const stored = parseCanonical(line, ['seq', 'kind', 'entry', 'opening'], where);
         const seq = parseCount(stored.seq, where);
         if (seq <= last || seq >= this.manifest.size) throw new Tampered('part-invalid', where, 'is out of order');
@@ -919,13 +1021,14 @@ class BundleCheck {
   }
 
   #readIncarnation({ payload }, seq, where) {
-    const { incarnation } = payload;
+    const { incarnation, abandoned_note: note } = payload;
     const [kept, abandoned] = [payload.kept_size, payload.abandoned_size].map((text) => parseCount(text, where));
     if (!Number.isInteger(incarnation) || incarnation < 2 || incarnation > this.log.incarnation || kept > seq) {
       throw new Tampered('record-invalid', where, 'is not of an incarnation of this log');
     }
     // The bytes of a note that was never signed say nothing: it may be empty where only a witness knew more.
-    if (payload.abandoned_note !== '') this.#openOfLog(payload.abandoned_note, `${where}, abandoned checkpoint`);
+    if (typeof note !== 'string') throw new Tampered('record-invalid', where, 'names no abandoned checkpoint');
+    if (note !== '') this.#openOfLog(note, `${where}, abandoned checkpoint`);
     this.lost.push({ incarnation, kept: BigInt(kept) });
     this.doubts.push(
       `${abandoned - kept} events from seq ${kept} on were signed and lost at a restore: incarnation ${incarnation} goes on without them`,
@@ -938,14 +1041,15 @@ class BundleCheck {
     this.#wanted.set(size, [...(this.#wanted.get(size) ?? []), { root: head.root, where }]);
   }
 
-  #readErasures(text = '') {
-    this.erasures = new Map();
+  #readErasures(bytes) {
     let last = '';
-    for (const [at, line] of linesOf(text, 'erasures.ndjson', this).entries()) {
-      const where = `erasures.ndjson line ${at + 1}`;
-      this.guard(() => {
+    for (const { line, where } of linesOf(bytes, 'erasures.ndjson', this)) {
+      this.guard(where, () => {
         const fields = ['seq', 'eventId', 'group', 'commitment', 'requestId', 'recordEventId'];
         const record = parseCanonical(line, fields, where);
+        if (!fields.every((field) => typeof record[field] === 'string')) {
+          throw new Tampered('part-invalid', where, 'holds something else than texts');
+        }
         const seq = parseCount(record.seq, where);
         const order = `${String(seq).padStart(16, '0')}/${record.group}`;
         if (seq >= this.manifest.size || order <= last) {
@@ -1030,13 +1134,14 @@ class BundleCheck {
       this.#rewritten = true;
       return agreed;
     }
+    if (tree.size === this.manifest.size) this.#isRootSigned = true;
     return tree.size;
   }
 
   #hashes(name, width) {
     if (!this.#present.has(name)) return null;
     return (
-      this.guard(() => {
+      this.guard(name, () => {
         const bytes = this.source.read(name, TILE_WIDTH * HASH_BYTES);
         if (bytes.length !== width * HASH_BYTES) {
           throw new Tampered('part-invalid', name, `has ${bytes.length} bytes, not ${width * HASH_BYTES}`);
@@ -1079,7 +1184,7 @@ class BundleCheck {
   #checkEntries(at, width, path, leaves) {
     const name = `tile/entries/${path}`;
     const entries = this.#present.has(name)
-      ? this.guard(() => splitEntries(this.source.read(name, MAX_ENTRIES_FILE), width, name))
+      ? this.guard(name, () => splitEntries(this.source.read(name, MAX_ENTRIES_FILE), width, name))
       : undefined;
     if (entries === undefined) return;
     const opened = this.manifest.open ? this.#openings(`openings/${path}`, width) : null;
@@ -1116,7 +1221,7 @@ class BundleCheck {
   #openings(name, width) {
     if (!this.#present.has(name)) return null;
     return (
-      this.guard(() => {
+      this.guard(name, () => {
         const bytes = this.source.read(name, MAX_OPENINGS_FILE);
         const frames = readFrames(bytes, 0, width * 4);
         if (frames === null || frames.end !== bytes.length) {
@@ -1161,7 +1266,8 @@ class BundleCheck {
       grown.set(this.#ids);
       this.#ids = grown;
     }
-    this.#ids[at] = id.readBigUInt64BE(0) ^ id.readBigUInt64BE(8);
+    // Zero means that there is no entry; two ids of one fold are told apart by reading them again.
+    this.#ids[at] = id.readBigUInt64BE(0) ^ id.readBigUInt64BE(8) || 1n;
   }
 
   /** An event id twice. Eight bytes an event in memory; what looks the same is read again. */
@@ -1189,7 +1295,11 @@ class BundleCheck {
     const at = seq - (seq % TILE_WIDTH);
     const width = Math.min(TILE_WIDTH, this.manifest.to - at);
     const name = `tile/entries/${tilePath(at / TILE_WIDTH, width)}`;
-    const entry = splitEntries(this.source.read(name, MAX_ENTRIES_FILE), width, name)[seq - at];
+    // All ids of a bundle may be of one fold: each file is still read once.
+    if (this.#lastRead.name !== name) {
+      this.#lastRead = { name, entries: splitEntries(this.source.read(name, MAX_ENTRIES_FILE), width, name) };
+    }
+    const entry = this.#lastRead.entries[seq - at];
     const event = entry === null ? null : parseEntry(entry);
     return event === null ? null : uuidText(event.id);
   }
@@ -1216,10 +1326,30 @@ const NAMESPACES = {
   'chain.incarnation': { name: 'incarnation@auditkeep.v1', format: 'auditkeep-incarnation/v1' },
 };
 
+/** The text in additional_data, what it says, and two signatures that are not yet checked. */
+function readSigned(data, format, bad) {
+  let record;
+  let payload;
+  try {
+    record = JSON.parse(data);
+    payload = JSON.parse(record.payload);
+  } catch {
+    throw bad('holds no signed text');
+  }
+  if (isAmbiguous(data) || !hasExactly(record, ['payload', 'signatures']))
+    throw bad('holds something else than a signed text and its signatures');
+  if (!isCanonical(payload, record.payload) || payload.format !== format) throw bad('is not a text of its format');
+  if (typeof payload.time !== 'string' || Number.isNaN(Date.parse(payload.time))) throw bad('names no time');
+  const { signatures } = record;
+  if (!Array.isArray(signatures) || signatures.length !== 2 || !signatures.every(isObject))
+    throw bad('is not signed by two');
+  return { text: record.payload, payload, signatures };
+}
+
 /** Takes a record apart: entry, opened payload, the text that two persons signed, and who they are. @throws Tampered */
 function readRecord({ kind, entry: entryText, opening }, where, signers) {
   const bad = (what) => new Tampered('record-invalid', where, what);
-  if (!Object.hasOwn(NAMESPACES, kind)) throw bad('is of an unknown kind');
+  if (typeof kind !== 'string' || !Object.hasOwn(NAMESPACES, kind)) throw bad('is of an unknown kind');
   const [entry, frames] = [entryText, opening].map((text) => (typeof text === 'string' ? fromBase64(text) : null));
   const event = entry === null ? null : parseEntry(entry);
   if (event === null || event.columns[2]?.toString() !== kind) throw bad('holds no entry of its kind');
@@ -1230,23 +1360,16 @@ function readRecord({ kind, entry: entryText, opening }, where, signers) {
     throw bad('is opened to something else than was sealed');
   }
   const data = readFrames(framed, 0, GROUPS.payload.length).values[4]?.toString('utf8') ?? '';
-  let record;
-  let payload;
-  try {
-    record = JSON.parse(data);
-    payload = JSON.parse(record.payload);
-  } catch {
-    throw bad('holds no signed text');
-  }
-  const { name, format } = NAMESPACES[kind];
-  if (canonicalJson(payload) !== record.payload || payload.format !== format) throw bad('is not a text of its format');
-  if (!Array.isArray(record.signatures) || record.signatures.length !== 2) throw bad('is not signed by two');
-  const keys = record.signatures.map(({ fingerprint, signature }) => {
-    const key = typeof signature === 'string' ? openSshsig(signature, name, record.payload) : null;
+  const { text, payload, signatures } = readSigned(data, NAMESPACES[kind].format, bad);
+  const { name } = NAMESPACES[kind];
+  const keys = signatures.map(({ fingerprint, signature }) => {
+    const key = typeof signature === 'string' ? openSshsig(signature, name, text) : null;
     if (key === null || key !== fingerprint) throw bad('bears a signature that does not verify');
     return key;
   });
-  const persons = signers === null ? keys : keys.map((key) => personOf(signers, key, name, String(payload.time)));
+  // By the time of the entry, which the signed root fixes; the time in the text is what the signers say.
+  const time = timeText(event.columns[1]);
+  const persons = signers === null ? keys : keys.map((key) => personOf(signers, key, name, time));
   if (persons.includes(null)) throw bad('is signed by a key that your list of signers does not have for it');
   if (persons[0] === persons[1]) throw bad('is signed twice by one person');
   return { kind, entry, eventId: uuidText(event.id), payload };
@@ -1261,14 +1384,20 @@ function readInsideKey(text) {
   }
 }
 
-/** The lines of a list; one that does not end is a finding. */
-function linesOf(text, name, check) {
-  if (text === '') return [];
-  if (!text.endsWith('\n')) {
-    check.add('part-invalid', name, 'ends within a line');
-    return [];
+/** The lines of a list, one at a time, and where each stands; one that does not end is a finding. */
+function* linesOf(bytes, name, check) {
+  if (bytes === undefined) return;
+  for (let [at, n] = [0, 1]; at < bytes.length && !check.isFull; n += 1) {
+    const where = `${name} line ${n}`;
+    const end = bytes.indexOf(0x0a, at);
+    if (end < 0) {
+      check.add('part-invalid', name, 'ends within a line');
+      return;
+    }
+    if (end - at > MAX_LINE) check.add('part-invalid', where, 'is longer than it may be');
+    else yield { line: bytes.toString('utf8', at, end), where };
+    at = end + 1;
   }
-  return text.slice(0, -1).split('\n');
 }
 
 /** C2SP entry bundle: uint16 length and entry, `width` times and nothing else; length 0 is an entry that is not there. */
@@ -1292,23 +1421,20 @@ function splitEntries(bytes, width, name) {
  * Never throws for what a bundle holds.
  */
 export function verifyBundle(path, { key = null, checkpoints = [], witnesses = [], signers = null } = {}) {
-  let check = new BundleCheck(null);
-  try {
-    check = new BundleCheck(openSource(path));
+  const check = new BundleCheck(null);
+  check.guard('bundle', () => {
+    check.source = openSource(path);
     check.run({ key, checkpoints, witnesses, signers });
-  } catch (error) {
-    if (error instanceof Tampered) check.findings.push(error.finding);
-    else if (error instanceof Undecided) check.doubts.push(error.message);
-    else throw error;
-  } finally {
-    check.source?.close();
-  }
+  });
+  check.source?.close();
   if (check.findings.length === 0 && check.counts.entries === 0) check.doubts.push('no entry was checked');
   const { origin = null, size = null, from = null, to = null, open = null } = check.manifest ?? {};
   return conclude('bundle', { origin, size, from, to, open, checked: check.counts }, key, check);
 }
 
-function conclude(kind, about, key, { findings, doubts }) {
+function conclude(kind, about, key, { findings, doubts, isFull }) {
+  if (isFull)
+    doubts.push(`only the first ${MAX_FINDINGS} findings were kept, and what follows them may not have been read`);
   const verdict = findings.length > 0 ? 'tampered' : doubts.length > 0 ? 'undecided' : 'intact';
   const exitCode = { intact: 0, tampered: 1, undecided: 2 }[verdict];
   const onlyUnvouched = doubts.every((doubt) => /^no (key|list of signers) was given/.test(doubt));
@@ -1357,9 +1483,9 @@ function parseExtra(extra) {
 
 /** Checks a proof's text. entry: the bytes of the entry when the proof does not hold it. */
 export function verifyProof(text, { key = null, entry = null, witnesses = [] } = {}) {
-  const check = { findings: [], doubts: [] };
+  const check = new Judgement();
   const about = { origin: null, size: null, index: null, event: null, opened: null };
-  try {
+  check.guard('proof', () => {
     if (key === null) check.doubts.push('no key was given: the proof can at most be internally consistent');
     const { index, extra, proof, note } = parseProof(text);
     const head = openCheckpoint(note, key, 'checkpoint');
@@ -1379,11 +1505,7 @@ export function verifyProof(text, { key = null, entry = null, witnesses = [] } =
     const event = parseEntry(bytes);
     if (event !== null) about.event = describe(BARE_COLUMNS, event.columns);
     if (inside?.opening) about.opened = openGroups(event, inside.opening);
-  } catch (error) {
-    if (error instanceof Tampered) check.findings.push(error.finding);
-    else if (error instanceof Undecided) check.doubts.push(error.message);
-    else throw error;
-  }
+  });
   return conclude('proof', about, key, check);
 }
 
@@ -1406,9 +1528,9 @@ function openGroups(event, [actorSalt, actor, payloadSalt, payload]) {
 
 /** Checks that a newer checkpoint begins with an older one; proof: one base64 hash a line. */
 export function verifyGrowth(older, newer, proofText, { key = null } = {}) {
-  const check = { findings: [], doubts: [] };
+  const check = new Judgement();
   const about = { origin: null, size: null, from: null };
-  try {
+  check.guard('proof', () => {
     if (key === null) check.doubts.push('no key was given: the checkpoints can at most be internally consistent');
     const [first, second] = [openCheckpoint(older, key, 'older'), openCheckpoint(newer, key, 'newer')];
     Object.assign(about, { origin: second.origin, size: String(second.size), from: String(first.size) });
@@ -1422,11 +1544,7 @@ export function verifyGrowth(older, newer, proofText, { key = null } = {}) {
     if (!verifyConsistency(claim)) {
       throw new Tampered('rewritten', 'newer', 'the proof does not show that it begins with the older tree');
     }
-  } catch (error) {
-    if (error instanceof Tampered) check.findings.push(error.finding);
-    else if (error instanceof Undecided) check.doubts.push(error.message);
-    else throw error;
-  }
+  });
   return conclude('consistency', about, key, check);
 }
 
@@ -1514,21 +1632,23 @@ function reportText(result, keyGiven) {
     undecided: 'CANNOT DECIDE',
     'internally-consistent': 'CANNOT DECIDE: internally consistent, by a key that nobody vouched for',
   };
-  return [...lines, words[result.verdict]].join('\n');
+  return [...lines, words[result.verdict]].map(escapeControls).join('\n');
 }
+
+/** JSON escapes only some control characters by itself; those left stand in strings, where JSON may escape any. */
+const jsonText = (value) => JSON.stringify(value, null, 2).split('\n').map(escapeControls).join('\n');
 
 function main(args) {
   const json = args.includes('--json');
   try {
     const options = parseArguments(args);
     const result = runCommand(options);
-    console.log(json ? JSON.stringify(result, null, 2) : reportText(result, options.key.length > 0));
+    console.log(json ? jsonText(result) : reportText(result, options.key.length > 0));
     return result.exitCode;
   } catch (error) {
-    const message = error instanceof Undecided ? error.message : `unexpected: ${error?.stack ?? error}`;
-    if (json)
-      console.log(JSON.stringify({ verdict: 'undecided', exitCode: 2, findings: [], doubts: [message] }, null, 2));
-    else console.error(message);
+    const message = error instanceof Undecided ? error.message : `unexpected: ${error?.message ?? error}`;
+    if (json) console.log(jsonText({ verdict: 'undecided', exitCode: 2, findings: [], doubts: [message] }));
+    else console.error(message.split('\n').map(escapeControls).join('\n'));
     return 2;
   }
 }

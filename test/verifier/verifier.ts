@@ -68,11 +68,20 @@ export const verifier = (await import(/* @vite-ignore */ FILE.href)) as Verifier
 /** Node 24 of the development dependencies, and the oldest one that the verifier supports, where the PATH has it. */
 export const NODES = [process.execPath, 'node'];
 
+interface Told {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 /** Runs verify.mjs as its users do. */
-export function runVerifier(node: string, ...args: readonly string[]): Promise<{ code: number; stdout: string }> {
+export function runVerifier(node: string, ...args: readonly string[]): Promise<Told> {
   return new Promise((resolve) => {
-    const run = execFile(node, [fileURLToPath(FILE), ...args], { env: { PATH: SYSTEM_PATH } }, (_error, stdout) =>
-      resolve({ code: run.exitCode ?? -1, stdout }),
+    const run = execFile(
+      node,
+      [fileURLToPath(FILE), ...args],
+      { env: { PATH: SYSTEM_PATH } },
+      (_error, stdout, stderr) => resolve({ code: run.exitCode ?? -1, stdout, stderr }),
     );
   });
 }
