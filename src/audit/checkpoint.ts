@@ -74,10 +74,11 @@ export function signTreeHead(head: TreeHead, privateKey: KeyObject): string {
 
 /**
  * Reads and verifies a checkpoint of exactly one log under exactly one key. Further signatures (witnesses) may follow
- * or precede; extension lines are part of what is signed and are otherwise ignored.
+ * or precede; extension lines are part of what is signed and are otherwise ignored. A tree of fewer leaves than
+ * `smallest` is malformed: our logs never sign an empty one, other logs may.
  * @throws CHECKPOINT_FORMAT, CHECKPOINT_ORIGIN, CHECKPOINT_KEY (no signature by this key), CHECKPOINT_SIGNATURE
  */
-export function openCheckpoint(note: string, key: VerifierKey): TreeHead {
+export function openCheckpoint(note: string, key: VerifierKey, smallest = 1n): TreeHead {
   const { text, signatures } = splitNote(note);
   const [origin, size, root] = text.split('\n');
   if (origin !== key.name) throw invalid('CHECKPOINT_ORIGIN', 'the checkpoint is of another log');
@@ -88,7 +89,7 @@ export function openCheckpoint(note: string, key: VerifierKey): TreeHead {
   if (!ours.every((line) => verify(null, signed, key.publicKey, line.signature))) {
     throw invalid('CHECKPOINT_SIGNATURE', 'the signature of the checkpoint does not verify');
   }
-  return { origin, size: parseSize(size), root: parseRoot(root) };
+  return { origin, size: parseSize(size, smallest), root: parseRoot(root) };
 }
 
 export interface NoteSignature {
@@ -121,11 +122,11 @@ function parseSignature(line: string): NoteSignature {
   return { name, id: bytes.subarray(0, KEY_ID_BYTES), signature: bytes.subarray(KEY_ID_BYTES) };
 }
 
-/** An empty tree is never signed, and a place in the chain is an int64. */
-function parseSize(text: string | undefined): bigint {
-  if (text === undefined || !/^[1-9][0-9]{0,18}$/.test(text)) throw malformed('has a bad tree size');
+/** A place in the chain is an int64. */
+function parseSize(text: string | undefined, smallest: bigint): bigint {
+  if (text === undefined || !/^(0|[1-9][0-9]{0,18})$/.test(text)) throw malformed('has a bad tree size');
   const size = BigInt(text);
-  if (size > MAX_SIZE) throw malformed('has a bad tree size');
+  if (size < smallest || size > MAX_SIZE) throw malformed('has a bad tree size');
   return size;
 }
 
