@@ -1,5 +1,6 @@
 /** audit.append_links() by raw SQL as the engine: nothing that it accepts may lead the chain or its next rounds astray. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { appendLinks, type ChainHead, currentSnapshot, type HeadMove, readHead } from '../../src/audit/chain-store.ts';
 import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from '../../src/audit/event-source.ts';
 import { encodeFrontier } from '../../src/audit/merkle.ts';
@@ -10,6 +11,7 @@ import { parseSnapshot } from '../../src/audit/snapshot.ts';
 import { readTuples } from '../../src/audit/tuples.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import type { SqlClient } from '../../src/db/database.ts';
+import { queryOne, type SqlValue } from '../../src/db/query.ts';
 import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { addEvents } from './event-fixtures.ts';
@@ -61,12 +63,52 @@ it('takes the move of the sealer, whole or cut', async () => {
   expect(cut).toBe(13n);
 });
 
+function required<T>(value: T | null | undefined): T {
+  if (value == null) throw new Error('nothing there');
+  return value;
+}
+
+/** At most two rows, and the cursor after them. */
 function cutMove(head: ChainHead, rows: readonly EventRow[], target: NonNullable<HeadMove['snapshot']>): HeadMove {
   const part = rows.slice(0, 2);
-  const last = part[1];
-  if (last === undefined) throw new Error('no row');
+  const last = required(part.at(-1));
   const cursor = { target, txid: last.txid, timestamp: timestampText(last.timestamp), id: uuidText(last.id) };
   return { ...moveOf(head, part, head.snapshot), cursor };
+}
+
+/** The sealer's move as literals, one argument written otherwise ('%' stands for its elements, '' for null); undone. */
+async function attemptRaw(argument: string, form: string): Promise<unknown> {
+  return db.engine.withClient(async (client) => {
+    const { head, rows, move } = await nextMove(client);
+    const given: Record<string, SqlValue | readonly SqlValue[]> = {
+      expected_size: head.size,
+      expected_hash: head.chainHash,
+      event_timestamps: rows.map((row) => `"${timestampText(row.timestamp)}"`),
+      event_ids: rows.map((row) => uuidText(row.id)),
+      txids: rows.map((row) => row.txid),
+      leaves: move.links.leaves,
+      commitments: move.links.commitments,
+      chain_hashes: move.links.chainHashes,
+      new_frontier: move.frontier,
+      new_snapshot: move.snapshot?.text ?? null,
+      new_target: null,
+      new_cursor_txid: null,
+      new_cursor_timestamp: null,
+      new_cursor_id: null,
+    };
+    const values = Object.entries(given).map(([name, value]) => {
+      const how = name === argument ? form : '{%}';
+      if (how === '') return null;
+      return Array.isArray(value) ? how.replace('%', value.join(',')) : value;
+    });
+    const text = `select audit.append_links(${Object.keys(given).map((name, at) => `${name} => $${at + 1}`)}) as size`;
+    await client.query('begin');
+    try {
+      return (await queryOne(client, z.object({ size: z.bigint() }), text, values)).size;
+    } finally {
+      await client.query('rollback');
+    }
+  });
 }
 
 describe('the engine by raw SQL cannot', () => {
@@ -123,6 +165,49 @@ describe('the engine by raw SQL cannot', () => {
       const bogus = attempt(({ head, rows, move }) => moveOf(head, rows.slice(0, 1).map(change), move.snapshot));
       await expect(bogus).rejects.toMatchObject(refused);
     }
+  });
+
+  it.each([
+    ['all', 0, 0, false],
+    ['the last', 0, 2, false],
+    ['the first, with a cursor', 1, 2, true],
+  ])('leave out events that wait: %s', async (_, from, to, cut) => {
+    const skips = attempt(({ head, rows, move }) => {
+      const part = rows.slice(from, to);
+      return cut ? cutMove(head, part, required(move.snapshot)) : moveOf(head, part, move.snapshot);
+    });
+    await expect(skips).rejects.toMatchObject(refused);
+  });
+
+  it('leave out events within a transaction that is cut', async () => {
+    await db.engine.withClient(async (client) => {
+      const { head, rows } = await nextMove(client);
+      const target = await currentSnapshot(client);
+      await client.query('begin');
+      await appendLinks(client, cutMove(head, rows.slice(0, 1), target));
+      const cut = await readHead(client);
+      await client.query('savepoint s');
+      await expect(appendLinks(client, cutMove(cut, rows.slice(2, 3), target))).rejects.toMatchObject(refused);
+      await client.query('rollback to s');
+      await expect(appendLinks(client, moveOf(cut, rows.slice(2), target))).rejects.toMatchObject(refused);
+      await client.query('rollback to s');
+      expect(await appendLinks(client, cutMove(cut, rows.slice(1, 2), target))).toBe(13n);
+      await client.query('rollback');
+    });
+  });
+
+  it('number the links from elsewhere than 1, or leave an argument out', async () => {
+    const waiting = await db.engine.withClient(async (client) => (await nextMove(client)).rows.length);
+    const places: [string, string][] = [
+      ['event_ids', `[3:${waiting + 2}]={%}`],
+      ['event_ids', '{{%}}'],
+      ['txids', `[0:${waiting - 1}]={%}`],
+      ['expected_hash', ''],
+    ];
+    for (const [argument, form] of places) {
+      await expect(attemptRaw(argument, form)).rejects.toMatchObject({ code: 'AK021' });
+    }
+    expect(await attemptRaw('none', '')).toBe(11n + BigInt(waiting));
   });
 
   it('put the cursor elsewhere', async () => {
