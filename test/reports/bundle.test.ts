@@ -25,6 +25,7 @@ import { approveReport, archiveReport, rejectReport, reviewReport, submitReport 
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { jsonVariants } from '../support/json-variants.ts';
 
 const db = useDatabase();
 let ctx: TestContext;
@@ -644,5 +645,46 @@ describe('the register in a bundle', () => {
     });
     const { findings } = await verifyBundle(forged, signers);
     expect(findings).toContainEqual({ part: 'report.json', what: 'names other compromised keys than the register' });
+  });
+});
+
+describe('a bundle made to stop its reader', () => {
+  /** Refused as a bundle, or invalid by findings; anything else that is thrown fails the test. */
+  async function expectInvalid(bytes: Uint8Array, why: string): Promise<void> {
+    try {
+      expect((await verifyBundle(bytes, textOf('allowed_signers'))).outcome, why).toBe('invalid');
+    } catch (error) {
+      expect(error, why).toMatchObject({ code: 'BUNDLE_INVALID' });
+    }
+  }
+
+  /** report.json with the hash that a changed model has, as somebody who knows the format would write it. */
+  function withModel(text: string): Buffer {
+    const report = reportShape.parse(JSON.parse(textOf('report.json')));
+    const versions = report.versions.map((version) => ({ ...version, reportHash: sha256Of(text) }));
+    return Buffer.from(canonicalJson(reportJson.parse({ ...report, versions })));
+  }
+
+  test('by any other value in its report or model is invalid, and so is whatever is cut', async () => {
+    const { format } = z.object({ format: z.string() }).parse(JSON.parse(textOf('model.json')));
+    const models = [
+      ...jsonVariants('{}'),
+      canonicalJson({ format }),
+      canonicalJson({ format, generated: null, report: [] }),
+    ];
+    for (const text of models) {
+      const forged = repack((parts) => parts.set('model.json', Buffer.from(text)).set('report.json', withModel(text)));
+      await expectInvalid(forged, `model.json: ${text.slice(0, 200)}`);
+    }
+    for (const text of jsonVariants(textOf('report.json'), 1)) {
+      const forged = repack((parts) => parts.set('report.json', Buffer.from(text)));
+      await expectInvalid(forged, `report.json: ${text.slice(0, 200)}`);
+    }
+    for (const [name, bytes] of unpackBundle(zip)) {
+      if (/^(?:manifest.json|digest.txt)$/.test(name)) continue; // made anew
+      const forged = repack((parts) => parts.set(name, bytes.subarray(0, bytes.length / 2)));
+      await expectInvalid(forged, `${name} cut`);
+    }
+    for (let n = 0; n < 20; n += 1) await expectInvalid(zip.subarray(0, (zip.length * n) / 20), `zip cut at ${n}/20`);
   });
 });

@@ -1,9 +1,10 @@
 /** Bundles by somebody who wants the verifier to fall, to say intact, or to write into the auditor's terminal. */
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { temporaryHome } from '../support/context.ts';
+import { jsonVariants } from '../support/json-variants.ts';
 import {
   type ErasureMade,
   type Keys,
@@ -206,41 +207,6 @@ describe('as a process', () => {
   });
 });
 
-/** JSON that stands where something else should: also what only JavaScript trips over. */
-const FRAGMENTS = [
-  'null',
-  '{}',
-  '[]',
-  '-1',
-  '1e308',
-  '1e999',
-  'NaN',
-  '""',
-  '9007199254740993',
-  '{"toString":null}',
-  `${'['.repeat(9999)}${']'.repeat(9999)}`,
-];
-
-/** Every text that differs from a JSON text in one value. */
-function* variants(text: string): Generator<string> {
-  yield* FRAGMENTS;
-  const mark = randomUUID();
-  function* marked(value: unknown): Generator<unknown> {
-    if (value === null || typeof value !== 'object') return;
-    for (const [name, inner] of Object.entries(value)) {
-      const put = (other: unknown) =>
-        Array.isArray(value)
-          ? value.map((item, at) => (String(at) === name ? other : item))
-          : { ...value, [name]: other };
-      yield put(mark);
-      for (const below of marked(inner)) yield put(below);
-    }
-  }
-  for (const value of marked(JSON.parse(text))) {
-    for (const fragment of FRAGMENTS) yield JSON.stringify(value).replace(`"${mark}"`, () => fragment);
-  }
-}
-
 /** What was never 0, and what was named: a text that no check foresaw would be `cannot be judged`. */
 async function expectRefused(parts: Made, why: string): Promise<void> {
   const report = await check(parts);
@@ -252,7 +218,7 @@ describe('every value and every file', () => {
   it('is refused by name when a value is anything else: bundle.json and the lists', async () => {
     let runs = 0;
     for (const name of ['bundle.json', 'checkpoints.ndjson', 'erasures.ndjson', 'records.ndjson']) {
-      for (const text of variants(textOf(name).trim())) {
+      for (const text of jsonVariants(textOf(name).trim())) {
         const parts = name === 'bundle.json' ? new Map(whole).set(name, Buffer.from(text)) : changed(name, `${text}\n`);
         await expectRefused(parts, `${name}: ${text.slice(0, 300)}`);
         runs += 1;
@@ -270,11 +236,11 @@ describe('every value and every file', () => {
     await makeErasure(keys, { data: keep, payload: keep });
     const [payload = '', data = ''] = texts;
     let runs = 0;
-    for (const text of variants(data)) {
+    for (const text of jsonVariants(data)) {
       await expectRefused(await makeErasure(keys, { data: () => text }), `data ${text.slice(0, 300)}`);
       runs += 1;
     }
-    for (const text of variants(payload)) {
+    for (const text of jsonVariants(payload)) {
       await expectRefused(await makeErasure(keys, { payload: () => text }), `payload ${text.slice(0, 300)}`);
       runs += 1;
     }
