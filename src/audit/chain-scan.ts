@@ -36,7 +36,10 @@ export interface ScanResult {
 }
 
 export class ChainScan {
+  /** Of the links, and of everything in the end. */
   readonly #sums: EventSums;
+  /** Of the events since the last cut. */
+  readonly #events: EventSums;
   readonly #walk: LinkWalk;
   readonly #input: ScanInput;
   #repeats: RepeatFilter | null = null;
@@ -45,6 +48,7 @@ export class ChainScan {
   constructor(input: ScanInput) {
     this.#input = input;
     this.#sums = new EventSums(input.key);
+    this.#events = new EventSums(input.key);
     this.#walk = new LinkWalk(input.sizes);
   }
 
@@ -67,13 +71,18 @@ export class ChainScan {
     eachTuple(bytesOf(slab), eventTuples, (tuple) => {
       if (!this.#sawEvent) checkCanary(eventTuples.decode(tuple));
       this.#sawEvent = true;
-      this.#sums.addEvent(tuple, hashTuple(tuple));
+      this.#events.addEvent(tuple, hashTuple(tuple));
       const { data } = tuple;
       const ownHash = data[tuple.start(OWN_HASH)] === 1;
-      if (ownHash || data.readInt16BE(tuple.start(HASH_VERSION)) !== 1) this.#sums.suspect(data, tuple.start(1));
+      if (ownHash || data.readInt16BE(tuple.start(HASH_VERSION)) !== 1) this.#events.suspect(data, tuple.start(1));
       rows += 1;
     });
     return rows;
+  }
+
+  /** What the events since the last cut sum up to: they are not in the result of finish(). */
+  cut(): PartialSums {
+    return this.#events.take();
   }
 
   /** Call once, after the last slab. */
@@ -85,6 +94,7 @@ export class ChainScan {
       if (root !== undefined) roots.set(size, root);
     }
     const findings = withLinks ? this.#walk.finish(this.#head()) : [];
+    this.#sums.merge(this.#events.take());
     const repeated = this.#repeats === null ? [] : this.#repeats.repeated;
     return { sums: this.#sums.parts, walked, end, clean, roots, findings, repeated };
   }

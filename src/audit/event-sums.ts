@@ -109,6 +109,15 @@ export class EventSums {
     return { slices: this.#slices, suspect: this.#suspect };
   }
 
+  /** Everything summed up since the last call; begins anew. */
+  take(): PartialSums {
+    const { slices, suspect } = this.parts;
+    const taken = { slices: new Map(slices), suspect: new Set(suspect) };
+    this.#slices.clear();
+    this.#suspect.clear();
+    return taken;
+  }
+
   /** Adds what another thread has summed up under the same key. */
   merge({ slices, suspect }: PartialSums): void {
     for (const [at, part] of slices) {

@@ -43,9 +43,22 @@ export const VERIFY_LEVELS = ['head', 'incremental', 'rolling', 'full'] as const
 
 export type VerifyLevel = (typeof VERIFY_LEVELS)[number];
 
+/** What a full run made of the units that an interrupted one had read. */
+export interface Resumed {
+  /** Units that were taken over, and their events. */
+  readonly units: number;
+  readonly events: number;
+  /** When the interrupted run began, ISO 8601; null when that cannot be read. */
+  readonly startedAt: string | null;
+  /** Units that were read again: changed, moved, or read too long ago. */
+  readonly readAgain: number;
+  /** Why nothing was taken over, in words; null when something could be. */
+  readonly ignored: string | null;
+}
+
 export interface Verification {
   readonly level: VerifyLevel;
-  /** Events whose leaf was recomputed. */
+  /** Events whose leaf was recomputed; in a run that goes on from an interrupted one, by either. */
   readonly checked: number;
   /** The links walked: seq in [from, to). */
   readonly from: number;
@@ -63,6 +76,8 @@ export interface Verification {
   readonly erased: number;
   readonly purged: number;
   readonly pending: number;
+  /** Null when there was nothing to go on from; always at the levels below full. */
+  readonly resumed: Resumed | null;
 }
 
 /** A finding with everything that is not given absent. */

@@ -1,6 +1,7 @@
 /**
  * Reads every link and every event once, both at the same time, and has worker threads hash them. The links come over a
- * second connection in the snapshot of the first one: the server's two processes work side by side.
+ * second connection in the snapshot of the first one: the server's two processes work side by side. Units that cannot
+ * change any more are read one by one, and kept when they are read (step-run.ts).
  */
 import { ChunkMemory } from '../db/copy-out.ts';
 import type { Database, SqlClient } from '../db/database.ts';
@@ -8,14 +9,18 @@ import { sqlStateOf } from '../db/errors.ts';
 import { transact } from '../db/transaction.ts';
 import type { ScanResult } from './chain-scan.ts';
 import { EventSums } from './event-sums.ts';
+import type { Resumed } from './finding.ts';
+import { sumsOf } from './kept-steps.ts';
 import { linkSource } from './link-source.ts';
 import { encodeFrontier } from './merkle.ts';
 import { ScanThreads } from './scan-threads.ts';
 import { readSlabs, type Slab } from './slabs.ts';
 import { exportSnapshot, joinSnapshot } from './snapshot-store.ts';
+import { restSource, unitSource } from './stable-units.ts';
+import { planSteps } from './step-plan.ts';
+import { checkTakenOver, StepRun } from './step-run.ts';
 import type { TupleSource } from './tuples.ts';
 import type { Verifying, VerifyRun } from './verify-run.ts';
-import { allEventsSource } from './verify-store.ts';
 
 const LOCK_NOT_AVAILABLE = '55P03';
 
@@ -23,19 +28,25 @@ export interface FullScan {
   readonly sums: EventSums;
   /** Of the thread that walked the links. */
   readonly walk: ScanResult;
-  /** Events hashed. */
+  /** Events hashed, by this run or the one it goes on from. */
   readonly checked: number;
   /** Ids of which there may be more than one link; null when they are too many to tell. */
   readonly repeated: readonly Buffer[] | null;
+  readonly resumed: Resumed | null;
 }
 
-/** Scans everything that the client's transaction sees. @throws CHAIN_CANARY */
-export async function scanChain(
-  ctx: Pick<Verifying, 'db' | 'progress'>,
-  client: SqlClient,
-  run: VerifyRun,
-): Promise<FullScan> {
-  const sums = new EventSums();
+type Scanning = Pick<Verifying, 'db' | 'progress' | 'clock' | 'config' | 'log'>;
+
+/**
+ * Scans everything that the client's transaction sees, but for units that an interrupted run has read.
+ * @param fresh also those
+ * @throws CHAIN_CANARY
+ */
+export async function scanChain(ctx: Scanning, client: SqlClient, run: VerifyRun, fresh: boolean): Promise<FullScan> {
+  const plan = await planSteps(ctx, client, run, fresh);
+  const sums = new EventSums(Buffer.from(plan.kept.key, 'base64'));
+  for (const { step } of plan.taken) sums.merge(sumsOf(step));
+  await checkTakenOver(client, plan);
   const { size, chainHash, frontier } = run.head;
   const memory = new ChunkMemory();
   const threads = new ScanThreads({
@@ -52,21 +63,31 @@ export async function scanChain(
       ctx.progress.update(threads.rows);
     }
   };
-  ctx.progress.start('links and events', null);
+  const steps = new StepRun(ctx, { run, plan, sums, threads });
+  ctx.progress.start(steps.label, null);
   try {
     await besides(ctx.db, client, {
       second: (from) => hashAll(from, linkSource, (slab) => threads.links(slab)),
-      first: () => hashAll(client, allEventsSource, (slab) => threads.events(slab)),
+      first: async () => {
+        for (const unit of plan.unread) {
+          await hashAll(client, unitSource(unit), (slab) => threads.events(slab));
+          steps.ended(unit);
+        }
+        await hashAll(client, restSource(plan.units), (slab) => threads.events(slab));
+      },
     });
     const results = await threads.finish();
     for (const result of results) sums.merge(result.sums);
+    await steps.finish();
     const [walk] = results;
     if (walk === undefined) throw new RangeError('no thread');
     const repeated = walk.repeated?.map((id) => Buffer.from(id)) ?? null;
-    return { sums, walk, checked: threads.rows - walk.walked, repeated };
+    const checked = threads.rows - walk.walked + (plan.resumed?.events ?? 0);
+    return { sums, walk, checked, repeated, resumed: plan.resumed };
   } finally {
     ctx.progress.stop();
     await threads.close();
+    await steps.close();
   }
 }
 

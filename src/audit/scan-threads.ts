@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import type { ChunkMemory } from '../db/copy-out.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { ScanInput, ScanResult } from './chain-scan.ts';
+import type { PartialSums } from './event-sums.ts';
 import type { ScanReply, ScanRequest } from './scan-thread.ts';
 import type { Slab } from './slabs.ts';
 
@@ -19,6 +20,8 @@ interface Thread {
   readonly worker: Worker;
   waiting: number;
   result: ScanResult | null;
+  /** Who waits for the sums of a cut, in order. */
+  readonly cuts: ((sums: PartialSums) => void)[];
 }
 
 export class ScanThreads {
@@ -47,6 +50,22 @@ export class ScanThreads {
     if (idlest !== undefined) await this.#send(idlest, { kind: 'events', slab });
   }
 
+  /**
+   * What the events handed over since the last cut sum up to, a part a thread; they are not in the results. Resolves when
+   * all of them are hashed, and not at all when a thread fails: finish() throws then. Others may hand over more meanwhile.
+   */
+  cut(): Promise<readonly PartialSums[]> {
+    const parts = this.#threads.map((thread) => {
+      const part = new Promise<PartialSums>((resolve) => {
+        thread.cuts.push(resolve);
+      });
+      thread.waiting += 1;
+      thread.worker.postMessage({ kind: 'cut' } satisfies ScanRequest);
+      return part;
+    });
+    return Promise.all(parts);
+  }
+
   /** The results, that of the links first, once every slab is hashed. */
   async finish(): Promise<readonly ScanResult[]> {
     for (const [at, thread] of this.#threads.entries()) {
@@ -72,10 +91,11 @@ export class ScanThreads {
       workerData: input,
       execArgv: [],
     });
-    const thread: Thread = { worker, waiting: 0, result: null };
+    const thread: Thread = { worker, waiting: 0, result: null, cuts: [] };
     worker.on('message', (reply: ScanReply) => {
       thread.waiting -= 1;
-      if ('result' in reply) thread.result = reply.result;
+      if ('cut' in reply) thread.cuts.shift()?.(reply.cut);
+      else if ('result' in reply) thread.result = reply.result;
       else if ('failure' in reply) this.#failure ??= new AuditkeepError(reply.failure.code, reply.failure);
       else {
         this.rows += reply.rows;

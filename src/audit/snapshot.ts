@@ -23,3 +23,9 @@ export function parseSnapshot(text: string): Snapshot {
 export function isVisibleIn(txid: bigint, snapshot: Snapshot): boolean {
   return txid < snapshot.xmax && !snapshot.running.includes(txid);
 }
+
+/** Every transaction below it had ended when the snapshot was taken. */
+export function xminOf({ text }: Pick<Snapshot, 'text'>): bigint {
+  const [xmin = ''] = text.split(':');
+  return BigInt(xmin);
+}

@@ -18,14 +18,19 @@ import { accusations, isAnchored } from './witness/anchor.ts';
 /** What the walk says of a gap in the links. */
 const MISSING_LINK: ReadonlySet<FindingClass> = new Set(['deleted', 'head-cut', 'truncated']);
 
-/** Verifies everything in the client's transaction. @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED */
+/**
+ * Verifies everything in the client's transaction.
+ * @param fresh nothing is taken over from a run that was cut short
+ * @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED
+ */
 export async function verifyFull(
-  ctx: Pick<Verifying, 'db' | 'progress'>,
+  ctx: Pick<Verifying, 'db' | 'progress' | 'clock' | 'config' | 'log'>,
   client: SqlClient,
   run: VerifyRun,
+  fresh = false,
 ): Promise<Verification> {
   const { head, opened, witnessed } = run;
-  const { sums, walk, checked, repeated } = await scanChain(ctx, client, run);
+  const { sums, walk, checked, repeated, resumed } = await scanChain(ctx, client, run, fresh);
   if (checked + walk.walked === 0 && (head.size > 0n || run.signed)) {
     throw nothingChecked(
       `${head.size > 0n ? `the chain says it has ${head.size} links` : 'this home has signed'}, but neither a link nor an event is there`,
@@ -61,6 +66,7 @@ export async function verifyFull(
     anchored: isAnchored(witnessed, opened.own?.size ?? null) && anchors.length === 0 && chain.length === 0,
     findings,
     ...events.counts,
+    resumed,
   };
 }
 

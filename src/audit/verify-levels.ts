@@ -247,7 +247,7 @@ function verification(level: VerifyLevel, run: VerifyRun, outcome: LevelOutcome)
     intact: findings.length === 0,
     anchored: isAnchored(run.witnessed, run.opened.own?.size ?? null) && findings.length === 0,
     findings,
-    ...{ sealed: 0, erased: outcome.erased, purged: outcome.purged ?? 0, pending: outcome.pending ?? 0 },
+    ...{ sealed: 0, erased: outcome.erased, purged: outcome.purged ?? 0, pending: outcome.pending ?? 0, resumed: null },
   };
 }
 

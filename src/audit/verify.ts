@@ -5,8 +5,10 @@
 import { withSessionLock } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
 import { inTransaction, transact } from '../db/transaction.ts';
+import { AuditkeepError } from '../errors.ts';
 import { isoOf } from '../time/clock.ts';
 import type { Verification, VerifyLevel } from './finding.ts';
+import { removeKeptRun } from './kept-steps.ts';
 import { writeLastRun } from './last-runs.ts';
 import { recordEvent } from './record.ts';
 import { nameRewrittenRows } from './rewritten-row.ts';
@@ -23,11 +25,16 @@ const LOGGED_FINDINGS = 1000;
 /** Levels that run all day: an event for each sound run would be most of a quiet chain. */
 const QUIET_LEVELS: ReadonlySet<VerifyLevel> = new Set(['head', 'incremental']);
 
+/** Errors that say that the verification, not its circumstances, is wrong. */
+const VERDICTS: ReadonlySet<string> = new Set(['CHAIN_CANARY', 'CHAIN_NOTHING_CHECKED']);
+
 export interface VerifyInput {
   /** How much is verified; full unless given. */
   readonly level?: VerifyLevel;
   /** How long the sealer may be behind; 300 seconds unless given. */
   readonly unsealedAfterSeconds?: number;
+  /** Full only: everything is read, whatever an interrupted run has kept. */
+  readonly fresh?: boolean;
 }
 
 /**
@@ -36,13 +43,20 @@ export interface VerifyInput {
  * @throws CHAIN_CANARY, CHAIN_NOTHING_CHECKED, CHAIN_SIGNER_STORE
  */
 export async function verifyChain(ctx: Verifying, input: VerifyInput = {}): Promise<Verification> {
-  const { result, origin, keep } = await ctx.db.withClient((client) =>
-    withSessionLock(client, 'structure', 'shared', () =>
-      transact(client, () => verifyAt(ctx, client, input), 'repeatable read, read only'),
-    ),
-  );
+  const { result, origin, keep } = await ctx.db
+    .withClient((client) =>
+      withSessionLock(client, 'structure', 'shared', () =>
+        transact(client, () => verifyAt(ctx, client, input), 'repeatable read, read only'),
+      ),
+    )
+    .catch(async (error: unknown) => {
+      // A verdict on the run itself: nothing of it is taken over. Whatever else ends a run only cuts it short.
+      if (error instanceof AuditkeepError && VERDICTS.has(error.code)) await removeKeptRun(ctx.config.home);
+      throw error;
+    });
   await reportResult(ctx, result);
   await keep();
+  if (result.level === 'full') await removeKeptRun(ctx.config.home);
   const last = { at: isoOf(ctx.clock.now()), to: result.to, findings: result.findings.length };
   await writeLastRun(ctx.config.home, origin, result.level, last);
   return result;
@@ -59,7 +73,7 @@ async function verifyAt(
     unsealedAfterSeconds: input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS,
     recentOnly: QUIET_LEVELS.has(level),
   });
-  const { result, keep } = await verifyLevel(ctx, client, run, level);
+  const { result, keep } = await verifyLevel(ctx, client, run, { level, fresh: input.fresh ?? false });
   const findings = await nameRewrittenRows(client, ctx.config.home, run, result.findings);
   return { result: { ...result, findings }, keep, origin: run.origin };
 }
@@ -68,7 +82,7 @@ async function verifyLevel(
   ctx: Verifying,
   client: SqlClient,
   run: VerifyRun,
-  level: VerifyLevel,
+  { level, fresh }: { readonly level: VerifyLevel; readonly fresh: boolean },
 ): Promise<Progressing> {
   const keep = () => Promise.resolve();
   switch (level) {
@@ -79,7 +93,7 @@ async function verifyLevel(
     case 'rolling':
       return protectedToo(client, await verifyRolling(ctx, client, run));
     case 'full':
-      return { result: await verifyFull(ctx, client, run), keep };
+      return { result: await verifyFull(ctx, client, run, fresh), keep };
   }
 }
 
@@ -90,7 +104,9 @@ async function protectedToo(client: SqlClient, { result, keep }: Progressing): P
 async function reportResult(ctx: Verifying, result: Verification): Promise<void> {
   const classes: Record<string, number> = {};
   for (const found of result.findings) classes[found.class] = (classes[found.class] ?? 0) + 1;
-  const { checked, from, to, anchored, level } = result;
+  const { checked, from, to, anchored, level, resumed } = result;
+  const taken =
+    resumed === null || resumed.units === 0 ? {} : { resumedUnits: resumed.units, resumedEvents: resumed.events };
   if (result.intact && QUIET_LEVELS.has(level)) {
     ctx.log.info({ checked, to, level }, 'chain.verified');
     return;
@@ -102,7 +118,7 @@ async function reportResult(ctx: Verifying, result: Verification): Promise<void>
       action: 'VERIFY',
       resourceType: 'audit_chain',
       result: result.intact ? 'success' : 'failure',
-      details: { level, checked, from, to, anchored, findings: result.findings.length, classes },
+      details: { level, checked, from, to, anchored, findings: result.findings.length, classes, ...taken },
     });
     if (result.intact) return;
     const logged = result.findings.slice(0, LOGGED_FINDINGS);

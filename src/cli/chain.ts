@@ -68,10 +68,11 @@ export const chainCommands: readonly AnyCommand[] = [
     options: (yargs) =>
       yargs.options({
         level: { choices: VERIFY_LEVELS, default: 'full' as const, describe: 'how much is verified' },
+        fresh: { type: 'boolean', default: false, describe: 'full: read again what an interrupted run has read' },
       }),
     async run(session, args) {
       const ctx = await session.context();
-      const result = await verifyChain(ctx, { level: args.level });
+      const result = await verifyChain(ctx, { level: args.level, fresh: args.fresh });
       const signed = await hasSignerTraces(ctx.config.home);
       const exitCode = result.intact ? EXIT.done : EXIT.findings;
       return { data: result, text: verificationText(result, signed), exitCode };
@@ -143,11 +144,20 @@ function verificationText(result: Verification, signed: boolean): string {
   const lines = [
     `${countOf(checked, 'event')}, ${countOf(to - from, 'link')} verified (${result.level}): ${findings.length === 0 ? 'intact' : countOf(findings.length, 'finding')}`,
     anchor,
+    ...resumedLines(result),
     ...findings.slice(0, SHOWN_FINDINGS).map(findingLine),
   ];
   if (result.pending > 0) lines.push(`not sealed yet: ${countOf(result.pending, 'event')}`);
   if (findings.length > SHOWN_FINDINGS) lines.push(`... and ${findings.length - SHOWN_FINDINGS} more (--json has all)`);
   return lines.join('\n');
+}
+
+function resumedLines({ resumed }: Verification): string[] {
+  if (resumed === null) return [];
+  const { units, events, startedAt, readAgain, ignored } = resumed;
+  if (ignored !== null) return [`not resumed: ${ignored}`];
+  const again = readAgain === 0 ? '' : `, ${readAgain} read again (changed, or kept for too long)`;
+  return [`resumed: ${countOf(units, 'unit')}, ${countOf(events, 'event')} as read by the run of ${startedAt}${again}`];
 }
 
 function findingLine(found: Finding): string {

@@ -20,11 +20,12 @@ export function verifyJob(job: {
     schedule: { cron: job.cron, timeZone: 'UTC' },
     input: z.strictObject({ level: z.literal(level).default(level) }),
     async run(ctx) {
-      const { checked, findings, intact, from, to } = await verifyChain(ctx, { level });
+      const { checked, findings, intact, from, to, resumed } = await verifyChain(ctx, { level });
+      const taken = resumed === null || resumed.units === 0 ? '' : `, resumed: ${countOf(resumed.units, 'unit')}`;
       return {
         summary: intact
-          ? `${countOf(checked, 'event')} verified, no findings`
-          : `${countOf(findings.length, 'finding')} in ${countOf(checked, 'event')}`,
+          ? `${countOf(checked, 'event')} verified, no findings${taken}`
+          : `${countOf(findings.length, 'finding')} in ${countOf(checked, 'event')}${taken}`,
         counts: { checked, links: to - from, findings: findings.length },
         findings: !intact,
       };

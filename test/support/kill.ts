@@ -29,9 +29,14 @@ export async function eventLeaf(admin: Database): Promise<string> {
  * mode: others read it, nobody writes it), and gives the lock back afterwards.
  */
 export async function whileWaiting<T>(admin: Database, relation: string, start: () => T, fn: (started: T) => unknown) {
+  await whileHeld(admin, `lock table ${relation} in share mode`, start, fn);
+}
+
+/** The same for the locks that any statement takes. */
+export async function whileHeld<T>(admin: Database, statement: string, start: () => T, fn: (started: T) => unknown) {
   await admin.withClient(async (holder) => {
     await holder.query('begin');
-    await holder.query(`lock table ${relation} in share mode`);
+    await holder.query(statement);
     const { n: pid } = await queryOne(holder, countShape, 'select pg_backend_pid() as n');
     const started = start();
     await expect.poll(() => waitingFor(admin, pid), { timeout: 60_000, interval: 20 }).toBeGreaterThan(0);

@@ -107,6 +107,7 @@ it('finds nothing in an untouched chain, and says that it is anchored', async ()
     erased: 0,
     purged: 0,
     pending: 0,
+    resumed: null,
   });
 });
 
