@@ -16,7 +16,7 @@ import type { EventSealers } from './event-envelope.ts';
 import type { EventRow } from './event-row.ts';
 import type { Rejection } from './rejection.ts';
 import type { SourceKind } from './report.ts';
-import { COPY_EVENTS, findKnownEvents, type KnownEvent } from './store.ts';
+import { COPY_EVENTS, findKnownEvents, type KnownEvent, type StoredKey } from './store.ts';
 import { WaitingEvents } from './waiting-events.ts';
 import { readTxid } from './waiting-store.ts';
 
@@ -129,12 +129,13 @@ async function sortOut(
 }
 
 /** The verdicts on events that may not be stored, by id: an event that waits with another time conflicts too. */
-async function findVerdicts(
+export async function findVerdicts(
   client: SqlClient,
-  located: readonly Located<EventRow>[],
+  located: readonly { readonly row: StoredKey }[],
   waiting: WaitingEvents,
 ): Promise<ReadonlyMap<string, KnownEvent['verdict']>> {
   const rows = located.map((item) => item.row);
+  await waiting.look(client);
   const known = new Map((await findKnownEvents(client, rows)).map(({ id, verdict }) => [id, verdict]));
   const others = rows.map((row) => row.bare.id).filter((id) => (known.get(id) ?? 'refused') === 'refused');
   if (others.length === 0) return known;

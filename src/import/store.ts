@@ -7,6 +7,8 @@ import type { EventRow } from './event-row.ts';
 
 const known = z.object({ id: z.string(), verdict: z.enum(['duplicate', 'conflict', 'refused']) });
 export type KnownEvent = z.infer<typeof known>;
+/** What an event is found again by. */
+export type StoredKey = { readonly bare: Pick<EventRow['bare'], 'id' | 'eventTimestamp' | 'instant'> };
 
 /**
  * Which of the events may not be stored: duplicates (same id and time in hot, archive or late), conflicts (the chain
@@ -14,7 +16,7 @@ export type KnownEvent = z.infer<typeof known>;
  * purged). Scalar subqueries with a limit: they can only be index probes, where an anti-join might read a whole
  * partition. The range of the batch prunes partitions.
  */
-export function findKnownEvents(client: SqlClient, rows: readonly EventRow[]): Promise<KnownEvent[]> {
+export function findKnownEvents(client: SqlClient, rows: readonly StoredKey[]): Promise<KnownEvent[]> {
   const range = rangeOf(rows.map(({ bare }) => bare.instant));
   return queryRows(
     client,

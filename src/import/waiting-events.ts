@@ -4,7 +4,7 @@
  */
 import type { SqlClient } from '../db/database.ts';
 import { IdFilter } from './id-filter.ts';
-import { findWaitingAmong, readWaitingSince, readWaitingWatermark } from './waiting-store.ts';
+import { findStoredAmong, readWaitingSince, readWaitingWatermark } from './waiting-store.ts';
 
 export class WaitingEvents {
   readonly #ids = new IdFilter();
@@ -14,10 +14,10 @@ export class WaitingEvents {
   #ownTxid: string | null = null;
 
   /**
-   * Which of the ids an event has that waits for the sealer now. Exact: an id that the filter may hold is looked up.
-   * Call it inside the batch's transaction, under the import lock.
+   * Learns which events wait. Call it inside the batch's transaction, under the import lock, and before the chain is asked
+   * for the ids: what the sealer links in between is then known here, and what it linked before is in the chain.
    */
-  async find(client: SqlClient, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  async look(client: SqlClient): Promise<void> {
     const mark = await readWaitingWatermark(client);
     const since = this.#seen ?? mark.sealed;
     for await (const batch of readWaitingSince(client, since, this.#ownTxid)) {
@@ -25,8 +25,15 @@ export class WaitingEvents {
     }
     this.#seen = mark.now;
     this.#ownTxid = null;
+  }
+
+  /**
+   * Which of the ids an event has that waited at the last look, whether it waits still or was linked since. Exact: an id
+   * that the filter may hold is looked up.
+   */
+  async find(client: SqlClient, ids: readonly string[]): Promise<ReadonlySet<string>> {
     const suspects = ids.filter((id) => this.#ids.mayHave(id));
-    return new Set(suspects.length === 0 ? [] : await findWaitingAmong(client, suspects));
+    return new Set(suspects.length === 0 ? [] : await findStoredAmong(client, suspects));
   }
 
   /** Takes the ids of all rows that a transaction of this run has committed since the last look. */

@@ -56,8 +56,11 @@ export async function* readWaitingSince(
   await execute(client, 'set local enable_seqscan to default');
 }
 
-/** Which of a few ids an event has that is not in the chain yet. Reads every waiting event: ask for suspects only. */
-export async function findWaitingAmong(client: SqlClient, ids: readonly string[]): Promise<string[]> {
+/**
+ * Which of a few ids an event has that waits, or that was linked since it waited: one statement, so that none is missed
+ * between the two. Reads every waiting event: ask for suspects only.
+ */
+export async function findStoredAmong(client: SqlClient, ids: readonly string[]): Promise<string[]> {
   const rows = await queryRows(
     client,
     idShape,
@@ -72,7 +75,9 @@ export async function findWaitingAmong(client: SqlClient, ids: readonly string[]
            where l.txid >= coalesce(pg_catalog.pg_snapshot_xmin(d.snapshot)::text::bigint, 0)) e
         where e.id = any ($1::uuid[]))
      select n.id::text as id from near n
-      where n.snapshot is null or not pg_catalog.pg_visible_in_snapshot(n.txid::text::xid8, n.snapshot)`,
+      where n.snapshot is null or not pg_catalog.pg_visible_in_snapshot(n.txid::text::xid8, n.snapshot)
+     union
+     select c.event_id::text from audit.chain_link c where c.event_id = any ($1::uuid[])`,
     [ids],
   );
   return rows.map((row) => row.id);

@@ -1,12 +1,16 @@
 /** What a run of an import knows of the events that wait for the sealer: exact, whoever stored them and when. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { sealChain } from '../../src/audit/seal.ts';
 import type { SqlClient } from '../../src/db/database.ts';
 import { execute } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
+import { findVerdicts } from '../../src/import/event-import.ts';
 import { IdFilter } from '../../src/import/id-filter.ts';
 import { WaitingEvents } from '../../src/import/waiting-events.ts';
 import { readTxid, readWaitingSince, readWaitingWatermark } from '../../src/import/waiting-store.ts';
+import { toInstant } from '../../src/time/clock.ts';
+import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 
 describe('the filter', () => {
@@ -45,7 +49,11 @@ describe('waiting events', () => {
        values ($1::uuid, 'test', 'system', 'CREATE', now())`,
       [id],
     );
-  const find = () => inTransaction(db.engine, (client) => waiting.find(client, all));
+  const find = () =>
+    inTransaction(db.engine, async (client) => {
+      await waiting.look(client);
+      return waiting.find(client, all);
+    });
   const read = async (client: SqlClient, since: string, except: string | null) => {
     const ids: string[] = [];
     for await (const batch of readWaitingSince(client, since, except)) ids.push(...batch.map((row) => row.id));
@@ -90,5 +98,36 @@ describe('waiting events', () => {
       expect(await inTransaction(db.engine, (other) => read(other, now, null))).toEqual([]);
       await client.query('commit');
     });
+  });
+});
+
+describe('an event that is stored with another time', () => {
+  const db = useDatabase();
+
+  test.each(['before look', 'after look', 'before find'])('is a conflict when the sealer comes %s', async (when) => {
+    const ctx = await testContext(db);
+    class Sealing extends WaitingEvents {
+      override async look(client: SqlClient): Promise<void> {
+        if (when === 'before look') await sealChain(ctx);
+        await super.look(client);
+        if (when === 'after look') await sealChain(ctx);
+      }
+      override async find(client: SqlClient, ids: readonly string[]): Promise<ReadonlySet<string>> {
+        if (when === 'before find') await sealChain(ctx);
+        return super.find(client, ids);
+      }
+    }
+    const id = randomUUID();
+    await db.engine.withClient((client) =>
+      execute(
+        client,
+        "insert into audit.audit_log (id, event_type, event_category, event_action) values ($1::uuid, 't', 'system', 'T')",
+        [id],
+      ),
+    );
+    const instant = toInstant(Date.parse('2023-11-14T22:13:20Z'));
+    const row = { bare: { id, eventTimestamp: '2023-11-14 22:13:20+00', instant } };
+    const verdicts = await inTransaction(db.engine, (client) => findVerdicts(client, [{ row }], new Sealing()));
+    expect([...verdicts]).toEqual([[id, 'conflict']]);
   });
 });
