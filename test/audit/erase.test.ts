@@ -256,6 +256,41 @@ describe('the database', () => {
     await tamper(db.admin, `delete from audit.erasure where request_id = '${requestId}'`);
   });
 
+  it.each([
+    ['an event that is no record', '(select event_id from audit.chain_link where seq = 0)'],
+    [
+      'the record of another request',
+      "(select id from audit.audit_log_all where event_type = 'chain.erasure' order by txid limit 1)",
+    ],
+  ])('refuses to null groups under %s', async (_, record) => {
+    const requestId = randomUUID();
+    await db.engine.withClient((client) =>
+      client.query(`select audit.record_erasure($1, ${record}, array[$2::uuid], array['actor'])`, [requestId, ids[4]]),
+    );
+    await expect(
+      db.engine.withClient((client) => client.query('select * from audit.erase_recorded($1)', [requestId])),
+    ).rejects.toMatchObject({ code: 'AK029' });
+    expect(await rowOf(4)).toMatchObject([{ email: 'user4@example.org' }]);
+    await tamper(db.admin, `delete from audit.erasure where request_id = '${requestId}'`);
+  });
+
+  it('refuses to null a group that was added to a request after it was signed', async () => {
+    const input = request([[14, 'payload']]);
+    await eraseEvents(ctx, input);
+    await db.engine.withClient((client) =>
+      client.query(
+        `select audit.record_erasure($1, (select record_event_id from audit.erasure where request_id = $1 limit 1),
+                                     array[$2::uuid], array['actor'])`,
+        [input.requestId, ids[4]],
+      ),
+    );
+    await expect(
+      db.engine.withClient((client) => client.query('select * from audit.erase_recorded($1)', [input.requestId])),
+    ).rejects.toMatchObject({ code: 'AK029' });
+    expect(await rowOf(4)).toMatchObject([{ email: 'user4@example.org' }]);
+    await tamper(db.admin, `delete from audit.erasure where event_id = '${ids[4]}'`);
+  });
+
   it('refuses to record groups that no link has', async () => {
     await expect(
       db.engine.withClient((client) =>
