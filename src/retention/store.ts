@@ -47,7 +47,8 @@ export async function readBranches(client: SqlClient): Promise<readonly BranchFa
             l.lower_bound, l.upper_bound, l.tombstone,
             pg_catalog.pg_total_relation_size(l.relation) as size_bytes,
             greatest(c.reltuples, 0)::bigint as estimated_rows,
-            u.unit_id is not null as unit, u.unit_id, u.state, u.held, u.diverted_at is not null as diverted,
+            u.unit_id is not null as unit, u.unit_id, u.state,
+            retention.is_held(u.unit_id) as held, u.diverted_at is not null as diverted,
             u.row_count, u.archived_at
        from retention.branch b
        join retention.family f on f.table_name = b.table_name
@@ -128,7 +129,7 @@ export async function readUnits(client: SqlClient, table: FamilyName | null): Pr
     client,
     listedShape,
     `select u.table_name, u.category, u.schema_name, u.relation_name, u.lower_bound, u.upper_bound, u.unit_id, u.state,
-            u.held, u.diverted_at is not null as diverted, u.row_count, u.archived_at
+            retention.is_held(u.unit_id) as held, u.diverted_at is not null as diverted, u.row_count, u.archived_at
        from retention.unit u
       where $1::text is null or u.table_name = $1::text
       order by u.table_name, u.category, u.lower_bound`,

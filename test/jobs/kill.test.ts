@@ -15,6 +15,7 @@ import { generateReport } from '../../src/reports/generate.ts';
 import { listReports } from '../../src/reports/read.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { applyPartitions, planPartitions } from '../../src/retention/partition.ts';
+import { reconcile } from '../../src/retention/reconcile.ts';
 import { isoOf, systemClock } from '../../src/time/clock.ts';
 import { startOfStep, subtractPeriod } from '../../src/time/period.ts';
 import { insertTransactions, makeChain } from '../privacy/ethereum.ts';
@@ -79,6 +80,8 @@ it('archive, killed between the divert and the seal and again in the move: each 
   await write(1);
   await write(2);
   await linkAll(db.engine);
+  // What a run mends first has a record of its own, which is not meant here.
+  await reconcile(ctx);
   const input = { table: 'audit_log', before: '2023-02-01T00:00:00Z', reason: 'killed' };
 
   await killJob('archive', leaf, input);

@@ -48,7 +48,7 @@ test('plan, run without --apply, run --apply, risk', async () => {
   const shown = await auditkeep('anonymize', 'run');
   expect(shown).toMatchObject({ exit: 0, stderr: '' });
   expect(shown.stdout).toMatch(
-    /^40 transactions before .* are due; 0 are younger\.\n[\s\S]*--apply carries it out\.\n$/,
+    /^Due: 40 transactions before .*; younger: 0\.\n[\s\S]*--apply carries it out\.\n$/,
   );
   expect(await db.admin.withClient(readLeft)).toEqual([]);
   const run = await json('anonymize', 'run', '--apply');
