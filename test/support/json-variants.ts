@@ -21,9 +21,9 @@ export function* jsonVariants(text: string, depth = Infinity): Generator<string>
 function* marked(value: unknown, depth: number): Generator<unknown> {
   if (value === null || typeof value !== 'object' || depth === 0) return;
   for (const [name, inner] of Object.entries(value)) {
-    const put = (other: unknown) =>
+    const put = (other: unknown): unknown =>
       Array.isArray(value)
-        ? value.map((item, at) => (String(at) === name ? other : item))
+        ? value.map((item: unknown, at) => (String(at) === name ? other : item))
         : { ...value, [name]: other };
     yield put(MARK);
     for (const below of marked(inner, depth - 1)) yield put(below);
