@@ -47,9 +47,7 @@ test('plan, run without --apply, run --apply, risk', async () => {
   expect(Object.keys(plan.data).sort()).toEqual(['anonymized', 'before', 'blockers', 'due', 'pseudonymized', 'young']);
   const shown = await auditkeep('anonymize', 'run');
   expect(shown).toMatchObject({ exit: 0, stderr: '' });
-  expect(shown.stdout).toMatch(
-    /^Due: 40 transactions before .*; younger: 0\.\n[\s\S]*--apply carries it out\.\n$/,
-  );
+  expect(shown.stdout).toMatch(/^Due: 40 transactions before .*; younger: 0\.\n[\s\S]*--apply carries it out\.\n$/);
   expect(await db.admin.withClient(readLeft)).toEqual([]);
   const run = await json('anonymize', 'run', '--apply');
   expect(run).toMatchObject({ exit: 0, data: { applied: true, pseudonymized: 40, anonymized: 40, unreadable: {} } });
