@@ -288,7 +288,21 @@ describe('the database', () => {
       db.engine.withClient((client) => client.query('select * from audit.erase_recorded($1)', [input.requestId])),
     ).rejects.toMatchObject({ code: 'AK029' });
     expect(await rowOf(4)).toMatchObject([{ email: 'user4@example.org' }]);
-    await tamper(db.admin, `delete from audit.erasure where event_id = '${ids[4]}'`);
+    // As many as were signed, but another one.
+    await tamper(
+      db.admin,
+      `create table public.told as select * from audit.erasure where event_id = '${ids[14]}'`,
+      `delete from audit.erasure where event_id = '${ids[14]}'`,
+    );
+    await expect(
+      db.engine.withClient((client) => client.query('select * from audit.erase_recorded($1)', [input.requestId])),
+    ).rejects.toMatchObject({ code: 'AK029' });
+    await tamper(
+      db.admin,
+      `delete from audit.erasure where event_id = '${ids[4]}'`,
+      'insert into audit.erasure table public.told',
+      'drop table public.told',
+    );
   });
 
   it('refuses to record groups that no link has', async () => {
