@@ -54,7 +54,7 @@ function changesOf(branch: string, before: object, after: object): PolicyChange[
 function textOf(value: unknown): string {
   if (value === null) return 'none';
   if (typeof value !== 'object') return String(value);
-  const [first = '', ...grounds] = Object.values(value).filter((part) => part !== null);
+  const [first = '', ...grounds] = Object.values<unknown>({ ...value }).filter((part) => part !== null);
   return grounds.length === 0 ? String(first) : `${first} (${grounds.join('; ')})`;
 }
 

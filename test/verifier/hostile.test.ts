@@ -112,7 +112,7 @@ describe('an event id', () => {
     for (const id of [Buffer.concat([half, half]), Buffer.alloc(16), createHash('md5').update('any').digest()]) {
       const report = await check(makeBundle(keys, [{ id }, { id: Buffer.alloc(16, 9) }, { id }]));
       expect(report.findings).toMatchObject([
-        { class: 'doubled', seq: 2, eventId: expect.stringContaining(id.toString('hex').slice(0, 8)) },
+        { class: 'doubled', seq: 2, eventId: expect.stringContaining(id.toString('hex').slice(0, 8)) as string },
       ]);
     }
   });

@@ -9,11 +9,11 @@ import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
 import { readSshKeyFile, writeSshKeyPair } from '../../src/keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
 
-export const ORIGIN = 'made.example/log';
+const ORIGIN = 'made.example/log';
 const REQUEST = '11111111-2222-4333-8444-555555555555';
 const ZEROS = Buffer.alloc(32);
 
-export const sha256 = (...parts: readonly (Uint8Array | string)[]): Buffer =>
+const sha256 = (...parts: readonly (Uint8Array | string)[]): Buffer =>
   parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest();
 
 export interface Keys {
@@ -50,7 +50,7 @@ export async function makeKeys(folder: string): Promise<Keys> {
 }
 
 /** frame() of the specification. */
-export function frame(bytes: Uint8Array | null): Buffer {
+function frame(bytes: Uint8Array | null): Buffer {
   const length = Buffer.alloc(4);
   length.writeInt32BE(bytes === null ? -1 : bytes.length);
   return Buffer.concat([length, bytes ?? Buffer.alloc(0)]);
@@ -76,7 +76,7 @@ const columnsOf = ({ data }: MadeEvent) =>
 const openingOf = (event: MadeEvent) =>
   Buffer.concat([frame(event.data === undefined ? null : SALT), frame(columnsOf(event))]);
 
-export function entryOf(event: MadeEvent): Buffer {
+function entryOf(event: MadeEvent): Buffer {
   const time = Buffer.alloc(8);
   time.writeBigInt64BE(BigInt((event.time ?? Date.UTC(2026, 1, 3)) - Date.UTC(2000, 0, 1)) * 1000n);
   const commitment =
