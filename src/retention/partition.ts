@@ -178,12 +178,8 @@ export async function ensurePartitions(
   for (const policy of inForce.policy.rules) {
     if (policy.table !== table) continue;
     if (categories !== undefined && policy.category !== null && !categories.includes(policy.category)) continue;
-    const { branches, units } = await ctx.db.withClient(async (client) => ({
-      branches: await readBranches(client),
-      units: await readUnits(client, table),
-    }));
-    const facts = factsOf(branches, policy);
-    created += await growBranch(ctx, policy, planGrowth(policy, facts, ctx.clock.now()));
+    const { facts, units, grown } = await readGrown(ctx, policy);
+    created += grown;
     const needed = planNeeded(policy, facts, units, instants);
     if (needed.create.length > MOST_PARTITIONS_A_CALL) throw tooMany(table, needed.create.length);
     // One transaction each: a tombstone that gives way locks out writers for a moment, and only for one.
@@ -192,6 +188,32 @@ export async function ensurePartitions(
     hot.push(...facts.leaves.filter((leaf) => !leaf.tombstone));
   }
   return { created, archivedRanges, hot };
+}
+
+/** Looks taken at a branch while others may change it. */
+const LOOKS = 5;
+
+/**
+ * A branch once it has grown. The catalog is no snapshot: while another importer replaces a tombstone it can look like a
+ * gap, which is gone when it is to be filled. Then the branch is looked at again.
+ */
+async function readGrown(
+  ctx: PartitionContext,
+  policy: BranchPolicy,
+): Promise<{ readonly facts: BranchFacts; readonly units: readonly UnitFacts[]; readonly grown: number }> {
+  for (let look = 1; ; look += 1) {
+    const { branches, units } = await ctx.db.withClient(async (client) => ({
+      branches: await readBranches(client),
+      units: await readUnits(client, policy.table),
+    }));
+    const facts = factsOf(branches, policy);
+    try {
+      const grown = await growBranch(ctx, policy, planGrowth(policy, facts, ctx.clock.now()));
+      return { facts, units, grown };
+    } catch (error) {
+      if (look === LOOKS || !(error instanceof AuditkeepError) || error.code !== 'RETENTION_BOUNDS') throw error;
+    }
+  }
 }
 
 function factsOf(branches: readonly BranchFacts[], policy: BranchPolicy): BranchFacts {

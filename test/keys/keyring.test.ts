@@ -220,7 +220,8 @@ test('a sealer seals no more cells than were counted for it', async () => {
   const reserved = (await usesOf()) ?? 0;
   expect(reserved).toBeGreaterThanOrEqual(65_536);
   const one = await later.keys.sealer('internal', 70_000);
-  expect(await usesOf()).toBeGreaterThanOrEqual(65_536 + 70_000);
+  // What the first four left of their block may serve the fifth.
+  expect(await usesOf()).toBeGreaterThanOrEqual(4 * 1000 + 70_000);
   exhaust(one, 70_000);
   for (const seal of granted) exhaust(seal, 1000);
 });
