@@ -34,9 +34,13 @@ afterEach(() => {
 /** Sends bytes, then more of them for as long as it may; what came back before the server closed. */
 function talk(first: string, more = ''): Promise<string> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(first));
+    let timer: NodeJS.Timeout | undefined;
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.write(first);
+      // Not before: what is written to a socket that still connects goes out first.
+      if (more !== '') timer = setInterval(() => socket.write(more), 5);
+    });
     let heard = '';
-    const timer = more === '' ? undefined : setInterval(() => socket.write(more), 5);
     socket.on('data', (chunk) => {
       heard += chunk.toString();
     });
