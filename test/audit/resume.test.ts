@@ -58,6 +58,7 @@ describe('a full verification', () => {
 
   /** Kills a real process when it has kept some units and stands before the index of the next one. */
   async function cutShort(before: string, units: number, entry = PRODUCT): Promise<void> {
+    await everythingIsOld();
     const env = { DATABASE_URL: db.url(), AUDITKEEP_HOME: ctx.config.home };
     const reindex = `reindex index ${leaf(before)}_pkey`;
     await whileHeld(
@@ -72,6 +73,13 @@ describe('a full verification', () => {
     );
     await expect.poll(sessions, { timeout: 20_000, interval: 20 }).toBe(0n);
     ctx.clock.set(systemClock.now());
+  }
+
+  /** A unit that an earlier test touched is read again while a transaction of that time runs anywhere on the server. */
+  async function everythingIsOld(): Promise<void> {
+    const last = await scalar(db.admin, z.bigint(), 'select pg_current_xact_id()::text::bigint as value');
+    const oldest = 'select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as value';
+    await expect.poll(() => scalar(db.admin, z.bigint(), oldest), { timeout: 60_000 }).toBeGreaterThan(last);
   }
 
   const sessions = () =>

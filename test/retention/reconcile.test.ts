@@ -86,7 +86,8 @@ test('a unit that another worker has claimed waits, until that worker is gone', 
   };
   const holder = '00000000-0000-4000-8000-00000000bbbb';
   const other = '00000000-0000-4000-8000-00000000cccc';
-  await db.engine.withClient(async (client) => {
+  // A pool of its own: its connection is ended below, and no other work may be given a dead one.
+  await db.as('auditkeep_engine').withClient(async (client) => {
     expect(await takeLease(client, unitId, { holder, seconds: 600 })).toBe(true);
     expect(await takeLease(client, unitId, { holder, seconds: 600 })).toBe(true);
     expect(await db.engine.withClient((second) => takeLease(second, unitId, { holder: other, seconds: 600 }))).toBe(
