@@ -7,8 +7,8 @@ import { toInstant } from '../time/clock.ts';
 import { parseControlSql } from './control-sql.ts';
 import { valuesOf } from './evaluate.ts';
 import { checkPlan } from './plan-check.ts';
-import { exceptionsQuery, populationQuery } from './store.ts';
-import type { ControlTemplate, TemplateSet } from './template.ts';
+import { countQuery, exceptionsQuery, populationQuery } from './store.ts';
+import { CONTROL_PARTS, type ControlPart, type ControlTemplate, type TemplateSet } from './template.ts';
 
 /**
  * Lets the database plan every statement of every control as auditkeep_report, READ ONLY.
@@ -33,16 +33,24 @@ export async function checkTemplates(ctx: Pick<Context, 'reportDb' | 'clock'>, s
 /** The statements as evaluation sends them, so that a missing key or column is found here. */
 function statementsOf(control: ControlTemplate, now: number) {
   const period = { startAt: toInstant(now - 86_400_000), endAt: toInstant(now) };
-  return (['population', 'exceptions', 'completeness'] as const).map((part) => {
+  return CONTROL_PARTS.flatMap((part) => {
+    const text = control[part]?.sql;
+    if (text === undefined) return [];
     const label = `${control.id} ${part}`;
-    const statement = parseControlSql(control[part].sql, label);
-    const sql = {
-      population: populationQuery(statement.sql, control.population.key),
-      exceptions: exceptionsQuery(statement.sql, control.exceptions.columns),
-      completeness: `select counted.n from (${statement.sql}) as counted`,
-    }[part];
-    return { label, sql, values: valuesOf(statement, control, period, toInstant(now)) };
+    const statement = parseControlSql(text, label);
+    return [
+      {
+        label,
+        sql: wrapped(control, part, statement.sql),
+        values: valuesOf(statement, control, period, toInstant(now)),
+      },
+    ];
   });
+}
+
+function wrapped(control: ControlTemplate, part: ControlPart, sql: string): string {
+  if (part === 'population') return populationQuery(sql, control.population.key);
+  return part === 'exceptions' ? exceptionsQuery(sql, control.exceptions.columns) : countQuery(sql);
 }
 
 function isConnectionTrouble(error: unknown): boolean {

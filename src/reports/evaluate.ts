@@ -26,11 +26,14 @@ import {
   readSource,
   streamExceptions,
 } from './store.ts';
-import type { ControlTemplate } from './template.ts';
+import type { ControlPart, ControlTemplate } from './template.ts';
+import { type ActiveWaiver, coveringWaiver } from './waiver.ts';
 
 export interface EvaluateInput {
   readonly controls: readonly ControlTemplate[];
   readonly period: ReportPeriod;
+  /** Those that count now; none unless given. */
+  readonly waivers?: readonly ActiveWaiver[];
   /** Replaces an id in exceptions. */
   readonly pseudonymize: (value: string) => string;
   /** A report lets retention go after this time; 30 minutes unless given. */
@@ -124,23 +127,64 @@ async function evaluateOrFail(run: Run, template: ControlTemplate): Promise<Cont
 }
 
 async function evaluate(run: Run, template: ControlTemplate): Promise<ControlResult> {
-  const statement = (part: 'population' | 'exceptions' | 'completeness') => bind(run, template, part);
-  const [population, exceptions, completeness] = [
-    statement('population'),
-    statement('exceptions'),
-    statement('completeness'),
-  ];
-  for (const checked of [population, exceptions, completeness]) await checkPlan(run.client, checked);
+  const population = bind(run, template, 'population', template.population.sql);
+  const exceptions = bind(run, template, 'exceptions', template.exceptions.sql);
+  const counting = (['completeness', 'prerequisite', 'freshness'] as const).map((part) => {
+    const sql = template[part]?.sql;
+    return sql === undefined ? null : bind(run, template, part, sql);
+  });
+  for (const checked of [population, exceptions, ...counting]) {
+    if (checked !== null) await checkPlan(run.client, checked);
+  }
   const counted = await countPopulation(run.client, { ...population, key: template.population.key });
-  const independent = await countIndependently(run.client, completeness.sql, completeness.values);
+  const [independent = 0, missing = 0, stale = 0] = await countEach(run.client, counting);
   const found = await readExceptions(run, template, exceptions);
   const figures = {
     population: Number(counted.rows),
     distinctKeys: Number(counted.keys),
-    independent: Number(independent),
+    independent,
+    missing,
+    stale,
   };
-  const judgement = judgeControl({ ...figures, exceptions: found.count }, template.population.whenEmpty);
-  return { kind: 'evaluated', judgement, ...figures, exceptions: found };
+  const { count, waived } = found;
+  const judgement = judgeControl({ ...figures, exceptions: count, waived }, template.population.whenEmpty);
+  const waivers = waiversUsed(run, template, found.covered);
+  return { kind: 'evaluated', judgement, ...figures, exceptions: found, waivers };
+}
+
+/** The waivers that covered something, with persons as pseudonyms. */
+function waiversUsed(run: Run, template: ControlTemplate, covered: ReadonlyMap<string, number>) {
+  const kindOf = new Map(template.exceptions.columns.map(({ name, kind }) => [name, kind]));
+  return (run.input.waivers ?? []).flatMap(({ control: _control, scope, ...waiver }) => {
+    const count = covered.get(waiver.id);
+    if (count === undefined) return [];
+    const shown = scope.map(({ column, value }) => ({
+      column,
+      value: kindOf.get(column) === 'pseudonym' ? run.input.pseudonymize(value) : value,
+    }));
+    return [{ ...waiver, scope: shown, covered: count }];
+  });
+}
+
+/** Counts one after the other, since a connection runs one statement at a time; 0 for what is not asked. */
+async function countEach(
+  client: SqlClient,
+  statements: readonly ({ readonly sql: string; readonly values: readonly string[] } | null)[],
+): Promise<number[]> {
+  const counts: number[] = [];
+  for (const statement of statements) {
+    counts.push(statement === null ? 0 : Number(await countIndependently(client, statement.sql, statement.values)));
+  }
+  return counts;
+}
+
+interface FoundExceptions {
+  readonly count: number;
+  readonly sha256: string;
+  readonly rows: (string | null)[][];
+  /** How many some waiver covers, and how many each, by the waiver's id. */
+  readonly waived: number;
+  readonly covered: ReadonlyMap<string, number>;
 }
 
 /**
@@ -151,12 +195,20 @@ async function readExceptions(
   run: Run,
   template: ControlTemplate,
   statement: { readonly sql: string; readonly values: readonly string[] },
-): Promise<{ count: number; sha256: string; rows: (string | null)[][] }> {
+): Promise<FoundExceptions> {
   const { columns } = template.exceptions;
+  const waivers = (run.input.waivers ?? []).filter((waiver) => waiver.control === template.id);
+  const covered = new Map<string, number>();
+  let waived = 0;
   const hashes: string[] = [];
   let shown: { readonly text: string; readonly row: (string | null)[] }[] = [];
   for await (const batch of streamExceptions(run.client, { ...statement, columns })) {
     for (const found of batch) {
+      const waiver = coveringWaiver(waivers, found);
+      if (waiver !== null) {
+        waived += 1;
+        covered.set(waiver.id, (covered.get(waiver.id) ?? 0) + 1);
+      }
       const row = columns.map(({ name, kind }) => {
         const value = found[name] ?? null;
         return value !== null && kind === 'pseudonym' ? run.input.pseudonymize(value) : value;
@@ -168,7 +220,7 @@ async function readExceptions(
     shown = shown.sort((a, b) => compareTexts(a.text, b.text)).slice(0, SHOWN_EXCEPTIONS);
   }
   const sha256 = createHash('sha256').update(canonicalJson(hashes.sort())).digest('hex');
-  return { count: hashes.length, sha256, rows: shown.map(({ row }) => row) };
+  return { count: hashes.length, sha256, rows: shown.map(({ row }) => row), waived, covered };
 }
 
 function compareTexts(a: string, b: string): number {
@@ -176,9 +228,9 @@ function compareTexts(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
-function bind(run: Run, template: ControlTemplate, part: 'population' | 'exceptions' | 'completeness') {
+function bind(run: Run, template: ControlTemplate, part: ControlPart, sql: string) {
   const label = `${template.id} ${part}`;
-  const statement = parseControlSql(template[part].sql, label);
+  const statement = parseControlSql(sql, label);
   return { label, sql: statement.sql, values: valuesOf(statement, template, run.input.period, run.asOf) };
 }
 

@@ -5,17 +5,8 @@
 import { createHash } from 'node:crypto';
 import { canonicalJson, type JsonValue } from '../canonical-json.ts';
 import { AuditkeepError } from '../errors.ts';
-import { isoOf } from '../time/clock.ts';
 import type { ReportPeriod } from '../time/report-period.ts';
-import {
-  CONTROL_STATUSES,
-  type ControlStatus,
-  type Judgement,
-  judgeReport,
-  judgeRequirement,
-  type Opinion,
-  type RequirementStatus,
-} from './status.ts';
+import type { ControlStatus, Judgement, Opinion, RequirementStatus } from './status.ts';
 import type { ColumnKind, ControlTemplate, FrameworkTemplate } from './template.ts';
 
 export const MODEL_FORMAT = 'auditkeep-report/v1';
@@ -82,6 +73,21 @@ type RequirementModel = {
   readonly note: string;
   readonly controls: readonly string[];
   readonly status: RequirementStatus;
+  /** What a person signed about a requirement without controls; null where nobody did for the whole period. */
+  readonly attestation: AttestationModel | null;
+};
+
+/** A signed attestation that covers the period. */
+export type AttestationModel = {
+  readonly id: string;
+  /** SHA-256 of the signed text. */
+  readonly sha256: string;
+  readonly outcome: 'met' | 'not-met' | 'not-applicable';
+  readonly statement: string;
+  readonly by: string;
+  readonly at: string;
+  readonly periodStart: string;
+  readonly periodEnd: string;
 };
 
 export type ControlModel = {
@@ -89,7 +95,7 @@ export type ControlModel = {
   readonly version: number;
   readonly title: string;
   readonly group: string;
-  readonly mode: 'as_of' | 'of_period';
+  readonly mode: 'as_of' | 'of_period' | 'cohort';
   readonly severity: 'low' | 'medium' | 'high' | 'critical';
   readonly assertion: string;
   readonly frequency: string;
@@ -101,13 +107,35 @@ export type ControlModel = {
   readonly sqlState: string | null;
   readonly population: { readonly meaning: string; readonly whenEmptyMeans: string; readonly count: number | null };
   readonly exceptions: ExceptionsModel;
+  readonly waivers: readonly WaiverModel[];
+  /** Whether the evidence reaches back far enough and to the end; a count is null when it was not made. */
+  readonly checks: readonly {
+    readonly kind: 'prerequisite' | 'freshness';
+    readonly meaning: string;
+    readonly sqlSha256: string;
+    readonly count: number | null;
+  }[];
   readonly ipe: IpeModel;
+};
+
+/** A waiver that covered exceptions of the control. */
+type WaiverModel = {
+  readonly id: string;
+  readonly sha256: string;
+  readonly reason: string;
+  readonly expiresAt: string;
+  readonly signers: readonly string[];
+  /** Empty: all exceptions of the control. A person shows as a pseudonym. */
+  readonly scope: readonly { readonly column: string; readonly value: string }[];
+  readonly covered: number;
 };
 
 type ExceptionsModel = {
   readonly meaning: string;
   /** Null when the control could not be evaluated. */
   readonly count: number | null;
+  /** How many of them waivers cover; null as above. */
+  readonly waived: number | null;
   /** SHA-256 of the canonical JSON array of all rows' SHA-256 (of their canonical JSON), sorted. */
   readonly sha256: string;
   readonly columns: readonly { readonly name: string; readonly label: string; readonly kind: ColumnKind }[];
@@ -143,7 +171,15 @@ export type ControlResult =
       readonly population: number;
       readonly distinctKeys: number;
       readonly independent: number;
-      readonly exceptions: { readonly count: number; readonly sha256: string; readonly rows: ExceptionsModel['rows'] };
+      readonly missing: number;
+      readonly stale: number;
+      readonly exceptions: {
+        readonly count: number;
+        readonly sha256: string;
+        readonly rows: ExceptionsModel['rows'];
+        readonly waived: number;
+      };
+      readonly waivers: readonly WaiverModel[];
     }
   | { readonly kind: 'failed'; readonly reason: 'sql_failed' | 'time_limit'; readonly sqlState: string | null };
 
@@ -154,37 +190,8 @@ export interface ModelInput {
   readonly generated: ReportModel['generated'];
   readonly source: SourceFacts;
   readonly controls: readonly { readonly template: ControlTemplate; readonly result: ControlResult }[];
-}
-
-/** Puts a report's data together. Pure. */
-export function buildModel(input: ModelInput): ReportModel {
-  const controls = input.controls.map(({ template, result }) => controlModel(template, result));
-  const statuses = controls.map((control) => control.status);
-  const statusOf = new Map(controls.map((control) => [control.id, control.status]));
-  const { framework, period } = input;
-  return {
-    format: MODEL_FORMAT,
-    report: input.report,
-    framework: {
-      id: framework.id,
-      version: framework.version,
-      name: framework.name,
-      title: framework.title,
-      citation: framework.citation,
-      introduction: framework.introduction,
-      templateSha256: framework.sha256,
-    },
-    period: { ...period, startAt: isoOf(period.startAt), endAt: isoOf(period.endAt) },
-    generated: input.generated,
-    source: input.source,
-    opinion: judgeReport(statuses),
-    statusCounts: countStatuses(statuses),
-    requirements: framework.requirements.map((requirement) => ({
-      ...requirement,
-      status: judgeRequirement(requirement.controls.map((id) => statusOf.get(id) ?? 'error')),
-    })),
-    controls,
-  };
+  /** By the id of the requirement; none unless given. */
+  readonly attestations?: ReadonlyMap<string, AttestationModel>;
 }
 
 /** The model's canonical bytes and their SHA-256, H. @throws REPORT_TOO_LARGE over 16 MB, JSON_NOT_CANONICAL */
@@ -207,57 +214,3 @@ export function sha256Hex(bytes: Uint8Array | string): string {
 
 /** SHA-256 of the canonical JSON array of no rows. */
 export const NO_ROWS_SHA256 = sha256Hex(canonicalJson([] satisfies JsonValue));
-
-function controlModel(template: ControlTemplate, result: ControlResult): ControlModel {
-  const evaluated = result.kind === 'evaluated' ? result : null;
-  return {
-    id: template.id,
-    version: template.version,
-    title: template.title,
-    group: template.group,
-    mode: template.mode,
-    severity: template.severity,
-    assertion: template.assertion,
-    frequency: template.frequency,
-    remediation: template.remediation,
-    limitations: template.limitations,
-    status: evaluated?.judgement.status ?? 'error',
-    reason: result.kind === 'evaluated' ? result.judgement.reason : result.reason,
-    sqlState: result.kind === 'failed' ? result.sqlState : null,
-    population: {
-      meaning: template.population.meaning,
-      whenEmptyMeans: template.population.whenEmptyMeans,
-      count: evaluated?.population ?? null,
-    },
-    exceptions: {
-      meaning: template.exceptions.meaning,
-      count: evaluated?.exceptions.count ?? null,
-      sha256: evaluated?.exceptions.sha256 ?? NO_ROWS_SHA256,
-      columns: template.exceptions.columns,
-      rows: evaluated?.exceptions.rows ?? [],
-    },
-    ipe: {
-      templateSha256: template.sha256,
-      parameters: Object.entries(template.parameters).map(([name, parameter]) => ({
-        name,
-        value: parameter.default,
-        unit: parameter.unit,
-        meaning: parameter.meaning,
-      })),
-      populationSqlSha256: sha256Hex(template.population.sql),
-      exceptionsSqlSha256: sha256Hex(template.exceptions.sql),
-      completenessSqlSha256: sha256Hex(template.completeness.sql),
-      completenessMeaning: template.completeness.meaning,
-      rowCount: evaluated?.population ?? null,
-      distinctKeys: evaluated?.distinctKeys ?? null,
-      independentCount: evaluated?.independent ?? null,
-      difference: evaluated === null ? null : evaluated.population - evaluated.independent,
-    },
-  };
-}
-
-function countStatuses(statuses: readonly ControlStatus[]): ReportModel['statusCounts'] {
-  const counts = { pass: 0, fail: 0, error: 0, insufficient_data: 0, no_occurrences: 0, not_applicable: 0 };
-  for (const status of CONTROL_STATUSES) counts[status] = statuses.filter((other) => other === status).length;
-  return counts;
-}

@@ -1,7 +1,15 @@
 /** What a control's figures mean, and what a report concludes from its controls. Pure; empty or failed is never a pass. */
 import type { EmptyMeaning } from './template.ts';
 
-export type ControlStatus = 'pass' | 'fail' | 'not_applicable' | 'no_occurrences' | 'insufficient_data' | 'error';
+export type ControlStatus =
+  | 'pass'
+  | 'pass_with_waiver'
+  | 'fail'
+  | 'not_applicable'
+  | 'no_occurrences'
+  | 'insufficient_data'
+  | 'stale'
+  | 'error';
 /** A requirement without controls waits for a person. */
 export type RequirementStatus = ControlStatus | 'manual_pending';
 export type Opinion = 'satisfied' | 'exceptions' | 'inconclusive';
@@ -9,9 +17,11 @@ export type Opinion = 'satisfied' | 'exceptions' | 'inconclusive';
 /** In the order in which they are counted and printed. */
 export const CONTROL_STATUSES: readonly ControlStatus[] = [
   'pass',
+  'pass_with_waiver',
   'fail',
   'error',
   'insufficient_data',
+  'stale',
   'no_occurrences',
   'not_applicable',
 ];
@@ -22,14 +32,22 @@ export interface ControlFigures {
   /** Distinct keys in the population; fewer than rows means that the control counts something twice. */
   readonly distinctKeys: number;
   readonly exceptions: number;
+  /** Exceptions that waivers cover. */
+  readonly waived: number;
   /** The independent count. */
   readonly independent: number;
+  /** Sources that do not reach back to what is judged, and sources that ended too early (0 without such a check). */
+  readonly missing: number;
+  readonly stale: number;
 }
 
 export interface Judgement {
   readonly status: ControlStatus;
   readonly reason:
     | 'exceptions_found'
+    | 'exceptions_waived'
+    | 'evidence_missing'
+    | 'evidence_stale'
     | 'duplicate_keys'
     | 'more_exceptions_than_population'
     | 'population_incomplete'
@@ -37,13 +55,19 @@ export interface Judgement {
     | 'no_exceptions';
 }
 
-/** The status that a control's counts lead to; an exception counts even where the population is not shown complete. */
+/**
+ * The status that a control's counts lead to. An exception counts even where the population is not shown complete; silence
+ * counts for nothing where the evidence does not reach back far enough, or ended too early.
+ */
 export function judgeControl(figures: ControlFigures, whenEmpty: EmptyMeaning): Judgement {
   if (figures.distinctKeys !== figures.population) return { status: 'error', reason: 'duplicate_keys' };
-  if (figures.exceptions > 0) return { status: 'fail', reason: 'exceptions_found' };
+  if (figures.exceptions > figures.waived) return { status: 'fail', reason: 'exceptions_found' };
+  if (figures.missing > 0) return { status: 'insufficient_data', reason: 'evidence_missing' };
   if (figures.independent !== figures.population) {
     return { status: 'insufficient_data', reason: 'population_incomplete' };
   }
+  if (figures.stale > 0) return { status: 'stale', reason: 'evidence_stale' };
+  if (figures.exceptions > 0) return { status: 'pass_with_waiver', reason: 'exceptions_waived' };
   if (figures.population === 0) return { status: whenEmpty, reason: 'population_empty' };
   return { status: 'pass', reason: 'no_exceptions' };
 }
@@ -52,6 +76,8 @@ const WORST_FIRST: readonly RequirementStatus[] = [
   'fail',
   'error',
   'insufficient_data',
+  'stale',
+  'pass_with_waiver',
   'pass',
   'no_occurrences',
   'not_applicable',
@@ -62,9 +88,14 @@ export function judgeRequirement(statuses: readonly ControlStatus[]): Requiremen
   return WORST_FIRST.find((status) => statuses.some((other) => other === status)) ?? 'manual_pending';
 }
 
-/** exceptions: some control failed; inconclusive: none failed, but not all could be judged or none passed. */
-export function judgeReport(statuses: readonly ControlStatus[]): Opinion {
-  if (statuses.includes('fail')) return 'exceptions';
-  const undecided = statuses.some((status) => status === 'error' || status === 'insufficient_data');
-  return undecided || !statuses.includes('pass') ? 'inconclusive' : 'satisfied';
+const UNDECIDED: readonly ControlStatus[] = ['error', 'insufficient_data', 'stale'];
+
+/**
+ * exceptions: some control failed, or a person attested that a requirement is not met; inconclusive: neither, but not all
+ * could be judged or none passed.
+ */
+export function judgeReport(statuses: readonly ControlStatus[], attested: readonly RequirementStatus[] = []): Opinion {
+  if (statuses.includes('fail') || attested.includes('fail')) return 'exceptions';
+  const passed = statuses.includes('pass') || statuses.includes('pass_with_waiver');
+  return statuses.some((status) => UNDECIDED.includes(status)) || !passed ? 'inconclusive' : 'satisfied';
 }

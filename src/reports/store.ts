@@ -65,10 +65,15 @@ export function countPopulation(
   return queryOne(client, countSchema, populationQuery(query.sql, query.key), query.values);
 }
 
-/** The independent count. */
+/** The statement around one that counts. */
+export function countQuery(sql: string): string {
+  return `select counted.n::bigint as n from (${sql}) as counted`;
+}
+
+/** The independent count, or that of a check. */
 export async function countIndependently(client: SqlClient, sql: string, values: readonly string[]): Promise<bigint> {
   const shape = z.object({ n: z.bigint() });
-  return (await queryOne(client, shape, `select counted.n::bigint as n from (${sql}) as counted`, values)).n;
+  return (await queryOne(client, shape, countQuery(sql), values)).n;
 }
 
 interface ExceptionColumn {

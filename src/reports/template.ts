@@ -37,12 +37,16 @@ const columnSchema = z
 /** What a population without rows stands for. It never stands for a pass. */
 const EMPTY_MEANINGS = ['no_occurrences', 'not_applicable', 'insufficient_data'] as const;
 
+/** One row, one column `n`. */
+const countSchema = z.strictObject({ meaning: sentence, sql: sentence });
+
 const controlSchema = z.strictObject({
   id: z.string().regex(/^[a-z]{2}-\d{2}$/),
   version: z.int().min(1),
   title: sentence,
   group: z.enum(['access', 'change', 'operations', 'transactions', 'logging', 'privacy']),
-  mode: z.enum(['as_of', 'of_period']),
+  /** cohort: what began in the period, followed to now. */
+  mode: z.enum(['as_of', 'of_period', 'cohort']),
   severity: z.enum(['low', 'medium', 'high', 'critical']),
   assertion: sentence,
   frequency: sentence,
@@ -58,7 +62,11 @@ const controlSchema = z.strictObject({
   }),
   exceptions: z.strictObject({ meaning: sentence, columns: z.array(columnSchema).min(1).max(8), sql: sentence }),
   /** One row, one column `n`: the population's size by a path that is not the control's own. */
-  completeness: z.strictObject({ meaning: sentence, sql: sentence }),
+  completeness: countSchema,
+  /** How many sources do not reach back to what is judged; more than none is insufficient data. */
+  prerequisite: countSchema.optional(),
+  /** How many sources ended too early to tell; more than none is stale. */
+  freshness: countSchema.optional(),
 });
 
 const requirementSchema = z.strictObject({
@@ -169,14 +177,20 @@ async function parseFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value
   return { value: result.data, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
+/** The statements of a control, in the order in which they are checked and run. */
+export const CONTROL_PARTS = ['population', 'exceptions', 'completeness', 'prerequisite', 'freshness'] as const;
+export type ControlPart = (typeof CONTROL_PARTS)[number];
+
 /** Parameters that every control has without declaring them. */
 const PERIOD_PARAMETERS = ['period_start', 'period_end', 'as_of'] as const;
 
 function checkControl(control: ControlTemplate): void {
   const known = new Set<string>([...PERIOD_PARAMETERS, ...Object.keys(control.parameters)]);
   const used = new Set<string>();
-  for (const part of ['population', 'exceptions', 'completeness'] as const) {
-    const statement = parseControlSql(control[part].sql, `${control.id} ${part}`);
+  for (const part of CONTROL_PARTS) {
+    const sql = control[part]?.sql;
+    if (sql === undefined) continue;
+    const statement = parseControlSql(sql, `${control.id} ${part}`);
     for (const name of statement.parameters) {
       if (!known.has(name)) throw invalid(`${control.id} ${part} uses ':${name}'`, 'declare it under parameters');
       used.add(name);

@@ -3,12 +3,16 @@ import { canonicalJson } from '../../src/canonical-json.ts';
 import { freezeModel, NO_ROWS_SHA256, sha256Hex } from '../../src/reports/model.ts';
 import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
 import { renderJson } from '../../src/reports/render/json.ts';
-import { judgeControl, judgeReport, judgeRequirement } from '../../src/reports/status.ts';
+import { type ControlFigures, judgeControl, judgeReport, judgeRequirement } from '../../src/reports/status.ts';
 import { sampleModel } from './sample-model.ts';
 
 describe('judgeControl', () => {
   const judge = (population: number, exceptions: number, independent = population, distinctKeys = population) =>
-    judgeControl({ population, exceptions, independent, distinctKeys }, 'no_occurrences').status;
+    withChecks({ population, exceptions, independent, distinctKeys });
+  const withChecks = (figures: Partial<ControlFigures>) => {
+    const sound = { population: 5, exceptions: 0, independent: 5, distinctKeys: 5, waived: 0, missing: 0, stale: 0 };
+    return judgeControl({ ...sound, ...figures }, 'no_occurrences').status;
+  };
 
   it.each([
     ['a confirmed population without exceptions', judge(5, 0), 'pass'],
@@ -20,6 +24,23 @@ describe('judgeControl', () => {
     ['nothing, where something was counted', judge(0, 0, 3), 'insufficient_data'],
     ['nothing', judge(0, 0), 'no_occurrences'],
     ['a key twice', judge(5, 0, 5, 4), 'error'],
+    ['two exceptions of which one is waived', withChecks({ exceptions: 2, waived: 1 }), 'fail'],
+    ['two exceptions that are waived', withChecks({ exceptions: 2, waived: 2 }), 'pass_with_waiver'],
+    ['waived, but not confirmed', withChecks({ exceptions: 1, waived: 1, independent: 6 }), 'insufficient_data'],
+    ['waived, but stale', withChecks({ exceptions: 1, waived: 1, stale: 1 }), 'stale'],
+    ['a source that does not reach back', withChecks({ missing: 1 }), 'insufficient_data'],
+    ['a source that ended too early', withChecks({ stale: 1 }), 'stale'],
+    ['both, of which the former is said', withChecks({ missing: 1, stale: 1 }), 'insufficient_data'],
+    [
+      'nothing, from a source that ended too early',
+      withChecks({ population: 0, independent: 0, distinctKeys: 0, stale: 1 }),
+      'stale',
+    ],
+    [
+      'an exception from a source that does not reach back',
+      withChecks({ exceptions: 1, missing: 1, stale: 1 }),
+      'fail',
+    ],
   ])('%s is %s', (_what, status, expected) => {
     expect(status).toBe(expected);
   });
@@ -33,6 +54,11 @@ describe('judgeRequirement and judgeReport', () => {
     expect(judgeReport(['pass', 'fail', 'error'])).toBe('exceptions');
     expect(judgeReport(['pass', 'error'])).toBe('inconclusive');
     expect(judgeReport(['pass', 'no_occurrences'])).toBe('satisfied');
+    expect(judgeRequirement(['pass', 'pass_with_waiver'])).toBe('pass_with_waiver');
+    expect(judgeRequirement(['stale', 'pass_with_waiver'])).toBe('stale');
+    expect(judgeReport(['pass_with_waiver', 'no_occurrences'])).toBe('satisfied');
+    expect(judgeReport(['pass', 'stale'])).toBe('inconclusive');
+    expect(judgeReport(['pass'], ['pass', 'fail'])).toBe('exceptions');
   });
 
   it('never conclude satisfaction from nothing', () => {

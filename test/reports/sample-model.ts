@@ -1,5 +1,6 @@
 /** A report model with every status and a table over several pages, the same at every run. */
-import { buildModel, type ControlResult, type ReportModel, sha256Hex } from '../../src/reports/model.ts';
+import { buildModel } from '../../src/reports/build-model.ts';
+import { type ControlResult, type ReportModel, sha256Hex } from '../../src/reports/model.ts';
 import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
 import { judgeControl } from '../../src/reports/status.ts';
 import { type ControlTemplate, loadTemplates, selectFramework } from '../../src/reports/template.ts';
@@ -51,7 +52,7 @@ function resultOf(template: ControlTemplate): ControlResult {
     exceptions: 0,
     independent: 250,
   };
-  const figures = { population, distinctKeys: population, exceptions, independent };
+  const figures = { population, distinctKeys: population, exceptions, independent, waived: 0, missing: 0, stale: 0 };
   const rows = Array.from({ length: Math.min(100, exceptions) }, (_, index) => rowOf(template, index));
   return {
     kind: 'evaluated',
@@ -59,7 +60,10 @@ function resultOf(template: ControlTemplate): ControlResult {
     population,
     distinctKeys: population,
     independent,
-    exceptions: { count: exceptions, sha256: sha256Hex(`${template.id} ${exceptions}`), rows },
+    missing: 0,
+    stale: 0,
+    exceptions: { count: exceptions, sha256: sha256Hex(`${template.id} ${exceptions}`), rows, waived: 0 },
+    waivers: [],
   };
 }
 

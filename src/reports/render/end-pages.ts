@@ -20,9 +20,11 @@ export interface DecisionEntry {
 
 const EXPLAINED: readonly RequirementStatus[] = [
   'pass',
+  'pass_with_waiver',
   'fail',
   'error',
   'insufficient_data',
+  'stale',
   'no_occurrences',
   'not_applicable',
   'manual_pending',

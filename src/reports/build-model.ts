@@ -1,0 +1,128 @@
+/** Puts a report's model together from templates and what evaluation found out. Pure. */
+import { isoOf } from '../time/clock.ts';
+import {
+  type ControlModel,
+  type ControlResult,
+  MODEL_FORMAT,
+  type ModelInput,
+  NO_ROWS_SHA256,
+  type ReportModel,
+  sha256Hex,
+} from './model.ts';
+import { type ControlStatus, judgeReport, judgeRequirement } from './status.ts';
+import type { ControlTemplate } from './template.ts';
+
+/** Puts a report's data together. Pure. */
+export function buildModel(input: ModelInput): ReportModel {
+  const controls = input.controls.map(({ template, result }) => controlModel(template, result));
+  const statuses = controls.map((control) => control.status);
+  const statusOf = new Map(controls.map((control) => [control.id, control.status]));
+  const { framework, period } = input;
+  const requirements = framework.requirements.map((requirement) => {
+    const attestation = requirement.coverage === 'manual' ? (input.attestations?.get(requirement.id) ?? null) : null;
+    const ofControls = judgeRequirement(requirement.controls.map((id) => statusOf.get(id) ?? 'error'));
+    return { ...requirement, status: attestation === null ? ofControls : ATTESTED[attestation.outcome], attestation };
+  });
+  return {
+    format: MODEL_FORMAT,
+    report: input.report,
+    framework: {
+      id: framework.id,
+      version: framework.version,
+      name: framework.name,
+      title: framework.title,
+      citation: framework.citation,
+      introduction: framework.introduction,
+      templateSha256: framework.sha256,
+    },
+    period: { ...period, startAt: isoOf(period.startAt), endAt: isoOf(period.endAt) },
+    generated: input.generated,
+    source: input.source,
+    opinion: judgeReport(
+      statuses,
+      requirements.filter(({ attestation }) => attestation !== null).map(({ status }) => status),
+    ),
+    statusCounts: countStatuses(statuses),
+    requirements,
+    controls,
+  };
+}
+
+const ATTESTED = { met: 'pass', 'not-met': 'fail', 'not-applicable': 'not_applicable' } as const;
+
+function controlModel(template: ControlTemplate, result: ControlResult): ControlModel {
+  const evaluated = result.kind === 'evaluated' ? result : null;
+  return {
+    id: template.id,
+    version: template.version,
+    title: template.title,
+    group: template.group,
+    mode: template.mode,
+    severity: template.severity,
+    assertion: template.assertion,
+    frequency: template.frequency,
+    remediation: template.remediation,
+    limitations: template.limitations,
+    status: evaluated?.judgement.status ?? 'error',
+    reason: result.kind === 'evaluated' ? result.judgement.reason : result.reason,
+    sqlState: result.kind === 'failed' ? result.sqlState : null,
+    population: {
+      meaning: template.population.meaning,
+      whenEmptyMeans: template.population.whenEmptyMeans,
+      count: evaluated?.population ?? null,
+    },
+    exceptions: {
+      meaning: template.exceptions.meaning,
+      count: evaluated?.exceptions.count ?? null,
+      waived: evaluated?.exceptions.waived ?? null,
+      sha256: evaluated?.exceptions.sha256 ?? NO_ROWS_SHA256,
+      columns: template.exceptions.columns,
+      rows: evaluated?.exceptions.rows ?? [],
+    },
+    waivers: evaluated?.waivers ?? [],
+    checks: checksOf(template, evaluated),
+    ipe: {
+      templateSha256: template.sha256,
+      parameters: Object.entries(template.parameters).map(([name, parameter]) => ({
+        name,
+        value: parameter.default,
+        unit: parameter.unit,
+        meaning: parameter.meaning,
+      })),
+      populationSqlSha256: sha256Hex(template.population.sql),
+      exceptionsSqlSha256: sha256Hex(template.exceptions.sql),
+      completenessSqlSha256: sha256Hex(template.completeness.sql),
+      completenessMeaning: template.completeness.meaning,
+      rowCount: evaluated?.population ?? null,
+      distinctKeys: evaluated?.distinctKeys ?? null,
+      independentCount: evaluated?.independent ?? null,
+      difference: evaluated === null ? null : evaluated.population - evaluated.independent,
+    },
+  };
+}
+
+function checksOf(
+  template: ControlTemplate,
+  evaluated: { readonly missing: number; readonly stale: number } | null,
+): ControlModel['checks'] {
+  return (['prerequisite', 'freshness'] as const).flatMap((kind) => {
+    const check = template[kind];
+    if (check === undefined) return [];
+    const count = (kind === 'prerequisite' ? evaluated?.missing : evaluated?.stale) ?? null;
+    return [{ kind, meaning: check.meaning, sqlSha256: sha256Hex(check.sql), count }];
+  });
+}
+
+function countStatuses(statuses: readonly ControlStatus[]): ReportModel['statusCounts'] {
+  const count = (wanted: ControlStatus) => statuses.filter((status) => status === wanted).length;
+  return {
+    pass: count('pass'),
+    pass_with_waiver: count('pass_with_waiver'),
+    fail: count('fail'),
+    error: count('error'),
+    insufficient_data: count('insufficient_data'),
+    stale: count('stale'),
+    no_occurrences: count('no_occurrences'),
+    not_applicable: count('not_applicable'),
+  };
+}

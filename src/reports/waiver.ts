@@ -1,0 +1,25 @@
+/** Which exceptions a waiver covers. Pure; whether a waiver is signed and still counts is for persons/statement.ts. */
+
+/** A waiver that counts now. */
+export interface ActiveWaiver {
+  readonly id: string;
+  /** SHA-256 of the signed text. */
+  readonly sha256: string;
+  readonly control: string;
+  readonly reason: string;
+  /** ISO 8601, UTC. */
+  readonly expiresAt: string;
+  /** E-mail addresses of those who signed. */
+  readonly signers: readonly string[];
+  /** Columns of the exceptions and what they have to be; none: every exception of the control. */
+  readonly scope: readonly { readonly column: string; readonly value: string }[];
+}
+
+/** The first waiver that covers an exception, or null. The row is as it was read, before pseudonyms. */
+export function coveringWaiver(
+  waivers: readonly ActiveWaiver[],
+  row: Readonly<Record<string, string | null>>,
+): ActiveWaiver | null {
+  const covers = ({ scope }: ActiveWaiver) => scope.every(({ column, value }) => row[column] === value);
+  return waivers.find(covers) ?? null;
+}
