@@ -1,15 +1,16 @@
 /** `auditkeep archive plan | run | list` */
 import type { Argv } from 'yargs';
-import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
+import { AuditkeepError } from '../errors.ts';
 import { countOf } from '../plural.ts';
-import { type ArchiveRun, type ArchiveScope, listArchive, planArchive, runArchive } from '../retention/archive.ts';
+import { runArchival } from '../retention/archival.ts';
+import { type ArchiveScope, listArchive } from '../retention/archive.ts';
 import type { UnitFacts } from '../retention/facts.ts';
-import type { Plan } from '../retention/plan.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { isoOf } from '../time/clock.ts';
-import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { planOutput, runOutput } from './archive-output.ts';
+import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
-import { parseDay, planUnitJson, planUnitLine, rangeText } from './plan-output.ts';
+import { parseDay, rangeText } from './plan-output.ts';
 
 const tableOption = { choices: FAMILIES, describe: 'only this table' } as const;
 
@@ -26,14 +27,14 @@ function scopeOptions(yargs: Argv) {
 export const archiveCommands: readonly AnyCommand[] = [
   defineCommand({
     path: ['archive', 'plan'],
-    summary: 'show which partitions are past their hot period',
+    summary: 'show which partitions, and which late rows, are past their hot period',
     examples: [
       ['auditkeep archive plan', 'what tonight’s run would move'],
       ['auditkeep archive plan --table audit_log --before 2024-01-01 --json', 'for a date of your own, as JSON'],
     ],
     options: scopeOptions,
     async run(session, args) {
-      return planResult(await planArchive(await session.context(), scopeOf(args)));
+      return await planOutput(await session.context(), scopeOf(args));
     },
   }),
   defineCommand({
@@ -52,10 +53,10 @@ export const archiveCommands: readonly AnyCommand[] = [
     async run(session, args) {
       const ctx = await session.context();
       if (args['dry-run']) {
-        const shown = planResult(await planArchive(ctx, scopeOf(args)));
+        const shown = await planOutput(ctx, scopeOf(args));
         return { ...shown, text: `${shown.text}\n${NOTHING_CHANGED}` };
       }
-      return runResult(await runArchive(ctx, { ...scopeOf(args), reason: args.reason }));
+      return runOutput(await runArchival(ctx, { ...scopeOf(args), reason: args.reason }));
     },
   }),
   defineCommand({
@@ -86,48 +87,6 @@ function scopeOf(args: ScopeArgs): ArchiveScope {
     message: `'${args.before}' is neither a day nor an instant`,
     hint: 'give --before as 2024-01-01 or 2024-01-01T00:00:00Z',
   });
-}
-
-function planResult(plan: Plan): CommandResult {
-  return {
-    data: { planHash: plan.planHash, units: plan.units.map(planUnitJson) },
-    text: plan.units.length === 0 ? 'nothing is due' : plan.units.map(planUnitLine).join('\n'),
-  };
-}
-
-function runResult(run: ArchiveRun): CommandResult {
-  const units = run.units.map((unit) => ({ ...planUnitJson(unit), ...outcomeJson(unit.outcome) }));
-  const lines = units.map(
-    (unit) =>
-      `${unit.outcome.padEnd(9)} ${unit.partition}  ${countOf(unit.rows, 'row')}${unit.reason === null ? '' : `  ${unit.reason}`}`,
-  );
-  return {
-    data: { planHash: run.planHash, units },
-    text: lines.length === 0 ? 'nothing is due' : lines.join('\n'),
-    exitCode: exitCodeOfRun(run),
-  };
-}
-
-/** The gravest of the units: failed, refused by a hold or a rule, waiting for a lock or a link, done. */
-function exitCodeOfRun(run: ArchiveRun): ExitCode {
-  const kinds = new Set(run.units.map((unit) => unit.outcome.kind));
-  if (kinds.has('failed')) return EXIT.bug;
-  if (!kinds.has('postponed')) return EXIT.done;
-  return run.units.some((unit) => unit.blockers.length > 0) ? EXIT.refused : EXIT.unavailable;
-}
-
-function outcomeJson(outcome: ArchiveRun['units'][number]['outcome']) {
-  switch (outcome.kind) {
-    case 'archived':
-      return { outcome: outcome.kind, reason: null };
-    case 'postponed':
-      return { outcome: outcome.kind, reason: outcome.reason };
-    case 'failed':
-      return {
-        outcome: outcome.kind,
-        reason: outcome.error instanceof Error ? outcome.error.message : String(outcome.error),
-      };
-  }
 }
 
 function unitJson(unit: UnitFacts) {

@@ -2,9 +2,9 @@
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import { countOf } from '../plural.ts';
-import { type ArchiveRun, overdue, runArchive } from '../retention/archive.ts';
+import { type ArchivalRun, runArchival } from '../retention/archival.ts';
+import { overdue } from '../retention/archive.ts';
 import { runRequested } from '../retention/archive-request.ts';
-import { collectDue } from '../retention/late.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { parseInstant } from '../time/clock.ts';
 import { defineJob } from './job.ts';
@@ -32,12 +32,14 @@ export const archiveJob = defineJob({
   async run(ctx, input, signal) {
     const asked = { ...input, reason: input.reason ?? 'past the hot period of its policy', signal };
     const requested = await runRequested(ctx, { signal });
-    const daily = await runArchive(ctx, asked);
-    const run = { ...daily, units: [...requested.flatMap(({ units }) => units), ...daily.units] };
-    const collected = await collectDue(ctx, asked);
-    const lateRows = collected.reduce((sum, { outcome }) => sum + (outcome.kind === 'collected' ? outcome.rows : 0), 0);
-    const counts = { ...countOutcomes(run), late: lateRows };
-    const outcomes = [...run.units, ...collected].map(({ outcome }) => outcome);
+    const daily = await runArchival(ctx, asked);
+    const run = {
+      ...daily,
+      units: [...requested.flatMap(({ units }) => units), ...daily.units],
+      late: [...requested.flatMap(({ late }) => late), ...daily.late],
+    };
+    const counts = countOutcomes(run);
+    const outcomes = [...run.units, ...run.late].map(({ outcome }) => outcome);
     const failed = outcomes.flatMap((outcome) => (outcome.kind === 'failed' ? [outcome.error] : []));
     if (failed.length > 0) {
       throw new AuditkeepError('RETENTION_FAILED', {
@@ -47,12 +49,12 @@ export const archiveJob = defineJob({
         cause: failed[0],
       });
     }
-    const late = overdue(run, ctx.clock.now());
-    if (late.length > 0) {
+    const waiting = overdue(run, ctx.clock.now());
+    if (waiting.length > 0) {
       throw new AuditkeepError('RETENTION_FAILED', {
-        message: `${late.length} of ${run.units.length} units are overdue by more than a week, and still postponed`,
+        message: `${waiting.length} of ${run.units.length} units are overdue by more than a week, and still postponed`,
         hint: 'auditkeep archive run says what stands in the way; auditkeep status shows the sealer and held locks',
-        details: { ...counts, overdue: late.length },
+        details: { ...counts, overdue: waiting.length },
       });
     }
     return {
@@ -62,8 +64,9 @@ export const archiveJob = defineJob({
   },
 });
 
-function countOutcomes(run: ArchiveRun) {
-  const counts = { archived: 0, postponed: 0, failed: 0, rows: 0 };
+function countOutcomes(run: ArchivalRun) {
+  const lateRows = run.late.reduce((sum, { outcome }) => sum + (outcome.kind === 'collected' ? outcome.rows : 0), 0);
+  const counts = { archived: 0, postponed: 0, failed: 0, rows: 0, late: lateRows };
   for (const { outcome } of run.units) {
     counts[outcome.kind] += 1;
     if (outcome.kind === 'archived') counts.rows += outcome.rows;

@@ -4,7 +4,8 @@ import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';
 import { parseInstant, type UtcInstant } from '../time/clock.ts';
-import { type ArchiveInput, type ArchiveRun, runArchive } from './archive.ts';
+import { type ArchivalRun, runArchival } from './archival.ts';
+import type { ArchiveInput } from './archive.ts';
 import { FAMILIES, type FamilyName } from './policy.ts';
 
 interface ArchiveRequest {
@@ -48,11 +49,11 @@ function readOpenRequests(client: SqlClient): Promise<ArchiveRequest[]> {
 export async function runRequested(
   ctx: Pick<Context, 'db' | 'clock' | 'actor'>,
   options: Pick<ArchiveInput, 'window' | 'signal'>,
-): Promise<readonly ArchiveRun[]> {
-  const runs: ArchiveRun[] = [];
+): Promise<readonly ArchivalRun[]> {
+  const runs: ArchivalRun[] = [];
   for (const { planId, table, before, reason, requestedBy } of await ctx.db.withClient(readOpenRequests)) {
     if (options.signal?.aborted === true) break;
-    const run = await runArchive(ctx, {
+    const run = await runArchival(ctx, {
       ...{ ...options, table, before },
       reason: `request ${planId} of login ${requestedBy}: ${reason}`,
     });

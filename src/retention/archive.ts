@@ -13,16 +13,16 @@ import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { type Period, subtractPeriod } from '../time/period.ts';
 import type { UnitFacts } from './facts.ts';
 import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
-import { ensurePartitions } from './partition.ts';
 import { type Plan, type PlanUnit, planArchival, planOf } from './plan.ts';
 import type { FamilyName, PolicyRule } from './policy.ts';
 import { readPolicyInForce } from './policy-store.ts';
 import { reconcile } from './reconcile.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
+import { rollUp } from './rollup.ts';
 import { countRows, moveUnit, readBranches, readFaults, readUnits, sealPartition } from './store.ts';
 import { moveInStructure } from './structure.ts';
-import { actUnderLease, failUnit, releaseLease, rollUpUnit, takeLease } from './unit-store.ts';
+import { actUnderLease, failUnit, releaseLease, takeLease } from './unit-store.ts';
 
 type ArchiveContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
@@ -141,22 +141,10 @@ async function sealAndMove(
       };
     }
   }
-  if (unit.table === 'performance_metrics' && unit.category === 'minute') await rollUp(ctx, unit, holder);
+  if (unit.table === 'performance_metrics' && unit.category === 'minute' && unit.unitId !== null) {
+    await rollUp(ctx, { ...unit, unitId: unit.unitId }, holder);
+  }
   return { kind: 'archived', rows: await moveOnce(ctx, unit, input, holder) };
-}
-
-/** Hours and days of the raw metrics, in places of their own, before the raw rows may leave. */
-async function rollUp(ctx: ArchiveContext, unit: PlanUnit, holder: string): Promise<void> {
-  const { unitId, from } = unit;
-  if (unitId === null) return;
-  if (from !== null) await ensurePartitions(ctx, 'performance_metrics', [from], ['hour', 'day']);
-  await inTransaction(ctx.db, async (client) => {
-    await actUnderLease(client, holder);
-    const rollUps = await rollUpUnit(client, unitId);
-    if (rollUps > 0) {
-      await recordStep(ctx, client, 'ROLLUP', { partition: unit.partition, details: { rollUps, to: isoOf(unit.to) } });
-    }
-  });
 }
 
 async function outcomeOfFailure(ctx: ArchiveContext, unit: PlanUnit, error: unknown): Promise<UnitOutcome> {

@@ -3,6 +3,7 @@
  * held, split and destroyed like any other unit. They never become part of the archive's partitions.
  */
 import type { Context } from '../context.ts';
+import { AuditkeepError } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { isoOf, parseInstant, type UtcInstant } from '../time/clock.ts';
 import { subtractPeriod } from '../time/period.ts';
@@ -12,6 +13,7 @@ import type { FamilyName } from './policy.ts';
 import { readPolicyInForce } from './policy-store.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
+import { readLateRaw, rollUp } from './rollup.ts';
 import { moveInStructure } from './structure.ts';
 import { type CollectedLate, collectLate, readLateRanges } from './unit-store.ts';
 
@@ -25,6 +27,7 @@ export interface LateRange extends TimeRange {
 export interface LateOutcome extends LateRange {
   readonly outcome:
     | { readonly kind: 'collected'; readonly relation: string; readonly rows: number }
+    | { readonly kind: 'rolled-up'; readonly relation: string; readonly rollUps: number }
     | { readonly kind: 'postponed'; readonly reason: string }
     | { readonly kind: 'failed'; readonly error: unknown };
 }
@@ -90,12 +93,31 @@ async function collectRange(
     );
     return outcomeOf(collected);
   } catch (cause) {
-    const error = translateRefusal(cause);
-    if (error instanceof Error && 'code' in error && error.code === 'RETENTION_BUSY') {
-      return { kind: 'postponed', reason: error.message };
-    }
-    return { kind: 'failed', error };
+    return outcomeOfFailure(cause);
   }
+}
+
+function outcomeOfFailure(cause: unknown): LateOutcome['outcome'] {
+  const error = translateRefusal(cause);
+  if (error instanceof AuditkeepError && error.code === 'RETENTION_BUSY') {
+    return { kind: 'postponed', reason: error.message };
+  }
+  return { kind: 'failed', error };
+}
+
+/** Hours and days of collected raw metrics, which may not go before. One's failure never stops the others. */
+export async function rollUpLate(ctx: LateContext, signal?: AbortSignal): Promise<readonly LateOutcome[]> {
+  const outcomes: LateOutcome[] = [];
+  for (const unit of await readLateRaw(ctx)) {
+    if (signal?.aborted === true) break;
+    const range = { table: 'performance_metrics', category: 'minute', from: unit.from, to: unit.to } as const;
+    const outcome = await rollUp(ctx, unit, null).then(
+      (rollUps): LateOutcome['outcome'] => ({ kind: 'rolled-up', relation: unit.partition, rollUps }),
+      outcomeOfFailure,
+    );
+    outcomes.push({ ...range, outcome });
+  }
+  return outcomes;
 }
 
 function outcomeOf({ relation, rows, unlinked }: CollectedLate): LateOutcome['outcome'] {

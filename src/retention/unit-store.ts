@@ -75,10 +75,27 @@ export async function splitUnit(client: SqlClient, unitId: bigint): Promise<read
   return split.siblings;
 }
 
-/** Stores hours and days of a sealed unit of raw metrics; gives how many, 0 when they are there already. */
+/** Stores hours and days of a sealed or late unit of raw metrics; gives how many, 0 when they are there already. */
 export async function rollUpUnit(client: SqlClient, unitId: bigint): Promise<number> {
   const text = 'select retention.roll_up($1::bigint) as made';
   return Number((await queryOne(client, z.object({ made: z.bigint() }), text, [unitId])).made);
+}
+
+const unrolledShape = z.object({
+  unit_id: z.bigint(),
+  relation_name: z.string(),
+  lower_bound: z.string(),
+  upper_bound: z.string(),
+});
+
+/** Late units of raw metrics that are not rolled up yet. */
+export function readUnrolled(client: SqlClient): Promise<z.infer<typeof unrolledShape>[]> {
+  return queryRows(
+    client,
+    unrolledShape,
+    `select unit_id, relation_name, lower_bound::text, upper_bound::text
+       from retention.unrolled_units() order by lower_bound, unit_id`,
+  );
 }
 
 const strayShape = z.object({

@@ -35,6 +35,10 @@ const planShape = z.strictObject({
       blockers: z.array(z.string()),
     }),
   ),
+  /** Of archival only. */
+  late: z
+    .array(z.strictObject({ table: z.string(), category: z.string().nullable(), from: z.string(), to: z.string() }))
+    .optional(),
 });
 
 async function runJob(name: string, input: object) {
@@ -88,6 +92,37 @@ describe('archive', () => {
     expect((await auditkeep('archive', 'list')).stdout).toContain('2020-01-01 to 2020-02-01  2 rows');
   });
 
+  test('run collects the late rows of its scope, and the plan says so', async () => {
+    await db.engine.withClient((client) => insertEvents(client, '2020-01-11T00:00:00Z', 3));
+    await linkAll(db.engine);
+    const scope = ['--table', 'audit_log', '--before', '2020-02-01'];
+    const range = {
+      table: 'audit_log',
+      category: null,
+      from: '2020-01-01T00:00:00.000Z',
+      to: '2020-02-01T00:00:00.000Z',
+    };
+    const plan = await auditkeep('archive', 'run', ...scope, '--dry-run', '--json');
+    expect(planShape.parse(JSON.parse(plan.stdout))).toMatchObject({ units: [], late: [range] });
+    expect((await auditkeep('archive', 'plan', ...scope)).stdout).toBe(
+      'collect late rows of audit_log  2020-01-01 to 2020-02-01\n',
+    );
+    const run = await auditkeep('archive', 'run', ...scope, '--json');
+    expect([run.exit, JSON.parse(run.stdout)]).toMatchObject([
+      0,
+      { late: [{ ...range, outcome: 'collected', partition: 'audit.audit_log_y2020m01_g2', rows: 3, reason: null }] },
+    ]);
+    await db.engine.withClient((client) => insertEvents(client, '2020-01-12T00:00:00Z', 1));
+    const waiting = await auditkeep('archive', 'run', ...scope);
+    expect([waiting.exit, waiting.stdout]).toEqual([
+      5,
+      'postponed late rows of audit_log  2020-01-01 to 2020-02-01  1 late event is not linked in the chain yet\n',
+    ]);
+    await linkAll(db.engine);
+    const text = await auditkeep('archive', 'run', ...scope);
+    expect([text.exit, text.stdout]).toEqual([0, 'collected audit.audit_log_y2020m01_g3  1 late row\n']);
+  });
+
   test('a hold is a refusal with exit code 4', async () => {
     await db.admin.withClient((client) =>
       client.query(`update retention.unit set held = true where relation_name = 'audit_log_y2020m02'`),
@@ -123,7 +158,7 @@ describe('jobs', () => {
       summary: '1 unit (2 rows) archived, 1 postponed',
       counts: { archived: 1, postponed: 1, failed: 0, rows: 2, late: 0 },
     });
-    expect(await countByOrigin(db.engine)).toEqual({ hot: 2, archive: 4 });
+    expect(await countByOrigin(db.engine)).toEqual({ hot: 2, archive: 4, late: 4 });
     expect(await runJob('archive', { table: 'audit_log' })).toMatchObject({ counts: { archived: 0, postponed: 1 } });
   });
 

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
+import { runArchival } from '../../src/retention/archival.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { useDatabase } from '../support/database.ts';
 import { failureOf, retentionContext, scalar, stateOf } from './rows.ts';
@@ -43,6 +44,60 @@ test('hours and days are stored and proven before the raw rows go', async () => 
   ]);
   const raw = `select count(*) as value from security_internal.performance_metrics_archive where aggregation_period = 'minute'`;
   expect(await scalar(db.engine, z.bigint(), raw)).toBe(8n);
+});
+
+test('what arrived late is rolled up once, on its own, before it may go or be split', async () => {
+  const ctx = retentionContext(db.engine);
+  const scope = { table: 'performance_metrics', reason: 'test' } as const;
+  await db.engine.withClient((client) =>
+    client.query(`insert into security_internal.performance_metrics (metric_name, metric_type, value, timestamp)
+      values ('hits', 'counter', 5, '2023-05-07T03:15:00Z'), ('hits', 'counter', 2, '2023-05-07T09:00:00Z')`),
+  );
+  const late = `${UNIT}_g2`;
+  // As a crash between the two steps leaves it: collected, not rolled up.
+  await db.engine.withClient((client) =>
+    client.query(`select retention.collect_late('performance_metrics', '2023-05-07Z', '2023-05-08Z', 'minute')`),
+  );
+  for (const state of ['purge_due', 'copied', 'split']) {
+    const onward = `update retention.unit set state = '${state}' where relation_name = '${late}'`;
+    expect(await failureOf(db.admin, onward)).toMatchObject({ code: 'AK108' });
+  }
+  const unitOf = (relation: string) =>
+    scalar(db.engine, z.bigint(), 'select unit_id as value from retention.unit where relation_name = $1', [relation]);
+  expect(await failureOf(db.engine, `select retention.roll_up(${await unitOf(UNIT)})`)).toMatchObject({
+    code: 'AK104',
+  });
+
+  const run = await runArchival(ctx, scope);
+  expect(run.late.map(({ from, outcome }) => [from, outcome])).toEqual([
+    [Date.UTC(2023, 4, 7), { kind: 'rolled-up', relation: `security_internal.${late}`, rollUps: 3 }],
+  ]);
+  // The hours are archived already, so their new roll-ups are late rows themselves.
+  const again = await runArchival(ctx, scope);
+  expect(again.late.map(({ category, outcome }) => [category, outcome.kind])).toEqual([['hour', 'collected']]);
+  const total = (period: string) => `select trim_scale(sum(value))::text as value
+    from security_internal.performance_metrics_all where metric_name = 'hits' and aggregation_period = '${period}'`;
+  for (const period of ['minute', 'hour', 'day']) {
+    expect(await scalar(db.engine, z.string(), total(period))).toBe('13');
+  }
+  const due = `update retention.unit set state = 'purge_due' where relation_name = '${late}'`;
+  expect(await failureOf(db.admin, due)).toBeNull();
+});
+
+test('a sealed unit is not split before its roll-ups are proven', async () => {
+  await db.engine.withClient(async (client) => {
+    await client.query(
+      `select retention.create_partition('performance_metrics', '2023-05-11Z', '2023-05-12Z', 'minute')`,
+    );
+    const seal = `select retention.seal_partition('performance_metrics', '2023-05-11Z', 'minute')`;
+    await client.query(seal);
+    await client.query(seal);
+  });
+  const one = `where relation_name = 'performance_metrics_minute_y2023m05d11'`;
+  const split = `update retention.unit set state = 'split' ${one}`;
+  expect(await failureOf(db.admin, split)).toMatchObject({ code: 'AK108' });
+  const rolledUp = `select retention.roll_up((select unit_id from retention.unit ${one}))`;
+  expect(await failureOf(db.admin, rolledUp, split)).toBeNull();
 });
 
 test('roll-ups that do not add up stop the move', async () => {
