@@ -17,8 +17,13 @@ export interface TestServer {
   stop(): Promise<void>;
 }
 
-export async function startTestServer(settings: readonly string[] = []): Promise<TestServer> {
-  const binaries = await findBinaries();
+/** `bin` is the folder of another version's programs than the tests' own. */
+export async function startTestServer(
+  settings: readonly string[] = [],
+  bin = process.env['AUDITKEEP_TEST_PG_BIN'] ?? '',
+): Promise<TestServer> {
+  const binaries: EmbeddedPrograms =
+    bin === '' ? await findPrograms() : { initdb: join(bin, 'initdb'), pg_ctl: join(bin, 'pg_ctl') };
   // PostgreSQL refuses to run as root.
   const identity = serverIdentity();
   const folder = await mkdtemp(join(tmpdir(), 'auditkeep-test-pg-'));
@@ -63,12 +68,6 @@ export async function startTestServer(settings: readonly string[] = []): Promise
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-async function findBinaries(): Promise<EmbeddedPrograms> {
-  const bin = process.env['AUDITKEEP_TEST_PG_BIN'];
-  if (bin === undefined || bin === '') return findPrograms();
-  return { initdb: join(bin, 'initdb'), pg_ctl: join(bin, 'pg_ctl') };
 }
 
 function freePort(): Promise<number> {
