@@ -6,7 +6,7 @@ import { DEAD_QUEUE } from './dead.ts';
 import type { AnyJob } from './job.ts';
 import { onClient, QUEUE_SCHEMA } from './queue.ts';
 import { JOBS } from './registry.ts';
-import { installSchedule } from './store.ts';
+import { installSchedule, retireSchedule } from './store.ts';
 
 const RETRY_DELAY_SECONDS = 5;
 const RETRY_DELAY_MAX_SECONDS = 900;
@@ -62,7 +62,8 @@ async function makeQueues(boss: PgBoss, jobs: readonly AnyJob[]): Promise<void> 
 
 async function installSchedules(client: SqlClient, jobs: readonly AnyJob[]): Promise<void> {
   for (const { name, schedule } of jobs) {
-    if (schedule !== null) await installSchedule(client, { job: name, ...schedule });
+    if (schedule === null) await retireSchedule(client, name);
+    else await installSchedule(client, { job: name, ...schedule });
   }
 }
 

@@ -117,6 +117,11 @@ export async function changeSchedule(client: SqlClient, change: ScheduleChange, 
   return row.version;
 }
 
+/** What the release's own versions say; an operator who names nobody acts as `auditkeep` too, with a reason of their own. */
+const GIVEN = 'default of the release';
+const TAKEN_BACK = 'no default of the release any more';
+const OF_THE_RELEASE = `s.changed_by = 'auditkeep' and s.reason in ('${GIVEN}', '${TAKEN_BACK}')`;
+
 /** Gives a schedule of this release to every job that has none; an operator's own stays. */
 export async function installSchedule(
   client: SqlClient,
@@ -124,12 +129,22 @@ export async function installSchedule(
 ): Promise<void> {
   await execute(
     client,
-    `select ops.change_schedule($1::text, $2::text, $3::text, false, pg_catalog.now(), 'auditkeep', 'default of the release')
+    `select ops.change_schedule($1::text, $2::text, $3::text, false, pg_catalog.now(), 'auditkeep', '${GIVEN}')
       where not exists (
         select from ops.schedule s
          where s.job = $1::text
-           and (s.changed_by <> 'auditkeep' or (s.cron = $2::text and s.time_zone = $3::text)))`,
+           and (not (${OF_THE_RELEASE}) or (not s.paused and s.cron = $2::text and s.time_zone = $3::text)))`,
     [schedule.job, schedule.cron, schedule.timeZone],
+  );
+}
+
+/** Pauses the schedule that an older release gave to a job and this one does not; an operator's own stays. */
+export async function retireSchedule(client: SqlClient, job: string): Promise<void> {
+  await execute(
+    client,
+    `select ops.change_schedule(s.job, s.cron, s.time_zone, true, pg_catalog.now(), 'auditkeep', '${TAKEN_BACK}')
+       from ops.schedule s where s.job = $1::text and ${OF_THE_RELEASE} and not s.paused`,
+    [job],
   );
 }
 

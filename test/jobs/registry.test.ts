@@ -18,6 +18,22 @@ const VERIFICATIONS = [
   ['verify-chain', 'full', '20 2 * * 0'],
 ] as const;
 
+test('every job runs when the release says: none loses its schedule unnoticed', () => {
+  const schedules = JOBS.map(({ name, schedule }) => [name, schedule && `${schedule.cron} ${schedule.timeZone}`]);
+  expect(Object.fromEntries(schedules)).toEqual({
+    'create-partitions': '10 0 * * * UTC',
+    'state-snapshot': '20 0 * * * UTC',
+    archive: '40 0 * * * UTC',
+    housekeeping: '20 1 * * * UTC',
+    'check-sealed-data': '50 1 * * * UTC',
+    anonymize: '20 2 * * * UTC',
+    purge: '20 2 * * * UTC',
+    'seal-chain': '* * * * * UTC',
+    'generate-report': null,
+    ...Object.fromEntries(VERIFICATIONS.map(([name, , cron]) => [name, `${cron} UTC`])),
+  });
+});
+
 describe('verification', () => {
   test('has a job for every level', () => {
     expect(VERIFICATIONS.map(([, level]) => level).sort()).toEqual([...VERIFY_LEVELS].sort());

@@ -2,9 +2,12 @@
 
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { sqlStateOf } from '../../src/db/errors.ts';
+import { queryRows } from '../../src/db/query.ts';
 import { checkSchedule, lastDue, nextDue } from '../../src/jobs/cron.ts';
 import { installQueues } from '../../src/jobs/install.ts';
+import type { AnyJob } from '../../src/jobs/job.ts';
 import { openQueue, type Queue } from '../../src/jobs/queue.ts';
 import { listQueued } from '../../src/jobs/queue-store.ts';
 import { enqueueDue, listSchedules } from '../../src/jobs/schedule.ts';
@@ -107,6 +110,60 @@ describe('what is due', () => {
     await db.engine.withClient((client) => changeSchedule(client, { ...change, paused: false }, at));
     expect(await due()).toEqual(['test-daily']);
     expect((await queued()).map((job) => job.dueAt)).toEqual(['2026-05-01T04:00:00.000Z']);
+  });
+});
+
+describe('a schedule whose job is gone from the code', () => {
+  const gone = { job: 'test-gone', cron: '0 3 * * *', timeZone: 'UTC', paused: false, changedBy: 'auditkeep' };
+  const asked = (text: string) =>
+    db.admin.withClient((client) => queryRows(client, z.object({ value: z.string() }), text));
+
+  it('is kept as history, and neither listed, enqueued nor noted as due', async () => {
+    ctx.clock.set('2026-06-01T12:00:00Z');
+    const before = parseInstant('2026-05-20T00:00:00Z') ?? toInstant(0);
+    const change = { ...gone, reason: 'of an older release' };
+    await db.engine.withClient((client) => changeSchedule(client, change, before));
+    expect((await listSchedules(ctx, TEST_JOBS)).map(({ job }) => job)).toEqual(['test-daily']);
+    expect(await listSchedules(ctx, [])).toEqual([]);
+    expect(await due()).toEqual(['test-daily']);
+    expect(await asked(`select distinct job as value from ops.due where due_at > '2026-05-20'`)).toEqual([
+      { value: 'test-daily' },
+    ]);
+    expect(await asked(`select reason as value from ops.schedule where job = 'test-gone'`)).toEqual([
+      { value: 'of an older release' },
+    ]);
+  });
+});
+
+describe('a default that a release takes back', () => {
+  const without = { ...dailyJob, schedule: null };
+  const install = (job: AnyJob) => db.as('auditkeep_owner').withClient((client) => installQueues(client, [job]));
+  const state = async () => {
+    const [view] = await listSchedules(ctx, [dailyJob]);
+    return [view?.paused, view?.changedBy, view?.version];
+  };
+
+  it('is paused, and comes back with the default; an operator’s own is left alone', async () => {
+    const change = { job: 'test-daily', cron: '0 3 * * *', timeZone: 'UTC', paused: false };
+    const put = (changedBy: string, reason: string, cron: string) =>
+      db.engine.withClient((client) => changeSchedule(client, { ...change, cron, changedBy, reason }, ctx.clock.now()));
+    // Whoever names nobody on the command line acts as the service.
+    for (const [by, reason] of [
+      ['ops@example.org', 'default of the release'],
+      ['auditkeep', 'quiet hours'],
+    ] as const) {
+      const version = await put(by, reason, '0 5 * * *');
+      await install(without);
+      await install(dailyJob);
+      expect(await state()).toEqual([false, by, version]);
+    }
+    const version = await put('auditkeep', 'default of the release', '0 3 * * *');
+    await install(without);
+    await install(without);
+    expect(await state()).toEqual([true, 'auditkeep', version + 1]);
+    await install(dailyJob);
+    await install(dailyJob);
+    expect(await state()).toEqual([false, 'auditkeep', version + 2]);
   });
 });
 
