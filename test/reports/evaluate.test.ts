@@ -13,6 +13,7 @@ import { parseInstant, toInstant, type UtcInstant } from '../../src/time/clock.t
 import { parseReportPeriod } from '../../src/time/report-period.ts';
 import { TestClock, testContext } from '../support/context.ts';
 import { type TestDatabase, useDatabase } from '../support/database.ts';
+import { tamper } from '../tamper/tampering.ts';
 import { arrangeBase, BASE_COUNTS, FAILING, runAll, UNDOING } from './control-fixtures.ts';
 
 const { controls } = await loadTemplates();
@@ -302,21 +303,41 @@ describe('evaluateControls', () => {
 
 describe('lg-01', () => {
   const db = useDatabase();
-  it('names the link that no checkpoint has covered for a day, until one does', async () => {
+  it('names the link that no checkpoint has covered for a day, until one is large enough', async () => {
     await arrange(db);
-    await runAll(db.admin, [
-      `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp)
-       values ('old', 'system', 'X', now() - interval '2 days')`,
-    ]);
     const ctx = await testContext(db);
-    await sealChain(ctx);
     const findings = async () => {
       const [first] = (await evaluate(db, [template('lg-01')])).results;
-      return first?.result.kind === 'evaluated' ? first.result.exceptions.rows.map((row) => row[0]) : null;
+      return first?.result.kind === 'evaluated' ? first.result.exceptions.rows.map((row) => row.slice(0, 2)) : null;
     };
-    expect(await findings()).toEqual(['no signed checkpoint covers this link']);
+    const addOldEvent = async () => {
+      await runAll(db.admin, [
+        `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp)
+         values ('old', 'system', 'X', now() - interval '2 days')`,
+      ]);
+      await sealChain(ctx);
+    };
+    await addOldEvent();
+    expect(await findings()).toEqual([['no signed checkpoint covers this link', expect.anything()]]);
+    const { size } = await signCheckpoint(ctx);
+    expect(await findings()).toEqual([]);
+    // The next link is the first one that the checkpoint does not cover.
+    await addOldEvent();
+    expect(await findings()).toEqual([['no signed checkpoint covers this link', String(size)]]);
     await signCheckpoint(ctx);
     expect(await findings()).toEqual([]);
+    await tamper(db.admin, 'update audit.chain_head set size = size + 1');
+    expect(statusesOf(await evaluate(db, [template('lg-01')]))).toEqual({ 'lg-01': 'insufficient_data' });
+    await tamper(
+      db.admin,
+      'update audit.chain_head set size = size - 1',
+      `delete from audit.audit_log where event_type = 'old'`,
+    );
+    const gone = 'the event of this link is gone';
+    expect((await findings())?.sort()).toEqual([
+      [gone, String(size - 1n)],
+      [gone, String(size)],
+    ]);
   });
 });
 
