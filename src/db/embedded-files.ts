@@ -118,11 +118,27 @@ export async function readOptional(path: string): Promise<string | null> {
   }
 }
 
-/** True while the process is a PostgreSQL server; after a restart its number may be somebody else's. */
-export async function isServerProcess(pid: number): Promise<boolean> {
+/**
+ * True while the process is the PostgreSQL server of this folder; after a restart of the machine its number may be that of
+ * another program, or of another PostgreSQL. Where there is no /proc, whatever is alive counts.
+ */
+export async function isServerProcess(pid: number, paths: EmbeddedPaths): Promise<boolean> {
   if (!isAlive(pid)) return false;
   const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => null);
-  return name === null || name.trim() === 'postgres';
+  if (name === null) return true;
+  if (name.trim() !== 'postgres') return false;
+  const folder = await folderOfServer(pid);
+  return folder === null ? isAlive(pid) : folder === (await realpath(paths.data));
+}
+
+/** A server works in its data folder; who may not look there (root without the right to trace) reads its arguments. */
+async function folderOfServer(pid: number): Promise<string | null> {
+  const folder = await realpath(`/proc/${pid}/cwd`).catch(() => null);
+  if (folder !== null) return folder;
+  const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  const [, given] = /\0-D\0([^\0]+)/.exec(line) ?? [];
+  if (given !== undefined) return realpath(given).catch(() => null);
+  return line === '' ? null : 'none'; // ended by now, or a server that was started otherwise
 }
 
 /** True while some process has this number. */

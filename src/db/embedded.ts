@@ -72,7 +72,7 @@ export async function startEmbedded(home: string): Promise<EmbeddedServer> {
 export async function stopEmbedded(home: string): Promise<boolean> {
   const paths = embeddedPaths(home);
   const lock = await readLockFile(paths);
-  if (lock === null || !(await isServerProcess(lock.pid))) return false;
+  if (lock === null || !(await isServerProcess(lock.pid, paths))) return false;
   const programs = await findPrograms();
   const args = ['-D', paths.data, '-m', 'fast', '-w', '-t', '60', 'stop'];
   const result = await runProgram(programs.pg_ctl, args, serverIdentity(), paths.root);
@@ -94,8 +94,8 @@ async function findRunning(paths: EmbeddedPaths): Promise<EmbeddedServer | 'star
   const lock = await readLockFile(paths);
   if (lock === null) return null;
   if (!isAlive(lock.pid)) return null; // PostgreSQL itself recovers from a lock file of a dead process
-  if (!(await isServerProcess(lock.pid))) {
-    // After a restart of the machine the number may belong to another of our programs, which PostgreSQL would respect.
+  if (!(await isServerProcess(lock.pid, paths))) {
+    // After a restart of the machine the number may belong to another program of this user, which PostgreSQL would respect.
     if ((await readLockFile(paths))?.pid === lock.pid) await unlink(join(paths.data, 'postmaster.pid'));
     return null;
   }

@@ -1,5 +1,5 @@
 /** The embedded PostgreSQL: made once, found again, recovered, and never half-made. */
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,8 @@ import { queryOne } from '../../src/db/query.ts';
 import { runCli, startCli } from '../cli/process.ts';
 
 const up = z.object({ port: z.number(), pid: z.number() });
+/** No process has this number: it is beyond the greatest there is. */
+const BEYOND = 4_194_305;
 
 let home = '';
 beforeEach(async () => {
@@ -55,11 +57,15 @@ describe('the embedded PostgreSQL', () => {
     expect(
       await ask(
         again.url,
-        `select concat_ws(' ', current_setting('fsync'), pg_encoding_to_char(encoding),
-                                   current_setting('listen_addresses'), current_setting('unix_socket_directories'))
+        `select concat_ws(' ', pg_encoding_to_char(encoding), datlocprovider, datlocale, (
+             select string_agg(setting, ' ' order by name) from pg_settings
+              where name in ('fsync', 'listen_addresses', 'log_timezone', 'logging_collector', 'max_connections',
+                             'max_locks_per_transaction', 'password_encryption', 'TimeZone', 'unix_socket_directories')))
              as v from pg_database where datname = current_database()`,
       ),
-    ).toBe('on UTF8 127.0.0.1 ');
+    ).toBe('UTF8 b C.UTF-8 UTC on 127.0.0.1 UTC off 100 512 scram-sha-256 ');
+    // As root others pass through to the server's folder, and see no name in ours.
+    expect((await stat(home)).mode & 0o777).toBe(process.getuid?.() === 0 ? 0o711 : 0o700);
   });
 });
 
@@ -92,6 +98,28 @@ describe('a cluster that exists', () => {
     expect((await startEmbedded(kept)).port).toBe(first.port);
   });
 
+  it('is not mistaken for that of a copied folder, whose lock file names it', async () => {
+    const { pid } = await startEmbedded(kept);
+    const copy = join(home, 'pg/data');
+    await mkdir(copy, { recursive: true });
+    for (const file of ['password', 'data/PG_VERSION', 'data/postmaster.pid']) {
+      await copyFile(join(kept, 'pg', file), join(home, 'pg', file));
+    }
+    expect(await stopEmbedded(home)).toBe(false);
+    expect((await readEmbeddedState(home)).state).toBe('stopped');
+    expect(await readdir(copy)).toEqual(['PG_VERSION']);
+    expect(await readEmbeddedState(kept)).toMatchObject({ state: 'running', pid });
+  });
+
+  it('leaves the lock file of a dead server to PostgreSQL, which knows whether a part of it still lives', async () => {
+    await mkdir(join(home, 'pg/data'), { recursive: true });
+    await writeFile(join(home, 'pg/data/PG_VERSION'), '18\n');
+    await writeFile(join(home, 'pg/data/postmaster.pid'), `${BEYOND}\n${home}/pg/data\n1\n1\n`);
+    expect((await readEmbeddedState(home)).state).toBe('stopped');
+    expect(await stopEmbedded(home)).toBe(false);
+    expect(await readdir(join(home, 'pg/data'))).toEqual(['PG_VERSION', 'postmaster.pid']);
+  });
+
   it('takes another port when its own is taken', async () => {
     const { port } = await startEmbedded(kept);
     await stopEmbedded(kept);
@@ -113,6 +141,20 @@ describe('a cluster that exists', () => {
     await expect(ask(url.replace(password, 'guess'), `select 'in' as v`)).rejects.toMatchObject({
       code: 'DB_AUTHENTICATION',
     });
+  });
+
+  it('that does not start says why', async () => {
+    await stopEmbedded(kept);
+    const { port } = await startEmbedded(kept);
+    await stopEmbedded(kept);
+    await chmod(join(kept, 'pg/data'), 0o755);
+    const run = await runCli(['db', 'up'], { AUDITKEEP_HOME: kept });
+    expect(run).toMatchObject({ code: 5, stdout: '' });
+    expect(run.stderr).toMatch(
+      /^error EMBEDDED_FAILED: [^\n]*could not be started: [^\n]*has invalid permissions; see [^\n]*server\.log[^\n]*\n$/,
+    );
+    await chmod(join(kept, 'pg/data'), 0o700);
+    expect((await startEmbedded(kept)).port).toBe(port);
   });
 
   it('stops, and says so', async () => {
@@ -143,11 +185,26 @@ describe('a folder that cannot hold it', () => {
     expect(await readdir(home)).toEqual([]);
   });
 
+  it('on a machine that the package has no programs for is said so', async () => {
+    const arch = Object.getOwnPropertyDescriptor(process, 'arch');
+    Object.defineProperty(process, 'arch', { ...arch, value: 'pdp11' });
+    try {
+      await expect(startEmbedded(home)).rejects.toMatchObject({
+        code: 'EMBEDDED_FAILED',
+        message: `there is no embedded PostgreSQL for ${process.platform}-pdp11`,
+      });
+    } finally {
+      Object.defineProperty(process, 'arch', { ...arch });
+    }
+    expect(await readdir(home)).toEqual([]);
+  });
+
   it('clears away what a killed maker left', async () => {
-    // Beyond the greatest process number there is.
-    await mkdir(join(home, 'pg.new-4194305-abcd/data'), { recursive: true });
+    await mkdir(join(home, `pg.new-${BEYOND}-abcd/data`), { recursive: true });
+    const ours = `pg.new-${process.pid}-abcd`;
+    await mkdir(join(home, ours));
     await startEmbedded(home);
-    expect(await readdir(home)).toEqual(['pg']);
+    expect(await readdir(home)).toEqual(['pg', ours]);
   });
 
   it.runIf(process.getuid?.() === 0)('that nobody may enter serves root all the same', async () => {
@@ -155,6 +212,11 @@ describe('a folder that cannot hold it', () => {
     await mkdir(closed, { mode: 0o700 });
     const { pid } = await startEmbedded(join(closed, 'home'));
     expect((await stat(`/proc/${pid}`)).uid).toBe(65534);
+    expect((await stat(join(closed, 'home'))).mode & 0o777).toBe(0o711);
+    // As in a container, where root may not look into other users' processes.
+    const shell = 'set -- setpriv --bounding-set=-sys_ptrace "$@"';
+    const status = startCli(['db', 'status', '--json'], { AUDITKEEP_HOME: join(closed, 'home') }, { shell });
+    expect(JSON.parse((await status.ended).stdout)).toMatchObject({ state: 'running', pid });
     expect(await stopEmbedded(join(closed, 'home'))).toBe(true);
   });
 });
@@ -170,6 +232,9 @@ describe.runIf(process.getuid?.() === 0)('an ordinary user (nobody; only root ca
     expect((await stat(`/proc/${pid}`)).uid).toBe(NOBODY.uid);
     expect((await stat(join(home, 'own'))).mode & 0o777).toBe(0o700);
     expect((await stat(join(home, 'own/pg/password'))).uid).toBe(NOBODY.uid);
+    const other = await runCli(['db', 'status'], { AUDITKEEP_HOME: join(home, 'own') }, { uid: 65533, gid: 65533 });
+    expect(other).toMatchObject({ code: 2, stdout: '' });
+    expect(other.stderr).toMatch(/^error EMBEDDED_FOLDER: [^\n]* cannot be read: EACCES; [^\n]*\n$/);
     expect(await runCli(['db', 'down'], { AUDITKEEP_HOME: join(home, 'own') }, NOBODY)).toMatchObject({ code: 0 });
   });
 
@@ -191,5 +256,22 @@ describe.runIf(process.getuid?.() === 0)('an ordinary user (nobody; only root ca
     expect(await findClosed(join(closed, 'pg'), NOBODY)).toBe(closed);
     await chmod(closed, 0o711);
     expect(await findClosed(join(closed, 'pg'), NOBODY)).toBe(null);
+    // Owner before group before others, as the kernel decides.
+    const cases = [
+      [NOBODY.uid, 0, 0o011, false],
+      [NOBODY.uid, 0, 0o100, true],
+      [0, NOBODY.gid, 0o101, false],
+      [0, NOBODY.gid, 0o010, true],
+    ] as const;
+    for (const [uid, gid, mode, open] of cases) {
+      await chown(closed, uid, gid);
+      await chmod(closed, mode);
+      expect([uid, gid, mode, await findClosed(join(closed, 'pg'), NOBODY)]).toEqual([
+        uid,
+        gid,
+        mode,
+        open ? null : closed,
+      ]);
+    }
   });
 });
