@@ -3,7 +3,7 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import type { Bench, BenchResult } from './bench.ts';
 import { chainBench } from './chain/bench.ts';
 import { importBench } from './import.ts';
-import { retentionBench } from './retention.ts';
+import { retentionBench } from './retention/bench.ts';
 
 /** Every area, in the order in which `npm run bench` without an area runs them. */
 const BENCHES: readonly Bench[] = [importBench, chainBench, retentionBench];

@@ -10,9 +10,9 @@ import { type Database, openDatabase } from '../../src/db/database.ts';
 import { migrate } from '../../src/schema/migrate.ts';
 import { startTestServer } from '../../test/support/server.ts';
 import type { Bench, BenchOptions, BenchResult } from '../bench.ts';
+import { atLeast, atMost, median, timed } from '../results.ts';
 import { benchFull } from './full.ts';
 import { benchInserts } from './inserts.ts';
-import { atLeast, atMost, median, timed } from './results.ts';
 import { addressOf, benchContext, DURABLE, insertEvents, MONTHS, makePartitions } from './setting.ts';
 
 /** Where the incremental run is measured first, where full verification is, and where the incremental run is again. */

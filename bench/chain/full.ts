@@ -12,7 +12,7 @@ import { copyOut } from '../../src/db/copy.ts';
 import type { Database } from '../../src/db/database.ts';
 import { streamRows } from '../../src/db/stream.ts';
 import type { BenchOptions, BenchResult } from '../bench.ts';
-import { atLeast, atMost, info, median, timed } from './results.ts';
+import { atLeast, atMost, info, median, timed } from '../results.ts';
 
 const ROUNDS = 3;
 

@@ -12,9 +12,9 @@ import type { Verifying } from '../../src/audit/verify-run.ts';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { migrate } from '../../src/schema/migrate.ts';
 import type { BenchOptions, BenchResult } from '../bench.ts';
+import { atLeast, info, median } from '../results.ts';
 import { makePeers } from './peers.ts';
 import { findPgbench, runScript } from './pgbench.ts';
-import { atLeast, info, median } from './results.ts';
 import { addressOf, benchContext, MONTHS, makePartitions } from './setting.ts';
 
 const ROUNDS = 3;

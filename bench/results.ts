@@ -1,5 +1,5 @@
-/** Results of the chain's benchmarks, and how they are timed. */
-import type { BenchResult } from '../bench.ts';
+/** Results of benchmarks, and how they are timed. */
+import type { BenchResult } from './bench.ts';
 
 export interface Timed<T> {
   readonly seconds: number;
