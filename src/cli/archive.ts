@@ -1,4 +1,4 @@
-/** `auditkeep archive plan | run | list` */
+/** `auditkeep archive plan | run | list | restore` */
 import type { Argv } from 'yargs';
 import { AuditkeepError } from '../errors.ts';
 import { countOf } from '../plural.ts';
@@ -8,6 +8,7 @@ import type { UnitFacts } from '../retention/facts.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { isoOf } from '../time/clock.ts';
 import { planOutput, runOutput } from './archive-output.ts';
+import { restoreCommand } from './archive-restore.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { parseDay, rangeText } from './plan-output.ts';
@@ -72,6 +73,7 @@ export const archiveCommands: readonly AnyCommand[] = [
       };
     },
   }),
+  restoreCommand,
 ];
 
 interface ScopeArgs {
@@ -100,10 +102,12 @@ function unitJson(unit: UnitFacts) {
     state: unit.state,
     held: unit.held,
     archivedAt: unit.archivedAt,
+    expiresAt: unit.expiresAt === null ? null : isoOf(unit.expiresAt),
   };
 }
 
 function unitLine(unit: UnitFacts): string {
   const held = unit.held ? '  held' : '';
-  return `${unit.state.padEnd(9)} ${unit.relation}  ${rangeText(unit.from, unit.to)}  ${unit.rows === null ? '? rows' : countOf(unit.rows, 'row')}${held}`;
+  const until = unit.expiresAt === null ? '' : `  until ${isoOf(unit.expiresAt)}`;
+  return `${unit.state.padEnd(9)} ${unit.relation}  ${rangeText(unit.from, unit.to)}  ${unit.rows === null ? '? rows' : countOf(unit.rows, 'row')}${until}${held}`;
 }

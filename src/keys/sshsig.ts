@@ -26,6 +26,7 @@ export const NAMESPACES = {
   planApproval: 'plan-approval@auditkeep.v1',
   hold: 'hold@auditkeep.v1',
   policy: 'policy@auditkeep.v1',
+  restore: 'restore@auditkeep.v1',
   waiver: 'waiver@auditkeep.v1',
   attestation: 'attestation@auditkeep.v1',
 } as const;

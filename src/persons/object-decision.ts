@@ -1,5 +1,5 @@
 /**
- * What a person signs about something under retention (a plan, a hold, its release, a policy), and whether what is stored
+ * What a person signs about something under retention (a plan, a hold, its release, a policy, a restore), and whether what is stored
  * holds: RFC 8785 JSON in a namespace of each kind (docs/spec/decision-v1.md, section 3). Pure.
  */
 import { createHash } from 'node:crypto';
@@ -9,7 +9,7 @@ import { checkSshsig, NAMESPACES, type Namespace } from '../keys/sshsig.ts';
 import { hasRole, isWithin, type Register } from './register.ts';
 import type { Role } from './roles.ts';
 
-const OBJECT_KINDS = ['plan', 'hold', 'release', 'policy'] as const;
+const OBJECT_KINDS = ['plan', 'hold', 'release', 'policy', 'restore'] as const;
 export type ObjectKind = (typeof OBJECT_KINDS)[number];
 export type ObjectMeaning = 'request' | 'approve';
 
@@ -19,6 +19,7 @@ export const OBJECT_RULES: Readonly<Record<ObjectKind, { readonly namespace: Nam
   hold: { namespace: NAMESPACES.hold, role: 'legal' },
   release: { namespace: NAMESPACES.hold, role: 'legal' },
   policy: { namespace: NAMESPACES.policy, role: 'policy_owner' },
+  restore: { namespace: NAMESPACES.restore, role: 'records_manager' },
 };
 
 const hashSchema = z.string().regex(/^[0-9a-f]{64}$/);

@@ -37,11 +37,24 @@ export function rescue(ctx: DisposeContext, input: DisposeInput): Promise<MovedU
 }
 
 /**
- * quarantined -> purging, the point of no return: the table is proven to hold what its manifest says, and dropped.
+ * quarantined -> purging, the point of no return: the table is proven to hold what its manifest says, and dropped with its
+ * restored copies.
  * @throws RETENTION_NOT_APPROVED, RETENTION_HELD, RETENTION_NOT_YET (less than seven days), RETENTION_DIFFERS
  */
-export function drop(ctx: DisposeContext, input: DisposeInput & { readonly planId: string }): Promise<MovedUnit> {
-  return moved(ctx, { ...input, readsRows: true }, 'DROP', (client) => dropUnit(client, input.unitId, input.planId));
+export async function drop(ctx: DisposeContext, input: DisposeInput & { readonly planId: string }): Promise<MovedUnit> {
+  return await translated(
+    moveInStructure(
+      ctx,
+      { ...input, readsRows: true },
+      (client) => dropUnit(client, input.unitId, input.planId),
+      async (client, unit) => {
+        for (const copy of unit.copies) {
+          await recordStep(ctx, client, 'EXPIRE', { partition: copy, details: { reason: input.reason } });
+        }
+        await recordMove(ctx, client, 'DROP', input, unit);
+      },
+    ),
+  );
 }
 
 async function moved(
@@ -51,13 +64,21 @@ async function moved(
   move: (client: SqlClient) => Promise<MovedUnit>,
 ): Promise<MovedUnit> {
   return await translated(
-    moveInStructure(ctx, input, move, (client, unit) =>
-      recordStep(ctx, client, step, {
-        partition: unit.relation,
-        details: { reason: input.reason, unit: input.unitId.toString(), rows: unit.rows },
-      }),
-    ),
+    moveInStructure(ctx, input, move, (client, unit) => recordMove(ctx, client, step, input, unit)),
   );
+}
+
+function recordMove(
+  ctx: DisposeContext,
+  client: SqlClient,
+  step: UnitStep,
+  input: DisposeInput,
+  unit: MovedUnit,
+): Promise<void> {
+  return recordStep(ctx, client, step, {
+    partition: unit.relation,
+    details: { reason: input.reason, unit: input.unitId.toString(), rows: unit.rows },
+  });
 }
 
 /**

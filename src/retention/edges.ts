@@ -46,6 +46,7 @@ export const UNIT_EDGES: readonly UnitEdge[] = [
   edge('sealed', 'archived', 'hold'),
   edge('sealed', 'split'),
   edge('archived', 'split'),
+  edge('archived', 'sealed'),
   edge('archived', 'copied'),
   edge('copied', 'verified'),
   edge('verified', 'locked'),

@@ -29,6 +29,8 @@ interface LeafUnit {
   readonly diverted: boolean;
   /** Counted when it was sealed; null before. */
   readonly rows: bigint | null;
+  /** When a restored copy is dropped; of an attached unit: when it may be archived again. */
+  readonly expiresAt: UtcInstant | null;
 }
 
 /** A table or one list value of it, with its leaves from the lowest up. */

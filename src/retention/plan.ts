@@ -35,7 +35,7 @@ export interface PlanUnit {
   readonly sealedRows: bigint | null;
 }
 
-type Blocker = 'held' | 'not-ended' | 'failed-before' | 'rows-not-due' | 'no-manifest' | Fault;
+type Blocker = 'held' | 'attached' | 'not-ended' | 'failed-before' | 'rows-not-due' | 'no-manifest' | Fault;
 
 export interface Plan {
   /** SHA-256 (hex) of policy, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */
@@ -174,6 +174,7 @@ function archival(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant, now: Ut
   if (leaf.unit?.held === true) blockers.push('held');
   if (to > now) blockers.push('not-ended');
   if (leaf.unit?.state === 'failed') blockers.push('failed-before');
+  if (leaf.unit?.state === 'sealed' && (leaf.unit.expiresAt ?? now) > now) blockers.push('attached');
   return { ...lineOf(policy, leaf, to), action: 'archive', blockers };
 }
 

@@ -8,6 +8,7 @@ import type { SqlClient } from '../db/database.ts';
 const STEPS = {
   ADOPT: 'partition.adopted',
   ARCHIVE: 'partition.archived',
+  ATTACH: 'partition.attached',
   COLLECT: 'partition.collected',
   DROP: 'partition.dropped',
   EXPIRE: 'partition.expired',

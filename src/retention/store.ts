@@ -17,6 +17,7 @@ const unitShape = {
   diverted: z.boolean(),
   row_count: z.bigint().nullable(),
   archived_at: z.string().nullable(),
+  expires_at: z.string().nullable(),
 };
 const leafShape = z.object({
   table_name: familyShape,
@@ -49,7 +50,7 @@ export async function readBranches(client: SqlClient): Promise<readonly BranchFa
             greatest(c.reltuples, 0)::bigint as estimated_rows,
             u.unit_id is not null as unit, u.unit_id, u.state,
             retention.is_held(u.unit_id) as held, u.diverted_at is not null as diverted,
-            u.row_count, u.archived_at
+            u.row_count, u.archived_at, u.expires_at
        from retention.branch b
        join retention.family f on f.table_name = b.table_name
       cross join lateral retention.leaves(pg_catalog.format('%I.%I', f.schema_name, b.hot_parent)::regclass) l
@@ -101,7 +102,7 @@ function leafOf(row: z.infer<typeof leafShape>): LeafFacts {
     unit:
       unitId === null || state === null || held === null
         ? null
-        : { unitId, state, held, diverted: row.diverted, rows: row.row_count },
+        : { unitId, state, held, diverted: row.diverted, rows: row.row_count, expiresAt: boundOf(row.expires_at) },
   };
 }
 
@@ -129,7 +130,8 @@ export async function readUnits(client: SqlClient, table: FamilyName | null): Pr
     client,
     listedShape,
     `select u.table_name, u.category, u.schema_name, u.relation_name, u.lower_bound, u.upper_bound, u.unit_id, u.state,
-            retention.is_held(u.unit_id) as held, u.diverted_at is not null as diverted, u.row_count, u.archived_at
+            retention.is_held(u.unit_id) as held, u.diverted_at is not null as diverted, u.row_count, u.archived_at,
+            u.expires_at
        from retention.unit u
       where $1::text is null or u.table_name = $1::text
       order by u.table_name, u.category, u.lower_bound`,
@@ -147,6 +149,7 @@ export async function readUnits(client: SqlClient, table: FamilyName | null): Pr
     diverted: row.diverted,
     rows: row.row_count,
     archivedAt: row.archived_at,
+    expiresAt: boundOf(row.expires_at),
   }));
 }
 

@@ -46,10 +46,16 @@ export async function rescueUnit(client: SqlClient, unitId: bigint): Promise<z.i
   return (await queryOne(client, z.object({ moved: movedShape }), text, [unitId])).moved;
 }
 
-/** quarantined -> purging: the table is gone when the transaction commits. */
-export async function dropUnit(client: SqlClient, unitId: bigint, planId: string): Promise<z.infer<typeof movedShape>> {
+const droppedShape = movedShape.extend({ copies: z.array(z.string()) });
+
+/** quarantined -> purging: the table, and every restored copy of it, is gone when the transaction commits. */
+export async function dropUnit(
+  client: SqlClient,
+  unitId: bigint,
+  planId: string,
+): Promise<z.infer<typeof droppedShape>> {
   const text = 'select retention.drop_unit($1::bigint, $2::uuid) as moved';
-  return (await queryOne(client, z.object({ moved: movedShape }), text, [unitId, planId])).moved;
+  return (await queryOne(client, z.object({ moved: droppedShape }), text, [unitId, planId])).moved;
 }
 
 const siblingShape = z.object({

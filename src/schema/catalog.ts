@@ -16,8 +16,9 @@ export interface CatalogFact {
 
 const factShape = z.object({ object: z.string(), definition: z.string() });
 
-/** The empty tables of schema quarantine that quarantined units inherit from. */
-const PARENTS = `'audit_log', 'data_access_log', 'security_events_log', 'performance_metrics', 'distributed_traces'`;
+/** The empty tables of schema quarantine that quarantined units, and restored copies, inherit from. */
+const FAMILIES = ['audit_log', 'data_access_log', 'security_events_log', 'performance_metrics', 'distributed_traces'];
+const PARENTS = FAMILIES.flatMap((name) => [`'${name}'`, `'restored_${name}'`]).join(', ');
 
 /** Relations that are design: ours, no partition, nothing that hangs below another table or waits in quarantine. */
 const RELATIONS = `

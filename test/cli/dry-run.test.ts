@@ -172,6 +172,7 @@ const decision = (verb: string, who: string, ...more: readonly string[]) =>
     () => signedBy(who),
   );
 const reason = ['--reason', 'a test'] as const;
+const RANGE = ['--table', 'audit_log', '--from', '2025-11-01', '--to', '2025-12-01'];
 
 const JOURNEY: readonly Step[] = [
   withoutEarnest(step('migrate'), 'nothing is pending'),
@@ -227,6 +228,7 @@ const JOURNEY: readonly Step[] = [
   withoutEarnest(step('partition apply'), 'the database has every partition up to its horizon'),
   step('chain seal'),
   step('archive run', '--table', 'audit_log', '--before', '2026-01-01'),
+  step('archive restore', '--table', 'audit_log', '--from', '2020-01-01', '--to', '2026-01-01', ...reason),
   step('hold place', '--matter', 'M-1', ...reason, '--custodian', 'c', () => signedBy('records')),
   step('schedule set', 'archive', ...reason, '--cron', '1 2 * * *'),
   step('schedule pause', 'archive', ...reason),
@@ -300,6 +302,9 @@ describe('--dry-run', () => {
     [2, ['report', 'submit', 'REPORT', '--as', 'preparer@example.org', '--key', '/nonexistent/key']],
     [2, ['hold', 'release', 'ffff', ...reason, '--as', 'records@example.org', '--key', 'ONE']],
     [4, ['purge', 'request', '--as', 'records@example.org', '--key', 'ONE']],
+    [2, ['archive', 'restore', '--approve', 'ffff', '--as', 'records@example.org', '--key', 'ONE']],
+    [4, ['archive', 'restore', '--attach', ...RANGE, ...reason, '--as', 'records@example.org', '--key', 'ONE']],
+    [2, ['archive', 'restore', ...RANGE]],
     [2, ['purge', 'approve', 'ffff', '--as', 'records@example.org', '--key', 'ONE']],
     [2, ['purge', 'run', 'ffff', '--apply']],
     [2, ['policy', 'approve', '99', '--as', 'one@example.org', '--key', 'ONE']],

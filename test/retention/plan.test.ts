@@ -27,7 +27,7 @@ function leaf(name: string, from: string | null, to: string | null, over: Partia
     tombstone: false,
     sizeBytes: 8192n,
     estimatedRows: 7n,
-    unit: { unitId: 1n, state: 'hot', held: false, diverted: false, rows: null },
+    unit: { unitId: 1n, state: 'hot', held: false, diverted: false, rows: null, expiresAt: null },
     ...over,
   };
 }
@@ -108,7 +108,7 @@ describe('archival', () => {
   });
 
   test('holds, units that have not ended and earlier failures block', () => {
-    const unit = { unitId: 1n, state: 'hot' as const, held: false, diverted: false, rows: null };
+    const unit = { unitId: 1n, state: 'hot' as const, held: false, diverted: false, rows: null, expiresAt: null };
     const blockers = (over: Partial<LeafFacts>, to = '2024-01-01') =>
       planArchival(POLICY, branch(leaf('a', '2023-12-01', to, over)), NOW, day('2027-01-01'))[0]?.blockers;
     expect(blockers({})).toEqual([]);
@@ -129,6 +129,7 @@ describe('what an import needs', () => {
     state: 'archived',
     held: false,
     diverted: true,
+    expiresAt: null,
     rows: 1n,
     archivedAt: null,
     ...over,
@@ -169,7 +170,7 @@ describe('what an import needs', () => {
 describe('the plan hash', () => {
   const plan = (over: Partial<LeafFacts> = {}) =>
     planOf(planArchival(POLICY, branch(leaf('a', '2023-12-01', '2024-01-01', over)), NOW, null), 'policy').planHash;
-  const unit = { unitId: 1n, state: 'hot' as const, held: false, diverted: false, rows: null };
+  const unit = { unitId: 1n, state: 'hot' as const, held: false, diverted: false, rows: null, expiresAt: null };
 
   test('covers units, holds and sealed rows', () => {
     const hashes = [
