@@ -122,6 +122,35 @@ test('controls see the rows of every user', async () => {
   }
 });
 
+test('whatever controls read such a table through runs as the owner of the views, who sees all', async () => {
+  const paths = await db.admin.withClient((client) =>
+    queryRows(
+      client,
+      z.object({ name: z.string(), owner: z.string(), asOwner: z.boolean() }),
+      `with recursive forced as (select oid, relname from pg_class where relforcerowsecurity),
+            reading (oid) as (
+              select oid from forced
+              union
+              select r.ev_class from reading
+                join pg_depend d on d.refobjid = reading.oid and d.refclassid = 'pg_class'::regclass
+                                and d.classid = 'pg_rewrite'::regclass
+                join pg_rewrite r on r.oid = d.objid and r.ev_class <> reading.oid)
+       select c.relname as name, pg_get_userbyid(c.relowner) as owner,
+              not coalesce('security_invoker=true' = any (c.reloptions), false) as "asOwner"
+         from reading join pg_class c on c.oid = reading.oid where c.relnamespace = 'facts'::regnamespace
+       union all
+       select p.proname, pg_get_userbyid(p.proowner), p.prosecdef
+         from pg_proc p where p.pronamespace = 'facts'::regnamespace and exists (select from forced where p.prosrc like '%' || relname || '%')
+        order by 1`,
+    ),
+  );
+  const names = paths.map(({ name }) => name);
+  expect(names).toEqual(
+    expect.arrayContaining(['account', 'role_grant', 'seen_canaries', 'session', 'stored_transaction', 'token']),
+  );
+  expect(paths.filter(({ owner, asOwner }) => owner !== 'auditkeep_view' || !asOwner)).toEqual([]);
+});
+
 test('a session of a user who is gone does not survive in the pool', async () => {
   const users = db.as('authenticated_users');
   await inTransaction(users, (client) => signIn(client, ALICE));
