@@ -1,6 +1,7 @@
 /**
  * `--dry-run` where something changes: the same checks, nothing changed. Every command is either in the journey below,
- * which runs it dry, compares every row and file, and then runs it in earnest; or says why nothing changes.
+ * which runs it dry, compares every row and file, and then runs it in earnest; or says why nothing changes. And what
+ * scripts rely on: with `--json --quiet` every command prints one JSON document and nothing else, also when it fails.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,65 +19,14 @@ import { readInstallationId } from '../../src/persons/store.ts';
 import { insertTransactions, makeChain } from '../privacy/ethereum.ts';
 import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { ELSEWHERE, NOTHING_CHANGES } from './dry-run-reasons.ts';
 import { readState } from './state.ts';
-
-const READS = 'it reads and prints';
-/** Commands without `--dry-run`, and why they need none. */
-const NOTHING_CHANGES: Readonly<Record<string, string>> = {
-  'db status': READS,
-  'db url': READS,
-  'migrate status': READS,
-  'key list': READS,
-  'anonymize plan': READS,
-  'anonymize risk': READS,
-  'schedule list': READS,
-  'job list': READS,
-  'job show': READS,
-  'job dead': READS,
-  status: READS,
-  'partition plan': READS,
-  'archive plan': READS,
-  'archive list': READS,
-  'policy show': READS,
-  'policy diff': READS,
-  'hold list': READS,
-  'hold show': READS,
-  'purge plan': READS,
-  'purge list': READS,
-  'purge certificate': 'it reads; with --out it writes copies that can be made again',
-  'chain status': READS,
-  'chain prove': READS,
-  'chain verify': 'it reads; what stays is how far verification got, which no decision rests on',
-  'witness serve': 'it does nothing by itself: what it keeps is what logs send',
-  'report list': READS,
-  'report show': 'it reads; with --out it writes copies that can be made again',
-  'report open': '`report verify` makes the same checks and unpacks nothing',
-  'report verify': READS,
-  'waiver list': READS,
-  'attest list': READS,
-  'decision list': READS,
-  'decision show': READS,
-  'decision verify': READS,
-  'person list': READS,
-  'person prove': 'it signs and prints; nothing is kept',
-  'template list': READS,
-  'template validate': READS,
-};
-/** Commands whose dry run is tried in a test of its own. */
-const ELSEWHERE: Readonly<Record<string, string>> = {
-  'chain incarnation': 'test/audit/incarnation.test.ts: it needs a chain that was rolled back',
-  'policy approve': 'it needs a version that waits for two days; its refusal is below',
-  'hold release': 'test/retention/hold.test.ts: it needs a hold by its id; a refusal is below',
-  'purge request': 'it needs what is due; its refusal is below',
-  'purge approve': 'it needs a plan; its refusal is below',
-  'purge run': 'without --apply it prints; its refusal is below',
-  'person acknowledge': 'a void row needs a forger; its refusal is below, and it is a change of the register as others',
-};
 
 const db = useDatabase();
 let folder = '';
 let reportId = '';
 let deadJob = '';
+let queuedJob = '';
 let age = '';
 
 async function auditkeep(...argv: readonly string[]) {
@@ -87,6 +37,7 @@ async function auditkeep(...argv: readonly string[]) {
   return { exit, stdout: await text(stdout), stderr: await text(stderr) };
 }
 
+const idIn = (json: string) => z.object({ id: z.string() }).parse(JSON.parse(json)).id;
 const state = () => readState(db.admin, folder);
 const at = (name: string) => join(folder, name);
 const emailOf = (name: string) => `${name}@example.org`;
@@ -259,10 +210,12 @@ describe('--dry-run', () => {
       }
       expect(await state()).toEqual(before);
       if (notInEarnest !== undefined) return;
-      const done = await auditkeep(...argv(), '--json');
+      const done = await auditkeep(...argv(), '--json', '--quiet');
       expect({ exit: done.exit, stderr: done.stderr }, done.stdout).toEqual({ exit: EXITS[command] ?? 0, stderr: '' });
+      expect(JSON.parse(done.stdout)).toBeTypeOf('object');
       expect(await state()).not.toEqual(before);
-      if (command === 'report generate') reportId = z.object({ id: z.string() }).parse(JSON.parse(done.stdout)).id;
+      if (command === 'report generate') reportId = idIn(done.stdout);
+      if (command === 'schedule run') queuedJob = idIn(done.stdout);
       if (command === 'worker') {
         const dead = z.object({ jobs: z.array(z.object({ id: z.string() })) });
         deadJob = dead.parse(JSON.parse((await auditkeep('job', 'dead', '--json')).stdout)).jobs[0]?.id ?? '';
@@ -321,6 +274,103 @@ describe('--dry-run', () => {
     const code = dry.stderr.split(':')[0] ?? '';
     expect((await auditkeep(...given)).stderr).toContain(code);
     expect(await state()).toEqual(before);
+  });
+});
+
+/** How the other commands end here, where there is nothing to change or to find. */
+const READING: readonly (readonly [exit: number, step: Step])[] = [
+  [2, step('db status')],
+  [2, step('db url')],
+  [0, step('migrate status')],
+  [0, step('key list')],
+  [0, step('anonymize plan')],
+  [0, step('anonymize risk')],
+  [0, step('schedule list')],
+  [0, step('job list', '--all')],
+  [0, step('job show', () => queuedJob)],
+  [0, step('job dead')],
+  [0, step('status')],
+  [0, step('partition plan')],
+  [0, step('archive plan')],
+  [0, step('archive list')],
+  [0, step('policy show')],
+  [0, step('policy diff')],
+  [0, step('hold list')],
+  [2, step('hold show', 'ffff')],
+  [0, step('purge plan')],
+  [0, step('purge list')],
+  [2, step('purge certificate', 'ffff')],
+  [0, step('chain status')],
+  [2, step('chain prove', '1b4e28ba-2fa1-41d2-883f-0016d3cca427')],
+  [0, step('chain verify')],
+  [0, step('report list')],
+  [0, step('report show', () => reportId)],
+  [2, step('report open', '/nonexistent/x', '--out', () => at('opened'))],
+  [2, step('report verify', '/nonexistent/x')],
+  [0, step('waiver list')],
+  [0, step('attest list')],
+  [0, step('decision list')],
+  [2, step('decision show', 'ffff')],
+  [0, step('decision verify')],
+  [0, step('person list')],
+  [0, step('person prove', '--email', emailOf('one'), '--key', () => at('one'))],
+  [0, step('template list')],
+  [0, step('template validate')],
+  [0, step('migrate')],
+  [0, step('partition apply')],
+  [0, step('policy apply')],
+  [2, step('policy approve', '99', () => signedBy('one'))],
+  [2, step('hold release', 'ffff', ...reason, () => signedBy('records'))],
+  [4, step('purge request', ...reason, () => signedBy('records'))],
+  [2, step('purge approve', 'ffff', () => signedBy('records'))],
+  [2, step('purge run', 'ffff', '--apply')],
+  [4, step('chain incarnation')],
+  [4, step('person acknowledge', '--act', '999', ...reason, officers)],
+  [4, step('demo', '--apply', '--out', () => at('demo'))],
+];
+/** The rest, and where it is run with --json. */
+const ELSEWHERE_RUN = {
+  'db up': 'test/db/embedded.test.ts',
+  'db down': 'test/db/embedded.test.ts',
+  'witness serve': 'test/witness/serve.test.ts: it ends with a signal',
+};
+
+describe('--json --quiet', () => {
+  const reading = READING.map(([exit, made]) => ({ exit, ...made }));
+  test.each(reading)('$command ends with $exit and prints one document', async ({ exit, argv }) => {
+    const done = await auditkeep(...argv(), '--json', '--quiet');
+    expect({ exit: done.exit, stderr: done.stderr }, done.stdout).toEqual({ exit, stderr: '' });
+    const document: unknown = JSON.parse(done.stdout);
+    const error = { code: expect.any(String), message: expect.any(String), hint: expect.any(String) };
+    const isError = exit !== 0;
+    if (isError) expect(document).toMatchObject(error);
+    else expect(document).not.toMatchObject(error);
+    // What is printed for people goes to stdout, and an error to stderr.
+    const plain = await auditkeep(...argv(), '--quiet');
+    expect({ exit: plain.exit, error: plain.stderr !== '' }).toEqual({ exit, error: isError });
+    expect(plain.stdout === '').toBe(isError);
+  });
+
+  test.each(COMMANDS.map(({ path }) => path))(
+    '%s %s refuses what it does not know in one document',
+    async (...path) => {
+      const words = path.filter((word) => word !== undefined);
+      const plain = await auditkeep(...words, '--no-such-option');
+      expect({ exit: plain.exit, stdout: plain.stdout }).toEqual({ exit: 2, stdout: '' });
+      expect(plain.stderr).toMatch(/^error USAGE: [^\n]+; [^\n]+\n$/);
+      const json = await auditkeep(...words, '--no-such-option', '--json');
+      expect({ exit: json.exit, stderr: json.stderr }).toEqual({ exit: 2, stderr: '' });
+      expect(JSON.parse(json.stdout)).toMatchObject({ code: 'USAGE' });
+    },
+  );
+
+  test('is tried for every command, or there is a reason', () => {
+    const run = [
+      ...JOURNEY.filter(({ notInEarnest }) => notInEarnest === undefined),
+      ...READING.map(([, made]) => made),
+    ];
+    const tried = new Set([...run.map(({ command }) => command), ...Object.keys(ELSEWHERE_RUN)]);
+    expect(COMMANDS.map(({ path }) => path.join(' ')).filter((name) => !tried.has(name))).toEqual([]);
   });
 });
 
