@@ -21,6 +21,7 @@ import { rememberSeen } from './seen-snapshots.ts';
 import {
   openLogKey,
   originOf,
+  readLogPublicKey,
   readSignerOrigin,
   readSignerState,
   type SignerState,
@@ -119,7 +120,10 @@ async function readTip(client: SqlClient, config: Pick<Context['config'], 'home'
     });
   }
   if (head.size < state.frontier.size) throw rolledBack(head.size, state.frontier.size);
-  return { head, state };
+  const tip = { head, state };
+  // A key that cannot sign is told before the mirror is written to.
+  if (isFresh(tip)) await readLogPublicKey(home);
+  return tip;
 }
 
 /** The tree that was signed last, extended by the leaves that the database shows beyond it. @throws CHAIN_REWRITTEN */

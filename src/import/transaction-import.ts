@@ -30,11 +30,14 @@ interface Setup {
   readonly networkId: string;
 }
 
+/** Keys first: where they cannot be used, nothing is stored. */
 async function prepare(ctx: Pick<Context, 'db' | 'keys'>): Promise<Setup> {
+  await ctx.keys.sealer('confidential');
+  const secret = await ctx.keys.secret('import-id');
   const networkId = await inTransaction(ctx.db, (client) =>
     ensureNetwork(client, ETHEREUM_MAINNET.name, ETHEREUM_MAINNET.chainId),
   );
-  return { secret: await ctx.keys.secret('import-id'), networkId };
+  return { secret, networkId };
 }
 
 async function writeTransactions(

@@ -38,7 +38,7 @@ async function readText(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (cause) {
     throw new AuditkeepError('INPUT_FILE', {
-      message: 'the key file cannot be read',
+      message: `the key file ${path} cannot be read`,
       hint: 'give the path of your SSH private key with --key',
       cause,
     });
@@ -49,8 +49,8 @@ async function refuseSharedFile(path: string): Promise<void> {
   const mode = (await stat(path)).mode & 0o777;
   if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
     throw new AuditkeepError('KEY_FILE_MODE', {
-      message: `others may read the private key file: its mode is 0${mode.toString(8)}`,
-      hint: 'chmod 600 the file',
+      message: `others may read the private key ${path}: its mode is 0${mode.toString(8)}`,
+      hint: `chmod 600 ${path}`,
     });
   }
 }

@@ -141,6 +141,10 @@ describe('a cluster that exists', () => {
     await expect(ask(url.replace(password, 'guess'), `select 'in' as v`)).rejects.toMatchObject({
       code: 'DB_AUTHENTICATION',
     });
+    const run = await runCli(['migrate', 'status'], { DATABASE_URL: url.replace(password, 'guess') });
+    expect(run).toMatchObject({ code: 5, stdout: '' });
+    expect(run.stderr).toMatch(/^error DB_AUTHENTICATION: [^\n]+; [^\n]+\n$/);
+    expect(run.stderr).not.toContain('guess');
   });
 
   it('that does not start says why', async () => {
