@@ -26,7 +26,7 @@ const configSchema = z.strictObject({
   databaseUrl: connectionString,
   /** Connection string for controls (role auditkeep_report); null uses databaseUrl with SET ROLE. */
   reportDatabaseUrl: connectionString,
-  /** Connection string of auditkeep_maint, for VACUUM after an erasure; null leaves that to autovacuum. */
+  /** Connection string of auditkeep_maint, for VACUUM after an erasure (null leaves that to autovacuum) and `purge replay`. */
   maintenanceDatabaseUrl: connectionString,
   /** Folder of the embedded database, key files, the signer's store and the file archive; absolute. */
   home: z.string().min(1).default('.auditkeep'),

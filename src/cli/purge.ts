@@ -1,4 +1,4 @@
-/** `auditkeep purge plan | request | approve | run | list` */
+/** `auditkeep purge plan | request | approve | run | certificate | list | replay` */
 import type { Argv } from 'yargs';
 import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
 import { FAMILIES } from '../retention/policy.ts';
@@ -16,6 +16,7 @@ import { readChecked, writeCertificate } from '../retention/read-certificate.ts'
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED, withDryRun } from './dry-run.ts';
 import { parseDay, planUnitJson, planUnitLine } from './plan-output.ts';
+import { replayCommand } from './purge-replay.ts';
 
 function scopeOptions(yargs: Argv) {
   return yargs.options({
@@ -139,6 +140,7 @@ export const purgeCommands: readonly AnyCommand[] = [
       };
     },
   }),
+  replayCommand,
 ];
 
 function scopeOf(args: { readonly table?: PurgeScope['table']; readonly before?: string | undefined }): PurgeScope {

@@ -47,7 +47,10 @@ export function certify(
     const id = await readCertificateId(client, plan.plan_id, unit.unit_id);
     const known = (await readJournal(home)).find((entry) => entry.certificate.certificate_id === id);
     const entry = known ?? (await write(ctx, client, { id, plan, document, unit }));
-    if (known === undefined) await appendJournal(home, entry);
+    if (known === undefined) {
+      const { document: text, actor, reason } = plan;
+      await appendJournal(home, { ...entry, plan: { document: text, actor, reason } });
+    }
     await transact(client, async () => {
       await recordCertificate(client, entry.document, entry.signature);
       await recordEvent(ctx, client, {

@@ -2,7 +2,9 @@
  * What was destroyed, kept outside the database beside the log's key: a backup that is restored does not know, and has to
  * destroy again. One line a certificate, appended and on disk before the database says `purged`.
  *
- *   <home>/signer/destructions.ndjson   { document, signature }, 0600, never rewritten
+ *   <home>/signer/destructions.ndjson   { version: 2, document, signature, plan }, 0600, never rewritten
+ *
+ * Lines of version 1, which have no plan (and no version), are still read.
  */
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -10,12 +12,20 @@ import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import { type Certificate, parseCertificate } from './certificate.ts';
 
-const lineSchema = z.strictObject({ document: z.string(), signature: z.string() });
+const planSchema = z.strictObject({ document: z.string(), actor: z.string(), reason: z.string() });
+const lineSchema = z.union([
+  z
+    .strictObject({ document: z.string(), signature: z.string() })
+    .transform((line) => ({ ...line, version: 1, plan: null })),
+  z.strictObject({ version: z.literal(2), document: z.string(), signature: z.string(), plan: planSchema }),
+]);
 
 export interface JournalEntry {
   readonly certificate: Certificate;
   readonly document: string;
   readonly signature: string;
+  /** What was approved, as it was drafted; null in a line of version 1. */
+  readonly plan: z.infer<typeof planSchema> | null;
 }
 
 const fileOf = (home: string) => join(home, 'signer', 'destructions.ndjson');
@@ -32,13 +42,17 @@ export async function readJournal(home: string): Promise<readonly JournalEntry[]
 }
 
 /** Appends one certificate; on disk when it resolves. */
-export async function appendJournal(home: string, entry: Omit<JournalEntry, 'certificate'>): Promise<void> {
+export async function appendJournal(
+  home: string,
+  entry: Omit<JournalEntry, 'certificate' | 'plan'> & { readonly plan: z.infer<typeof planSchema> },
+): Promise<void> {
   const file = fileOf(home);
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const torn = !/(^|\n)$/.test(await readText(file));
   const handle = await open(file, 'a', 0o600);
   try {
-    const line = JSON.stringify({ document: entry.document, signature: entry.signature });
+    const { document, signature, plan } = entry;
+    const line = JSON.stringify({ version: 2, document, signature, plan });
     // What a crash left of the last line goes: nobody relied on it, and with an end of its own it would stop every reader.
     if (torn) await cutTornLine(file);
     await handle.appendFile(`${line}\n`);
@@ -76,7 +90,10 @@ async function readText(file: string): Promise<string> {
 function parseLine(line: string, number: number): JournalEntry {
   const parsed = lineSchema.safeParse(jsonOf(line));
   const certificate = parsed.success ? parseCertificate(parsed.data.document) : null;
-  if (parsed.success && certificate !== null) return { ...parsed.data, certificate };
+  if (parsed.success && certificate !== null) {
+    const { document, signature, plan: approved } = parsed.data;
+    return { certificate, document, signature, plan: approved };
+  }
   throw new AuditkeepError('CHAIN_SIGNER_STORE', {
     message: `line ${number} of the journal of destructions is damaged`,
     hint: 'restore the signer folder of this home from its own backup',

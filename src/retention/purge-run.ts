@@ -202,7 +202,7 @@ async function refuseRestored(ctx: Pick<Context, 'db' | 'config'>): Promise<void
   if (missing.length === 0) return;
   throw new AuditkeepError('PURGE_REPLAY', {
     message: `the database was restored to before ${missing.length} destructions that are certified, the first ${missing[0] ?? ''}`,
-    hint: 'what they are of has to be destroyed again first: docs/guide/dba.md says how',
+    hint: 'destroy again what they are of: auditkeep purge replay',
     details: { certificates: missing },
   });
 }

@@ -50,5 +50,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   'purge request': 'it needs what is due; its refusal is below',
   'purge approve': 'it needs a plan; its refusal is below',
   'purge run': 'without --apply it prints; its refusal is below',
+  'purge replay': 'without --apply it prints: test/retention/replay.test.ts',
   'person acknowledge': 'a void row needs a forger; its refusal is below, and it is a change of the register as others',
 };

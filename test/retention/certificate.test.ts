@@ -65,7 +65,8 @@ test('the page is one page, and the same for the same certificate', async () => 
 
 test('the journal keeps what was appended, and goes on after a line that a crash cut short', async () => {
   const home = await temporaryHome();
-  const entry = { document: vector.document, signature: vector.signature };
+  const plan = { document: '{}', actor: 'r@example.org', reason: 'schedule' };
+  const entry = { document: vector.document, signature: vector.signature, plan };
   expect(await readJournal(home)).toEqual([]);
   await appendJournal(home, entry);
   const file = join(home, 'signer', 'destructions.ndjson');
@@ -73,6 +74,10 @@ test('the journal keeps what was appended, and goes on after a line that a crash
   expect(await readJournal(home)).toHaveLength(1);
   await appendJournal(home, entry);
   expect((await readJournal(home)).map(({ signature }) => signature)).toEqual([vector.signature, vector.signature]);
+  // As older versions wrote them: without the plan.
+  const { document, signature } = vector;
+  await appendFile(file, `${JSON.stringify({ document, signature })}\n`);
+  expect((await readJournal(home)).map((line) => line.plan)).toEqual([plan, plan, null]);
   await appendFile(file, '{"document":"{}"}\n');
   await expect(readJournal(home)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
 });

@@ -116,7 +116,8 @@ describe('a purge', () => {
     const [entry] = await readJournal(ctx.config.home);
     const text =
       entry?.document.replace(entry.certificate.certificate_id, '00000000-0000-8000-8000-000000000001') ?? '';
-    await appendJournal(elsewhere.config.home, { document: text, signature: 'x' });
+    const plan = { document: '{}', actor: 'x', reason: 'x' };
+    await appendJournal(elsewhere.config.home, { document: text, signature: 'x', plan });
     await expect(run(elsewhere)).rejects.toMatchObject({ code: 'PURGE_REPLAY' });
   });
 

@@ -1,6 +1,6 @@
 /** One database per test file, cloned from the migrated template, kept when the file failed. */
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, inject, onTestFailed } from 'vitest';
+import { afterAll, beforeAll, beforeEach, inject, onTestFailed, vi } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 
 export interface TestDatabase {
@@ -16,14 +16,11 @@ export interface TestDatabase {
   as(role: string): Database;
 }
 
-/** Call at the top of a test file or describe block; the databases are ready from beforeAll on. */
-export function useDatabase(): TestDatabase {
-  const adminUrl = inject('adminUrl');
-  const name = `test_${randomBytes(6).toString('hex')}`;
+/** What connects as several roles to one database, and the end of all of it. */
+function connectionsTo(name: string): TestDatabase & { end(): Promise<unknown> } {
   const open: Database[] = [];
-  let failed = false;
   const url = (user = 'postgres') => {
-    const result = new URL(adminUrl);
+    const result = new URL(inject('adminUrl'));
     result.username = user;
     result.pathname = `/${name}`;
     return result.href;
@@ -35,6 +32,43 @@ export function useDatabase(): TestDatabase {
     return database;
   };
   const databases = { admin: pool('postgres'), engine: pool('auditkeep_engine'), report: pool('auditkeep_report') };
+  const end = () => Promise.all(open.map((database) => database.end()));
+  return { url, ...databases, as: (role) => pool('postgres', role), end };
+}
+
+/** A database as this one is now: what a backup of it would bring back. Dropped after the file. */
+export async function copyDatabase(source: TestDatabase): Promise<TestDatabase> {
+  const adminUrl = inject('adminUrl');
+  const [name, from] = [`test_${randomBytes(6).toString('hex')}`, new URL(source.url()).pathname.slice(1)];
+  // Nobody may be connected to a template: the pools of the source are, idle, and connect again by themselves.
+  const leave = `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${from}'`;
+  const create = async () => {
+    await onServer(adminUrl, leave);
+    await onServer(adminUrl, `create database ${name} template ${from}`);
+  };
+  await vi.waitFor(create, { timeout: 20_000, interval: 50 });
+  for (const pool of [source.admin, source.engine, source.report]) {
+    await vi.waitFor(() => pool.withClient((client) => client.query('select 1')), { timeout: 20_000, interval: 20 });
+  }
+  const copy = connectionsTo(name);
+  copies.push(async () => {
+    await copy.end();
+    await onServer(adminUrl, `drop database ${name} with (force)`);
+  });
+  return copy;
+}
+
+const copies: (() => Promise<void>)[] = [];
+afterAll(async () => {
+  for (const drop of copies.splice(0)) await drop();
+});
+
+/** Call at the top of a test file or describe block; the databases are ready from beforeAll on. */
+export function useDatabase(): TestDatabase {
+  const adminUrl = inject('adminUrl');
+  const name = `test_${randomBytes(6).toString('hex')}`;
+  const { end, ...connections } = connectionsTo(name);
+  let failed = false;
   beforeAll(async () => {
     await onServer(adminUrl, `create database ${name} template auditkeep_template`);
   });
@@ -44,10 +78,10 @@ export function useDatabase(): TestDatabase {
     });
   });
   afterAll(async () => {
-    await Promise.all(open.map((database) => database.end()));
+    await end();
     if (!failed) await onServer(adminUrl, `drop database ${name} with (force)`);
   });
-  return { url, ...databases, as: (role) => pool('postgres', role) };
+  return connections;
 }
 
 async function onServer(adminUrl: string, statement: string): Promise<void> {

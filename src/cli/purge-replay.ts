@@ -1,0 +1,81 @@
+/** `auditkeep purge replay`: what a restored database holds again is destroyed again, under its certificates. */
+import { EXIT, type ExitCode } from '../errors.ts';
+import { countOf } from '../plural.ts';
+import {
+  type MissingDestruction,
+  planReplay,
+  type ReplayOutcome,
+  replayDestructions,
+} from '../retention/purge-replay.ts';
+import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
+import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+
+export const replayCommand: AnyCommand = defineCommand({
+  path: ['purge', 'replay'],
+  summary: 'after a restore: destroy again what the journal says was destroyed; shows it without --apply',
+  examples: [
+    ['auditkeep purge replay', 'which destructions the database does not have, and what stands in the way'],
+    [
+      'auditkeep purge replay --apply',
+      'checks every signature again; AUDITKEEP_MAINTENANCE_DATABASE_URL names a login in the role auditkeep_owner',
+    ],
+  ],
+  options: (yargs) =>
+    yargs.options({
+      reason: { type: 'string', default: 'the database was restored', describe: 'recorded in the audit events' },
+      apply: { type: 'boolean', default: false, describe: 'do it; without it the destructions are shown' },
+      'dry-run': dryRunOption,
+    }),
+  async run(session, { reason, apply, 'dry-run': dryRun }) {
+    const ctx = await session.context();
+    if (!apply || dryRun) return planResult(await planReplay(ctx), apply);
+    const done = await replayDestructions(ctx, { reason });
+    return {
+      data: { destructions: done.map((one) => ({ ...oneJson(one), ...outcomeJson(one.outcome) })) },
+      text: textOf(done.map((one) => line(one, one.outcome.kind, outcomeJson(one.outcome).reason))),
+      exitCode: exitCodeOf(done.map(({ outcome }) => outcome.kind)),
+    };
+  },
+});
+
+function planResult(missing: readonly MissingDestruction[], apply: boolean): CommandResult {
+  const lines = missing.map((one) => line(one, one.blocker === null ? 'replay' : 'blocked', one.blocker));
+  return {
+    data: { destructions: missing.map((one) => ({ ...oneJson(one), blocker: one.blocker })) },
+    text: `${textOf(lines)}\n${NOTHING_CHANGED}${apply || lines.length === 0 ? '' : ' Give --apply.'}`,
+  };
+}
+
+const textOf = (lines: readonly string[]) =>
+  lines.length === 0 ? 'the database has every destruction of the journal' : lines.join('\n');
+
+function oneJson({ entry: { certificate } }: MissingDestruction) {
+  const { certificate_id: id, plan, unit, purged_at: purgedAt } = certificate;
+  const { table, category, partition, from, to, rows } = unit;
+  return { certificate: id, planId: plan.id, table, category, partition, from, to, rows, purgedAt };
+}
+
+function line({ entry: { certificate } }: MissingDestruction, verb: string, reason: string | null): string {
+  const { certificate_id: id, unit } = certificate;
+  return `${verb.padEnd(8)} ${unit.partition}  ${countOf(unit.rows, 'row')}  ${id}${reason === null ? '' : `  ${reason}`}`;
+}
+
+function outcomeJson(outcome: ReplayOutcome): { outcome: string; reason: string | null } {
+  switch (outcome.kind) {
+    case 'replayed':
+      return { outcome: outcome.kind, reason: null };
+    case 'blocked':
+      return { outcome: outcome.kind, reason: outcome.blocker };
+    case 'failed':
+      return {
+        outcome: outcome.kind,
+        reason: outcome.error instanceof Error ? outcome.error.message : String(outcome.error),
+      };
+  }
+}
+
+/** Failed destructions are the gravest, then those that something stands in the way of. */
+function exitCodeOf(kinds: readonly string[]): ExitCode {
+  if (kinds.includes('failed')) return EXIT.bug;
+  return kinds.includes('blocked') ? EXIT.refused : EXIT.done;
+}
