@@ -101,20 +101,23 @@ export async function failureOf(db: Database, ...statements: string[]): Promise<
 
 /** As if the last run had been long ago: a branch's partitions are gone, its tombstone ends at `end`. */
 export async function rewind(admin: Database, table: string, category: string, end: string): Promise<void> {
-  await admin.withClient(async (client) => {
-    await client.query("set session_replication_role = 'replica'");
-    await client.query('delete from retention.unit where table_name = $1 and category = $2', [table, category]);
-    await client.query(
-      `do $$ declare leaf record; b retention.branch; parent regclass; begin
-         select * into strict b from retention.branch where table_name = '${table}' and category = '${category}';
-         parent := (select format('%I.%I', f.schema_name, b.hot_parent)::regclass from retention.family f where f.table_name = b.table_name);
-         for leaf in select * from retention.leaves(parent) loop execute format('drop table %s', leaf.relation); end loop;
-         perform retention.add_tombstone(b, parent, '-infinity', '${end}');
-         for leaf in select * from retention.leaves(parent) loop execute format('alter table %s owner to auditkeep_owner', leaf.relation); end loop;
-       end $$`,
-    );
-    await client.query('reset session_replication_role');
-  });
+  await admin.withClient((client) => rewindIn(client, table, category, end));
+}
+
+/** The same over a superuser's connection, also within its transaction. */
+export async function rewindIn(client: SqlClient, table: string, category: string, end: string): Promise<void> {
+  await client.query("set session_replication_role = 'replica'");
+  await client.query('delete from retention.unit where table_name = $1 and category = $2', [table, category]);
+  await client.query(
+    `do $$ declare leaf record; b retention.branch; parent regclass; begin
+       select * into strict b from retention.branch where table_name = '${table}' and category = '${category}';
+       parent := (select format('%I.%I', f.schema_name, b.hot_parent)::regclass from retention.family f where f.table_name = b.table_name);
+       for leaf in select * from retention.leaves(parent) loop execute format('drop table %s', leaf.relation); end loop;
+       perform retention.add_tombstone(b, parent, '-infinity', '${end}');
+       for leaf in select * from retention.leaves(parent) loop execute format('alter table %s owner to auditkeep_owner', leaf.relation); end loop;
+     end $$`,
+  );
+  await client.query('reset session_replication_role');
 }
 
 /** The plan that `approve` stands for. */
