@@ -1,8 +1,11 @@
 /** Legal holds: what they reach, who releases them, and the race with destruction in both orders. */
 import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { main } from '../../src/cli/main.ts';
 import type { SqlClient } from '../../src/db/database.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
@@ -124,6 +127,38 @@ test('holds overlap: a unit is free when the last one is released, by two', asyn
   await expect(showHold(ctx, randomUUID())).rejects.toMatchObject({ code: 'HOLD_UNKNOWN' });
 });
 
+test('hold release --dry-run makes the same checks as the request and as the approval, and changes nothing', async () => {
+  const { holdId } = await placeHold(counsel(), { table: 'audit_log', ...MATTER });
+  const release = async (person: string, ...more: string[]) => {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const as = ['--as', emailOf(person), '--key', roster.keyFile(person), '--database-url', db.url()];
+    const exit = await main(['hold', 'release', holdId, ...as, ...more], { stdout, stderr });
+    stdout.end();
+    stderr.end();
+    return { exit, stdout: await text(stdout), stderr: await text(stderr) };
+  };
+  const state = async () => [
+    (await showHold(ctx, holdId)).state,
+    await scalar(db.admin, z.bigint(), 'select count(*) as value from compliance.object_decision'),
+    await scalar(db.admin, z.bigint(), 'select count(*) as value from compliance.object_decision_request'),
+    await scalar(db.admin, z.bigint(), 'select count(*) as value from retention.hold_release'),
+    await scalar(db.admin, z.bigint(), 'select count(*) as value from audit.audit_log_all'),
+  ];
+  const placed = await state();
+  const request = await release('counsel', '--reason', 'settled', '--dry-run');
+  expect([request.exit, request.stdout]).toMatchObject([0, expect.stringContaining('release requested')]);
+  expect(await release('records', '--reason', 'x', '--dry-run')).toMatchObject({ exit: 4 });
+  expect(await release('counsel', '--dry-run')).toMatchObject({ exit: 2 });
+  expect(await state()).toEqual(placed);
+  expect(await release('counsel', '--reason', 'settled')).toMatchObject({ exit: 0 });
+  const requested = await state();
+  const approval = await release('counsel2', '--dry-run');
+  expect([approval.exit, approval.stdout]).toMatchObject([0, expect.stringContaining('released')]);
+  expect((await release('counsel', '--dry-run')).stderr).toMatch(/^error DUTY_SEPARATION: /);
+  expect(await state()).toEqual(requested);
+  expect(await release('counsel2')).toMatchObject({ exit: 0, stdout: expect.stringContaining('released') as string });
+});
+
 test('a draft that nobody signed holds nothing, and a release that nobody signed releases nothing', async () => {
   const placed = await placeHold(counsel(), { table: 'audit_log', ...MATTER });
   for (const statement of [
@@ -168,7 +203,8 @@ describe('the point of no return', () => {
     scalar(db.engine, z.bigint(), 'select unit_id as value from retention.unit where relation_name = $1', [
       relationOf(month),
     ]);
-  const waiting = `select count(*) as value from pg_locks where locktype = 'advisory' and classid = 24940 and not granted`;
+  const waiting = `select count(*) as value from pg_locks l join pg_database d on d.oid = l.database
+    where d.datname = current_database() and l.locktype = 'advisory' and l.classid = 24940 and not l.granted`;
   /** Until the other connection waits for the lock: its own state tells, no pause does. */
   const untilOneWaits = async () => {
     while ((await scalar(db.admin, z.bigint(), waiting)) === 0n);

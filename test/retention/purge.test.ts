@@ -1,9 +1,14 @@
 /** Destruction from plan to certificate: two persons, a window, drift, holds, limits, and what the database refuses. */
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { signCheckpoint } from '../../src/audit/sign.ts';
 import { readLogPublicKey } from '../../src/audit/signer-store.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
+import { main } from '../../src/cli/main.ts';
 import { objectDecisionText, objectRequestSchema } from '../../src/persons/object-decision.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { isCertificateSigned, parseCertificate } from '../../src/retention/certificate.ts';
@@ -148,6 +153,44 @@ describe('a purge', () => {
     );
     const events = `select count(*) as value from audit.audit_log_all where event_type = 'purge.certified'`;
     expect(await scalar(db.engine, z.bigint(), events)).toBe(2n);
+  });
+
+  test('purge certificate --out writes what the log signed, and refuses what it did not', async () => {
+    const out = await temporaryHome();
+    const [stored] = await db.engine.withClient(readCertificates);
+    const id = stored?.certificate_id ?? '';
+    const command = async (...argv: string[]) => {
+      const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+      const at = ['--config', join(out, 'auditkeep.yaml')];
+      const exit = await main(['purge', 'certificate', ...argv, ...at], { stdout, stderr });
+      stdout.end();
+      stderr.end();
+      return { exit, stdout: await text(stdout), stderr: await text(stderr) };
+    };
+    const configure = (home: string) =>
+      writeFile(join(out, 'auditkeep.yaml'), JSON.stringify({ home, logLevel: 'silent', databaseUrl: db.url() }));
+    await configure(ctx.config.home);
+    const [folder, paths] = [join(out, 'deep', 'er'), ['json', 'sig', 'pdf']];
+    const written = await command(id.slice(0, 8), '--out', folder, '--json');
+    expect([written.exit, written.stderr]).toEqual([0, '']);
+    const files = paths.map((ending) => join(folder, `${id}.${ending}`));
+    expect(JSON.parse(written.stdout)).toMatchObject({ certificate: { certificate_id: id }, files });
+    const [json, signature, page] = await Promise.all(files.map((file) => readFile(file)));
+    expect(json?.toString()).toBe(stored?.document);
+    const key = await readLogPublicKey(ctx.config.home);
+    expect(key !== null && isCertificateSigned(json?.toString() ?? '', signature?.toString().trim() ?? '', key)).toBe(
+      true,
+    );
+    expect(page?.subarray(0, 5).toString()).toBe('%PDF-');
+    for (const file of files) expect((await stat(file)).mode & 0o077).toBe(0);
+    expect((await command('ffffffff')).stderr).toMatch(/^error PLAN_UNKNOWN: /);
+    await configure(await temporaryHome());
+    const stranger = await command(id, '--out', join(out, 'none'));
+    expect([stranger.exit, stranger.stderr]).toMatchObject([
+      expect.any(Number),
+      containing('error CERTIFICATE_INVALID: '),
+    ]);
+    await expect(stat(join(out, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   test('verification counts it as purged, and a certificate that the log did not sign counts for nothing', async () => {
