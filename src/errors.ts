@@ -68,6 +68,7 @@ export const ERROR_CODES = {
   DB_AUTHENTICATION: { exit: EXIT.unavailable, meaning: 'the database refused the login' },
   DB_ENCODING: { exit: EXIT.usage, meaning: 'the database encoding is not UTF8' },
   DB_EXTENSION: { exit: EXIT.unavailable, meaning: 'the server lacks a PostgreSQL extension' },
+  DB_FULL: { exit: EXIT.unavailable, meaning: 'the database server has no space left' },
   DB_LOCKED: { exit: EXIT.unavailable, meaning: 'a lock could not be had within its time limit' },
   DB_PRIVILEGE: { exit: EXIT.usage, meaning: 'the database login lacks a privilege it needs' },
   DB_ROWS_HIDDEN: { exit: EXIT.usage, meaning: 'row-level security hides rows from the role that must see them all' },

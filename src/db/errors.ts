@@ -57,6 +57,13 @@ export function translateDatabaseError(error: unknown): unknown {
       cause: error,
     });
   }
+  if (code === '53100') {
+    return new AuditkeepError('DB_FULL', {
+      message: `the database server has no space left: ${message}`,
+      hint: 'free space for the server, or move tables to another tablespace; nothing was changed, run it again',
+      cause: error,
+    });
+  }
   if (code === '42501') {
     return new AuditkeepError('DB_PRIVILEGE', {
       message: `the database refused an action: ${message}`,

@@ -1,7 +1,7 @@
 /** What every run mends first: tables somebody took out, a real DETACH CONCURRENTLY cut short, leases, tombstones. */
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { queryOne } from '../../src/db/query.ts';
+import { queryOne, queryRows } from '../../src/db/query.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { applyPartitions } from '../../src/retention/partition.ts';
 import { reconcile } from '../../src/retention/reconcile.ts';
@@ -108,6 +108,57 @@ test('a unit that another worker has claimed waits, until that worker is gone', 
   expect(await run()).toEqual(['archived']);
 });
 
+/** Every stretch of audit_log without a gap, and which of it takes rows: the same before a merge and after it. */
+function ends(): Promise<readonly unknown[]> {
+  return db.admin.withClient((client) =>
+    queryRows(
+      client,
+      z.object({ stretch: z.string() }),
+      `select unnest(range_agg(tstzrange(lower_bound, upper_bound)))::text || ' ' || tombstone as stretch
+         from retention.leaves('audit.audit_log') group by tombstone order by 1`,
+    ),
+  );
+}
+
+/** One merge: four at once, no tombstone that holds a row, none beyond a gap, and not while a report reads. */
+async function mergesWithin(): Promise<void> {
+  const merge = `select retention.merge_tombstones('audit_log') as value`;
+  await db.admin.withClient(async (reader) => {
+    await reader.query('select pg_advisory_lock_shared(24939, 1)');
+    expect(await failureOf(db.engine, merge)).toMatchObject({ code: 'AK106' });
+    await reader.query('select pg_advisory_unlock_shared(24939, 1)');
+  });
+  const tombs = `from retention.leaves('audit.audit_log') l where l.tombstone`;
+  const lowest = await scalar(
+    db.admin,
+    z.string(),
+    `select relation::text as value ${tombs} order by lower_bound limit 1`,
+  );
+  expect(
+    await failureOf(
+      db.admin,
+      `alter table ${lowest} disable trigger user`,
+      `insert into ${lowest} (event_type, event_category, event_action, event_timestamp) values ('x', 'system', 'X', '1990-01-01Z')`,
+      merge,
+    ),
+  ).toMatchObject({ code: 'AK102' });
+  await db.admin.withClient(async (client) => {
+    await client.query('begin');
+    const second = `select relation::text as value ${tombs} order by lower_bound offset 1 limit 1`;
+    const one = z.object({ value: z.string() });
+    await client.query(`drop table ${(await queryOne(client, one, second)).value}`);
+    const merged = await queryOne(client, z.object({ value: z.number() }), merge);
+    expect(merged.value).toBe(4);
+    // The lowest stands alone below the gap, and the gap is still one.
+    const first = await queryOne(client, one, `select relation::text as value ${tombs} order by lower_bound limit 1`);
+    expect(first.value).toBe(lowest);
+    const upper = `select count(*)::text as value from retention.leaves('audit.audit_log') a, retention.leaves('audit.audit_log') b
+      where a.relation = '${lowest}'::regclass and b.lower_bound = a.upper_bound`;
+    expect((await queryOne(client, one, upper)).value).toBe('0');
+    await client.query('rollback');
+  });
+}
+
 test('neighbouring tombstones become one, and rows still find late', async () => {
   const run = await runArchive(ctx(), { table: 'audit_log', before: instant('2022-07-01T00:00:00Z'), reason: 'test' });
   expect(run.units.map((unit) => unit.outcome.kind)).toEqual([
@@ -123,7 +174,10 @@ test('neighbouring tombstones become one, and rows still find late', async () =>
   };
   const before = await tombs();
   expect(before).toBeGreaterThan(5);
+  await mergesWithin();
+  const covered = await ends();
   const mended = await reconcile(ctx());
+  expect(await ends()).toEqual(covered);
   expect(mended.failures.map(({ error }) => String(error))).toEqual([
     'AuditkeepError: the table of unit audit_log_y2021m07 is gone',
   ]);
