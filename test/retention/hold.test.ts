@@ -1,4 +1,4 @@
-/** Legal holds: what they reach, who releases them, and the race with destruction in both orders. */
+/** Legal holds: what they reach, and who releases them. */
 import { randomUUID } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -7,11 +7,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { main } from '../../src/cli/main.ts';
 import type { SqlClient } from '../../src/db/database.ts';
-import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
-import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
-import { objectDecisionText, objectRequestSchema } from '../../src/persons/object-decision.ts';
 import { runArchive } from '../../src/retention/archive.ts';
-import { type HoldInput, holdText } from '../../src/retention/hold.ts';
+import type { HoldInput } from '../../src/retention/hold.ts';
 import { listHolds, placeHold, releaseHold, showHold } from '../../src/retention/hold-place.ts';
 import { approvePurge, planDestruction, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
@@ -19,7 +16,7 @@ import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { guardsLater, waitInQuarantine } from './later.ts';
-import { ensureMonths, failureOf, insertEvents, instant, linkAll, scalar, stateOf } from './rows.ts';
+import { ensureMonths, failureOf, insertEvents, instant, linkAll, scalar } from './rows.ts';
 
 const MATTER = { matter: 'M-1', reason: 'litigation', custodian: 'General Counsel' } as const;
 const USER = '6f1c8a52-9f0e-4a57-8f0a-3d9b6c1f2e77';
@@ -185,78 +182,6 @@ test('a draft that nobody signed holds nothing, and a release that nobody signed
   expect(before).toBe(1n);
   await releaseHold(counsel(), { holdId: placed.holdId, reason: 'x' });
   await releaseHold(counsel2(), { holdId: placed.holdId, reason: '' });
-});
-
-describe('the point of no return', () => {
-  let planId = '';
-
-  beforeAll(async () => {
-    await guardsLater(db, 0);
-    const scope = { table: 'audit_log', before: instant('2015-03-01T00:00:00Z'), reason: 'test' } as const;
-    ({ planId } = await requestPurge(roster.as(ctx, 'records'), scope));
-    await approvePurge(roster.as(ctx, 'records2'), planId);
-    await guardsLater(db, 73);
-    await runPurge(ctx, { plan: planId, reason: 'test' });
-    await waitInQuarantine(db);
-  });
-  const unitOf = (month: string) =>
-    scalar(db.engine, z.bigint(), 'select unit_id as value from retention.unit where relation_name = $1', [
-      relationOf(month),
-    ]);
-  const waiting = `select count(*) as value from pg_locks l join pg_database d on d.oid = l.database
-    where d.datname = current_database() and l.locktype = 'advisory' and l.classid = 24940 and not l.granted`;
-  /** Until the other connection waits for the lock: its own state tells, no pause does. */
-  const untilOneWaits = async () => {
-    while ((await scalar(db.admin, z.bigint(), waiting)) === 0n);
-  };
-
-  test('does not come while a hold is being placed, nor after it', async () => {
-    const drop = `select retention.drop_unit(${await unitOf('2015-01')}, '${planId}')`;
-    const holdId = randomUUID();
-    const scope = { table: 'audit_log', to: instant('2015-02-01T00:00:00Z'), ...MATTER } as const;
-    await db.engine.withClient(async (placing) => {
-      await placing.query('begin');
-      await placing.query('select retention.draft_hold($1)', [holdText(holdId, scope)]);
-      const begun = await placing.query(
-        `select compliance.begin_object_decision('hold', $1, 'request', $2) as payload`,
-        [holdId, emailOf('counsel')],
-      );
-      const { payload } = z.object({ payload: objectRequestSchema }).parse(begun.rows[0]);
-      const key = await readSshKeyFile(roster.keyFile('counsel'));
-      const text = objectDecisionText(payload, key.publicKey.fingerprint);
-      const signature = await signSshsig(key, NAMESPACES.hold, Buffer.from(text, 'utf8'));
-      await placing.query('select compliance.record_object_decision($1, $2)', [text, signature]);
-      // The hold is not committed yet, so nobody else sees it; the lock keeps the drop from coming before it.
-      expect(await failureOf(db.engine, drop)).toMatchObject({ code: '55P03' });
-      await placing.query('commit');
-    });
-    expect(await failureOf(db.engine, drop)).toMatchObject({ code: 'AK105' });
-    expect((await showHold(ctx, holdId)).units).toEqual([relationOf('2015-01')]);
-  });
-
-  test('once passed refuses a hold that waited for it', async () => {
-    const unitId = await unitOf('2015-02');
-    await db.engine.withClient(async (dropping) => {
-      await dropping.query('begin');
-      await dropping.query('select retention.drop_unit($1, $2)', [String(unitId), planId]);
-      const scope = { from: instant('2015-02-10T00:00:00Z'), to: instant('2015-02-20T00:00:00Z') };
-      const placing = placeHold(counsel(), { table: 'audit_log', ...scope, ...MATTER }).catch(
-        (error: unknown) => error,
-      );
-      await untilOneWaits();
-      await dropping.query('commit');
-      expect(await placing).toMatchObject({ code: 'HOLD_DESTROYED' });
-    });
-  });
-
-  test('what a hold reached on its way goes back to its archive; the rest is certified', async () => {
-    const run = await runPurge(ctx, { plan: planId, reason: 'test' });
-    expect(run.units.map(({ partition, outcome }) => [partition, outcome.kind])).toEqual([
-      [relationOf('2015-01'), 'held'],
-      [relationOf('2015-02'), 'purged'],
-    ]);
-    expect(await stateOf(db.engine, relationOf('2015-01'))).toBe('archived');
-  });
 });
 
 test('whatever is held and however long, nothing under a hold is ever purged', async () => {
