@@ -35,8 +35,7 @@ async function ask(url: string, text: string): Promise<string> {
 
 async function execute(url: string, text: string): Promise<void> {
   const db = openDatabase({ url, applicationName: 'test', maxConnections: 1 });
-  await db.withClient((client) => client.query(text));
-  await db.end();
+  await db.withClient((client) => client.query(text)).finally(() => db.end());
 }
 
 describe('the embedded PostgreSQL', () => {
@@ -84,8 +83,19 @@ describe('a cluster that exists', () => {
     const first = await startEmbedded(kept);
     await execute(first.url, `create table public.t as select 'kept' as v`);
     expect(await ask(first.url, 'select v from public.t')).toBe('kept');
+    // A session that is busy outlives its server for a while, and no other starts beside it.
+    const busy = `do $$ begin while clock_timestamp() < now() + interval '1.5 seconds' loop null; end loop; end $$`;
+    let over = false;
+    const ended = execute(first.url, busy)
+      .catch(() => undefined)
+      .finally(() => {
+        over = true;
+      });
+    const seen = `select count(*)::text as v from pg_stat_activity where state = 'active' and query like 'do $$%'`;
+    while (!over && (await ask(first.url, seen)) !== '1');
     process.kill(first.pid, 'SIGKILL');
     const second = await startEmbedded(kept);
+    await ended;
     expect(second.pid).not.toBe(first.pid);
     expect(await ask(second.url, 'select v from public.t')).toBe('kept');
   });
