@@ -17,7 +17,16 @@ import { importCommands } from './import.ts';
 import { jobCommands } from './job.ts';
 import { keyCommands } from './key.ts';
 import { migrateCommands } from './migrate.ts';
-import { columnsOf, ignoreBrokenPipes, printError, type Streams, toJsonText, wrapProse, write } from './output.ts';
+import {
+  columnsOf,
+  ignoreBrokenPipes,
+  printError,
+  type Streams,
+  toJsonText,
+  wrapProse,
+  wrapTable,
+  write,
+} from './output.ts';
 import { parseCommandLine } from './parser.ts';
 import { partitionCommands } from './partition.ts';
 import { personCommands } from './person.ts';
@@ -105,7 +114,7 @@ export async function main(
 }
 
 function textOf({ text, isProse }: CommandResult, { stdout }: Streams): string {
-  return isProse === true ? wrapProse(text, columnsOf(stdout)) : text;
+  return (isProse === true ? wrapProse : wrapTable)(text, columnsOf(stdout));
 }
 
 async function runCommand(

@@ -52,6 +52,45 @@ function wrapLine(line: string, columns: number): string[] {
   return [...lines, current];
 }
 
+/** A cell of a table's row is at least as wide as this when it is broken between words. */
+const NARROWEST_CELL = 30;
+
+/**
+ * Breaks rows of a table at `columns`: between cells (two spaces or more) where the rest fits on a line of its own, else
+ * between words. What goes on stands below the last cell that leaves room for words. Without columns nothing is broken.
+ */
+export function wrapTable(text: string, columns: number | undefined): string {
+  if (columns === undefined) return text;
+  return text
+    .split('\n')
+    .flatMap((line) => (line.length <= columns ? [line] : wrapRow(line, columns)))
+    .join('\n');
+}
+
+function wrapRow(line: string, columns: number): string[] {
+  const cells = [...line.matchAll(/\S+(?: \S+)*/g)];
+  const hanging = cells.findLast(({ index }) => index > 0 && columns - index >= NARROWEST_CELL)?.index ?? 2;
+  const indent = ' '.repeat(hanging);
+  const lines: string[] = [];
+  let current = '';
+  const put = (gap: string, text: string) => {
+    const isTooLong = current.length + gap.length + text.length > columns;
+    // A text that is too long for any line stays where it gains nothing by going on.
+    if (isTooLong && current.trim() !== '' && hanging < current.length + gap.length) {
+      lines.push(current);
+      current = `${indent}${text}`;
+    } else {
+      current += `${gap}${text}`;
+    }
+  };
+  for (const { 0: text, index } of cells) {
+    const gap = lines.length === 0 ? ' '.repeat(index - current.length) : '  ';
+    if (hanging + text.length <= columns || current.length + gap.length + text.length <= columns) put(gap, text);
+    else for (const [at, word] of text.split(' ').entries()) put(at === 0 ? gap : ' ', word);
+  }
+  return [...lines, current];
+}
+
 /** Writes and waits until it is handed on. A reader that went away (EPIPE) is no failure. */
 export function write(stream: NodeJS.WritableStream, text: string): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -21,7 +21,7 @@ const list = defineCommand({
     const schedules = (await listSchedules(await session.context(), JOBS)).map(printable);
     const text = schedules.map(
       ({ job, cron, timeZone, paused, nextDueAt }) =>
-        `${job.padEnd(22)} ${cron.padEnd(16)} ${timeZone.padEnd(16)} ${paused ? 'paused' : `next ${secondsOf(nextDueAt ?? '')}`}`,
+        `${job.padEnd(20)} ${cron.padEnd(14)} ${timeZone.padEnd(14)} ${paused ? 'paused' : `next ${secondsOf(nextDueAt ?? '')}`}`,
     );
     return { data: { schedules }, text: text.length === 0 ? 'no schedules' : text.join('\n') };
   },

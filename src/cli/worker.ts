@@ -23,7 +23,7 @@ export function createWorkerCommand(known: readonly AnyJob[]): AnyCommand {
     examples: [
       ['auditkeep worker', 'run every queue; start as many workers as you like'],
       ['auditkeep worker --once', 'run all that is due and end: 0 done, 1 a job failed, 3 findings'],
-      ['auditkeep worker --queues seal,verify', 'run these queues only'],
+      ['auditkeep worker --queues seal-chain,archive', 'run these queues only'],
     ],
     options: (yargs) =>
       yargs

@@ -6,7 +6,7 @@ import type { Argv } from 'yargs';
 import { z } from 'zod';
 import { type CommandResult, defineCommand } from '../../src/cli/command.ts';
 import { main } from '../../src/cli/main.ts';
-import { wrapProse } from '../../src/cli/output.ts';
+import { wrapProse, wrapTable } from '../../src/cli/output.ts';
 import { AuditkeepError, EXIT, type ExitCode } from '../../src/errors.ts';
 
 const ran: unknown[] = [];
@@ -119,6 +119,38 @@ describe('the command line', () => {
     expect(wrapProse('  one two three\nfour', 10)).toBe('  one two\n    three\nfour');
     expect(wrapProse('at /a/long/path here', 8)).toBe('at\n  /a/long/path\n  here');
     expect(wrapProse('as long as it is', undefined)).toBe('as long as it is');
+  });
+
+  it.each([
+    // Between cells where the next fits a line, and below the last cell that leaves room.
+    ['id      state    attempt 1 of 4  now', 34, ['id      state    attempt 1 of 4', '  now']],
+    [
+      'abc  1  a text that is too long for the rest of its line',
+      40,
+      ['abc  1  a text that is too long for the', '        rest of its line'],
+    ],
+    ['  a   one        two words', 50, ['  a   one        two words']],
+    // Nothing is gained by breaking before a word that fits no line.
+    [
+      'key         auditkeep.local/audit+81337990+AZGsE8PyHol+5uUw570o5',
+      44,
+      ['key         auditkeep.local/audit+81337990+AZGsE8PyHol+5uUw570o5'],
+    ],
+  ])('breaks the row %j of a table at %s columns', (row, columns, lines) => {
+    expect(wrapTable(row, columns).split('\n')).toEqual(lines);
+    expect(wrapTable(row, undefined)).toBe(row);
+  });
+
+  it('breaks a table on a terminal only', async () => {
+    const wide = [command(['wide'], () => Promise.resolve({ data: {}, text: `a  ${'word '.repeat(20).trim()}` }))];
+    for (const columns of [40, undefined]) {
+      const stdout = Object.assign(new PassThrough(), columns === undefined ? {} : { columns });
+      expect(await main(['wide'], { stdout, stderr: new PassThrough() }, wide)).toBe(0);
+      stdout.end();
+      const lines = (await text(stdout)).trimEnd().split('\n');
+      expect(lines.length).toBe(columns === undefined ? 1 : 3);
+      expect(Math.max(...lines.map((line) => line.length))).toBe(columns === undefined ? 102 : 37);
+    }
   });
 
   it('keeps arguments as they were typed', async () => {
