@@ -167,6 +167,7 @@ export const ERROR_CODES = {
     meaning: 'a control, framework or text template is malformed or refers to nothing',
   },
   TEMPLATE_SQL: { exit: EXIT.usage, meaning: 'the SQL of a control is not one plain select over the fact views' },
+  TEMPLATE_TEST_DATABASE: { exit: EXIT.usage, meaning: 'the fixtures of templates need a database that nobody uses' },
   USAGE: { exit: EXIT.usage, meaning: 'the command line is wrong' },
   WITNESS_KEY: { exit: EXIT.usage, meaning: 'the key of a witness is missing, malformed or readable by others' },
   WITNESS_LISTEN: { exit: EXIT.unavailable, meaning: 'a witness cannot listen on the given host and port' },

@@ -1,8 +1,12 @@
-/** `auditkeep template list | validate` */
-
+/** `auditkeep template list | validate | test` */
+import { EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { checkTemplates } from '../reports/check-templates.ts';
-import { loadTemplates } from '../reports/template.ts';
+import { coverageOf, coverageText } from '../reports/coverage.ts';
+import { loadFixtures } from '../reports/fixture.ts';
+import { loadTemplates, TEMPLATES_FOLDER } from '../reports/template.ts';
+import { testTemplates } from '../reports/test-templates.ts';
+import { withScratchDatabase } from '../schema/scratch-database.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 const folderOption = {
@@ -17,10 +21,19 @@ export const templateCommands: readonly AnyCommand[] = [
     examples: [
       ['auditkeep template list', 'frameworks and their controls'],
       ['auditkeep template list --json', 'as JSON, with the hash of each file'],
+      ['auditkeep template list --coverage', 'every requirement: automated, partial or manual, and by which controls'],
     ],
-    options: (yargs) => yargs.options({ folder: folderOption }),
+    options: (yargs) =>
+      yargs.options({
+        folder: folderOption,
+        coverage: { type: 'boolean', default: false, describe: 'the coverage matrix of every framework' },
+      }),
     async run(_session, args) {
       const set = await loadTemplates(args.folder);
+      if (args.coverage) {
+        const matrix = coverageOf(set);
+        return { data: { frameworks: matrix }, text: coverageText(matrix) };
+      }
       const frameworks = [...set.frameworks.values()].map(({ id, name, version, requirements, sha256 }) => ({
         id,
         name,
@@ -61,6 +74,32 @@ export const templateCommands: readonly AnyCommand[] = [
       return {
         data,
         text: `${countOf(data.controls, 'control')} and ${countOf(data.frameworks, 'framework')} hold${against}.`,
+      };
+    },
+  }),
+  defineCommand({
+    path: ['template', 'test'],
+    summary: 'run the fixtures of every control on a database that is made for it and removed',
+    examples: [
+      ['auditkeep template test', 'ends with 3 when a fixture changes another status than it declares'],
+      ['auditkeep template test --folder mine --json', '{ cases, failed: [{ control, name, problems }] }'],
+    ],
+    options: (yargs) => yargs.options({ folder: folderOption }),
+    async run(session, args) {
+      const folder = args.folder ?? TEMPLATES_FOLDER;
+      const set = await loadTemplates(folder);
+      const fixtures = await loadFixtures(folder, set);
+      session.say('making a database for the fixtures');
+      const results = await withScratchDatabase((db) => testTemplates(db, set, fixtures));
+      const failed = results.filter(({ problems }) => problems.length > 0);
+      const text = [
+        `${countOf(fixtures.cases.length, 'fixture')} of ${countOf(set.controls.size, 'control')}, ${failed.length} with problems`,
+        ...failed.map(({ control, name, problems }) => `  ${control}: ${name}: ${problems.join('; ')}`),
+      ].join('\n');
+      return {
+        data: { cases: fixtures.cases.length, failed },
+        text,
+        ...(failed.length > 0 && { exitCode: EXIT.findings }),
       };
     },
   }),

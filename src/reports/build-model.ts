@@ -19,9 +19,11 @@ export function buildModel(input: ModelInput): ReportModel {
   const statusOf = new Map(controls.map((control) => [control.id, control.status]));
   const { framework, period } = input;
   const requirements = framework.requirements.map((requirement) => {
-    const attestation = requirement.coverage === 'manual' ? (input.attestations?.get(requirement.id) ?? null) : null;
-    const ofControls = judgeRequirement(requirement.controls.map((id) => statusOf.get(id) ?? 'error'));
-    return { ...requirement, status: attestation === null ? ofControls : ATTESTED[attestation.outcome], attestation };
+    const ofControls = requirement.controls.map((id) => statusOf.get(id) ?? 'error');
+    // What controls answer wholly is nobody's to attest.
+    const attested = requirement.coverage === 'automated' ? undefined : input.attestations?.get(requirement.id);
+    const status = judgeRequirement(attested === undefined ? ofControls : [...ofControls, ATTESTED[attested.outcome]]);
+    return { ...requirement, status, attestation: attested ?? null };
   });
   return {
     format: MODEL_FORMAT,

@@ -73,7 +73,7 @@ type RequirementModel = {
   readonly note: string;
   readonly controls: readonly string[];
   readonly status: RequirementStatus;
-  /** What a person signed about a requirement without controls; null where nobody did for the whole period. */
+  /** What a person signed about what no control answers; null where nobody did for the whole period. */
   readonly attestation: AttestationModel | null;
 };
 

@@ -87,6 +87,15 @@ export function exceptionsQuery(sql: string, columns: readonly ExceptionColumn[]
   return `select ${texts.join(', ')} from (${sql}) as found`;
 }
 
+/** The number of exceptions alone. */
+export async function countExceptions(
+  client: SqlClient,
+  query: { readonly sql: string; readonly columns: readonly ExceptionColumn[]; readonly values: readonly string[] },
+): Promise<bigint> {
+  const text = `select count(*)::bigint as n from (${exceptionsQuery(query.sql, query.columns)}) as listed`;
+  return (await queryOne(client, z.object({ n: z.bigint() }), text, query.values)).n;
+}
+
 /** Exceptions in batches. */
 export function streamExceptions(
   client: SqlClient,

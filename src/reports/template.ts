@@ -87,6 +87,8 @@ const frameworkSchema = z.strictObject({
   title: sentence,
   citation: sentence,
   introduction: sentence,
+  /** Other values of the parameters of a control than its own, within its bounds: a law's own times. */
+  parameters: z.record(z.string(), z.record(identifier, z.int())).optional(),
   requirements: z.array(requirementSchema).min(1),
 });
 
@@ -132,13 +134,31 @@ export function selectFramework(
   const controls = [...ids]
     .sort()
     .map((control) => set.controls.get(control))
-    .filter((control) => control !== undefined);
+    .filter((control) => control !== undefined)
+    .map((control) => withParameters(control, framework));
   return { framework, controls };
+}
+
+/** A control with the values that a framework gives its parameters. @throws TEMPLATE_INVALID out of bounds or unknown */
+function withParameters(control: ControlTemplate, framework: FrameworkTemplate): ControlTemplate {
+  const given = framework.parameters?.[control.id] ?? {};
+  const parameters = { ...control.parameters };
+  for (const [name, value] of Object.entries(given)) {
+    const own = parameters[name];
+    if (own === undefined || value < own.min || value > own.max) {
+      throw invalid(
+        `${framework.id} gives ${control.id} the parameter ${name} = ${value}`,
+        own === undefined ? 'name one of its parameters' : `between ${own.min} and ${own.max}`,
+      );
+    }
+    parameters[name] = { ...own, default: value };
+  }
+  return { ...control, parameters };
 }
 
 /** Reads and parses one text pack (`text/en/report.yaml`). @throws TEMPLATE_INVALID */
 export async function loadTexts(locale: 'en', folder: string = TEMPLATES_FOLDER): Promise<z.infer<typeof textSchema>> {
-  return (await parseFile(`${folder}/text/${locale}/report.yaml`, textSchema)).value;
+  return (await parseTemplateFile(`${folder}/text/${locale}/report.yaml`, textSchema)).value;
 }
 
 async function loadFolder<T extends { readonly id: string }>(
@@ -151,14 +171,15 @@ async function loadFolder<T extends { readonly id: string }>(
   const files = names.filter((file) => file.endsWith('.yaml')).sort();
   const loaded = new Map<string, T & { sha256: string }>();
   for (const file of files) {
-    const { value, sha256 } = await parseFile(`${folder}/${file}`, schema);
+    const { value, sha256 } = await parseTemplateFile(`${folder}/${file}`, schema);
     if (`${value.id}.yaml` !== file) throw invalid(`${file} holds the id '${value.id}'`, 'name the file after the id');
     loaded.set(value.id, { ...value, sha256 });
   }
   return loaded;
 }
 
-async function parseFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value: T; sha256: string }> {
+/** Reads and parses one file of a templates folder. @throws TEMPLATE_INVALID */
+export async function parseTemplateFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value: T; sha256: string }> {
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw invalid(`${path} cannot be read`, 'check the templates folder', cause);
   });
@@ -206,11 +227,22 @@ function checkReferences(
 ): void {
   const used = new Set<string>();
   for (const framework of frameworks.values()) {
+    const ids = framework.requirements.map((requirement) => requirement.id);
+    const doubled = ids.find((id, index) => ids.indexOf(id) !== index);
+    if (doubled !== undefined) throw invalid(`${framework.id} has the requirement '${doubled}' twice`, 'rename one');
+    for (const [id, given] of Object.entries(framework.parameters ?? {})) {
+      const control = controls.get(id);
+      if (control === undefined) throw invalid(`${framework.id} gives parameters to '${id}'`, 'name a control');
+      withParameters(control, { ...framework, parameters: { [id]: given } });
+    }
     for (const requirement of framework.requirements) {
       for (const id of requirement.controls) {
         if (!controls.has(id)) throw invalid(`${framework.id} ${requirement.id} names control '${id}'`, 'add it');
         used.add(id);
       }
+      const twice = requirement.controls.find((id, index) => requirement.controls.indexOf(id) !== index);
+      if (twice !== undefined)
+        throw invalid(`${framework.id} ${requirement.id} names '${twice}' twice`, 'name it once');
       if ((requirement.coverage === 'manual') !== (requirement.controls.length === 0)) {
         throw invalid(
           `${framework.id} ${requirement.id} is ${requirement.coverage} with ${requirement.controls.length} controls`,

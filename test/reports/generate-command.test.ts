@@ -98,7 +98,7 @@ describe('report and template commands', () => {
       periodEnd: '2025-12-31',
       status: 'draft',
     });
-    expect(shown.controls).toHaveLength(14);
+    expect(shown.controls).toHaveLength(29);
     const listed = idsShape.parse(JSON.parse((await run('report', 'list', '--json')).out));
     expect(listed).toEqual([{ id }]);
   });
@@ -135,7 +135,7 @@ describe('report and template commands', () => {
   it('list and validate the templates', async () => {
     const shape = z.object({ frameworks: idsShape });
     const listed = shape.parse(JSON.parse((await run('template', 'list', '--json')).out));
-    expect(listed.frameworks).toEqual([{ id: 'gdpr' }, { id: 'hipaa' }, { id: 'sox' }]);
+    expect(listed.frameworks).toEqual([{ id: 'gdpr' }, { id: 'hipaa' }, { id: 'iso-27001' }, { id: 'sox' }]);
     expect(await run('template', 'validate')).toMatchObject({ code: 0, err: '' });
     expect((await run('template', 'validate', '--no-database', '--folder', folder)).code).toBe(2);
   });

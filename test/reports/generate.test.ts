@@ -23,30 +23,33 @@ describe('generateReport', () => {
     await checkTemplates(ctx, await loadTemplates());
   });
 
-  it.each(['gdpr', 'sox', 'hipaa'])('stores %s encrypted, with its hash and an audit event', async (framework) => {
-    const report = await generateReport(ctx, { framework, period: '2026-02' });
-    const { row, model, bytes } = await readReport(ctx, report.id.slice(0, 8));
-    expect(row).toMatchObject({ id: report.id, version: 1, framework, status: 'draft', hash: report.hash });
-    expect(sha256Hex(bytes)).toBe(report.hash);
-    expect(bytes.toString('utf8')).toBe(canonicalJson(model));
-    expect(sha256Hex(await renderPdf(model, null))).toBe(row.pdfSha256);
-    expect(model.controls.filter((control) => control.status === 'error')).toEqual([]);
-    const stored = await db.admin.withClient((client) =>
-      queryOne(
-        client,
-        z.object({ envelope: z.string(), events: z.bigint() }),
-        `select r.report_data_encrypted as envelope,
+  it.each(['gdpr', 'sox', 'hipaa', 'iso-27001'])(
+    'stores %s encrypted, with its hash and an audit event',
+    async (framework) => {
+      const report = await generateReport(ctx, { framework, period: '2026-02' });
+      const { row, model, bytes } = await readReport(ctx, report.id.slice(0, 8));
+      expect(row).toMatchObject({ id: report.id, version: 1, framework, status: 'draft', hash: report.hash });
+      expect(sha256Hex(bytes)).toBe(report.hash);
+      expect(bytes.toString('utf8')).toBe(canonicalJson(model));
+      expect(sha256Hex(await renderPdf(model, null))).toBe(row.pdfSha256);
+      expect(model.controls.filter((control) => control.status === 'error')).toEqual([]);
+      const stored = await db.admin.withClient((client) =>
+        queryOne(
+          client,
+          z.object({ envelope: z.string(), events: z.bigint() }),
+          `select r.report_data_encrypted as envelope,
                 (select count(*) from audit.audit_log_all e
                   where e.event_type = 'report.generated' and e.resource_id = r.id::text
                     and e.additional_data ->> 'reportHash' = r.report_hash) as events
            from audit.compliance_reports r where r.id = $1::uuid`,
-        [report.id],
-      ),
-    );
-    expect(stored.events).toBe(1n);
-    expect(stored.envelope).toMatch(/^ak1\./);
-    expect((await listReports(ctx)).map((entry) => entry.id)).toContain(report.id);
-  });
+          [report.id],
+        ),
+      );
+      expect(stored.events).toBe(1n);
+      expect(stored.envelope).toMatch(/^ak1\./);
+      expect((await listReports(ctx)).map((entry) => entry.id)).toContain(report.id);
+    },
+  );
 
   it('finds a model that was changed in the database', async () => {
     const { id } = await generateReport(ctx, { framework: 'sox', period: '2026-02' });
@@ -87,6 +90,6 @@ describe('generateReport', () => {
       new AbortController().signal,
     );
     expect(outcome.summary).toContain('HIPAA 2026-02-01 to 2026-02-28');
-    expect(outcome.counts).toMatchObject({ controls: 13 });
+    expect(outcome.counts).toMatchObject({ controls: 27 });
   });
 });
