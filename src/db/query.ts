@@ -15,6 +15,17 @@ export async function queryRows<T>(
   return result.rows.map((row: unknown) => shape.parse(row));
 }
 
+/** The one row of a statement that is planned once a connection and run often with other values, by its name. */
+export async function queryPrepared<T>(
+  client: SqlClient,
+  shape: z.ZodType<T>,
+  statement: { readonly name: string; readonly text: string; readonly values: readonly SqlValue[] },
+): Promise<T> {
+  const { rows } = await client.query({ ...statement, values: [...statement.values] });
+  if (rows.length !== 1) throw new Error(`expected one row, got ${rows.length}: ${statement.name}`);
+  return shape.parse(rows[0]);
+}
+
 /** The one row of a query, or null when there is none. More than one is a bug. */
 export async function queryMaybe<T>(
   client: SqlClient,

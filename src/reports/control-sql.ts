@@ -41,10 +41,10 @@ interface Token {
 }
 
 /**
- * Checks a control's statement and numbers its parameters.
+ * Checks a control's statement and numbers its parameters, after those of statements that it is joined with.
  * @throws TEMPLATE_SQL naming the statement and what is refused
  */
-export function parseControlSql(sql: string, label: string): ControlStatement {
+export function parseControlSql(sql: string, label: string, numbersBefore = 0): ControlStatement {
   const parameters: string[] = [];
   const tokens: Token[] = [];
   let numbered = '';
@@ -56,7 +56,7 @@ export function parseControlSql(sql: string, label: string): ControlStatement {
     if (parameter === undefined) numbered += groups['space'] === undefined ? match[0] : ' ';
     else {
       if (!parameters.includes(parameter)) parameters.push(parameter);
-      numbered += `$${parameters.indexOf(parameter) + 1}`;
+      numbered += `$${numbersBefore + parameters.indexOf(parameter) + 1}`;
     }
     const kind = (['string', 'cast', 'parameter', 'word', 'number', 'symbol'] as const).find(
       (name) => groups[name] !== undefined,

@@ -41,7 +41,7 @@ const fileSchema = z.strictObject({ control: z.string(), cases: z.array(caseSche
 
 export type FixtureCell = z.infer<typeof cell>;
 export type FixtureChange = Readonly<z.infer<typeof changeSchema>>;
-type FixtureCase = Readonly<z.infer<typeof caseSchema>> & { readonly control: string };
+export type FixtureCase = Readonly<z.infer<typeof caseSchema>> & { readonly control: string };
 
 export interface Fixtures {
   readonly base: FixtureChange;

@@ -1,7 +1,8 @@
 /** The queries of reports: the facts as auditkeep_report, the reports' own rows as the engine. */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
-import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
+import { execute, queryMaybe, queryOne, queryPrepared, queryRows } from '../db/query.ts';
 import { streamRows } from '../db/stream.ts';
 import { transact } from '../db/transaction.ts';
 import { isoOf } from '../time/clock.ts';
@@ -87,13 +88,37 @@ export function exceptionsQuery(sql: string, columns: readonly ExceptionColumn[]
   return `select ${texts.join(', ')} from (${sql}) as found`;
 }
 
-/** The number of exceptions alone. */
-export async function countExceptions(
+const figuresSchema = z.object({
+  rows: z.bigint(),
+  keys: z.bigint(),
+  exceptions: z.bigint(),
+  independent: z.bigint(),
+  missing: z.bigint(),
+  stale: z.bigint(),
+});
+
+/**
+ * All figures of a control at once, from statements whose parameters are numbered through; null where there is no check. Planned
+ * once a connection.
+ */
+export function countFigures(
   client: SqlClient,
-  query: { readonly sql: string; readonly columns: readonly ExceptionColumn[]; readonly values: readonly string[] },
-): Promise<bigint> {
-  const text = `select count(*)::bigint as n from (${exceptionsQuery(query.sql, query.columns)}) as listed`;
-  return (await queryOne(client, z.object({ n: z.bigint() }), text, query.values)).n;
+  control: {
+    readonly population: string;
+    readonly exceptions: string;
+    readonly completeness: string;
+    readonly prerequisite: string | null;
+    readonly freshness: string | null;
+  },
+  values: readonly string[],
+): Promise<z.infer<typeof figuresSchema>> {
+  const counted = (sql: string | null) => (sql === null ? '0::bigint' : `(${countQuery(sql)})`);
+  const text = `select p.rows, p.keys, (select count(*) from (${control.exceptions}) as listed) as exceptions,
+            ${counted(control.completeness)} as independent, ${counted(control.prerequisite)} as missing,
+            ${counted(control.freshness)} as stale
+       from (${control.population}) as p`;
+  const name = createHash('sha256').update(text).digest('base64url'); // PostgreSQL takes 63 characters
+  return queryPrepared(client, figuresSchema, { name, text, values });
 }
 
 /** Exceptions in batches. */
