@@ -78,7 +78,7 @@ type RequirementModel = {
 };
 
 /** A signed attestation that covers the period. */
-export type AttestationModel = {
+type AttestationModel = {
   readonly id: string;
   /** SHA-256 of the signed text. */
   readonly sha256: string;
