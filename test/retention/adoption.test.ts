@@ -147,13 +147,14 @@ describe('a gap', () => {
     await tried(async (client) => {
       await makeGap(client);
       const later = addPeriod(month, { unit: 'month', count: 3 });
+      await client.query(`create table audit.above partition of audit.${TABLE} ${within(after, later)}`);
       const middle = isoOf(addPeriod(month, { unit: 'day', count: 14 }));
       for (const [from, to] of [
         [isoOf(month), isoOf(after)],
         [isoOf(next), isoOf(after).replace('T00', 'T01')],
-        [isoOf(after), isoOf(later)],
+        [isoOf(later), isoOf(addPeriod(later, { unit: 'month', count: 1 }))],
         [isoOf(next), isoOf(month)],
-        [middle, isoOf(after)],
+        [middle, isoOf(addPeriod(next, { unit: 'day', count: 14 }))],
       ] as const) {
         expect([from, to, await codeOf(client, fill(from, to))]).toEqual([from, to, 'AK102']);
       }

@@ -65,6 +65,17 @@ describe('retention.request_archive', () => {
     expect(await scalar(db.engine, z.string(), reasons)).toBe(`request ${planId} of login postgres: year end`);
   });
 
+  test('is open while late rows of its scope wait for their link, and done when they are collected', async () => {
+    const planId = await scalar(db.admin, z.uuid(), request);
+    await db.engine.withClient((client) => insertEvents(client, '2025-01-20T00:00:00Z', 2));
+    const done = `select done_at is not null as value from retention.archive_request where plan_id = '${planId}'`;
+    await runJob();
+    expect(await scalar(db.engine, z.boolean(), done)).toBe(false);
+    await linkAll(db.engine);
+    expect(await runJob()).toMatchObject({ counts: { archived: 0, late: 2 } });
+    expect(await scalar(db.engine, z.boolean(), done)).toBe(true);
+  });
+
   test('a request stays as it was made', async () => {
     for (const statement of [
       `update retention.archive_request set reason = 'x'`,

@@ -123,4 +123,12 @@ test('roll-ups that do not add up stop the move', async () => {
   );
   expect(await failureOf(db.engine, `select retention.roll_up(${id})`)).toMatchObject({ code: 'AK111' });
   expect(await stateOf(db.engine, 'performance_metrics_minute_y2023m05d09')).toBe('sealed');
+
+  // What was proven once needs no roll-ups any more: theirs is a shorter life.
+  const proven = `select retention.is_rolled_up(u) as value from retention.unit u where unit_id = ${id}`;
+  expect(await scalar(db.admin, z.boolean(), proven)).toBe(false);
+  await db.admin.withClient((client) =>
+    client.query(`update retention.unit set rolled_up_at = now() where unit_id = ${id}`),
+  );
+  expect(await scalar(db.admin, z.boolean(), proven)).toBe(true);
 });
