@@ -100,5 +100,5 @@ function voidText({ void: isVoid, acknowledged }: CheckedDecisions['findings'][n
 }
 
 function decisionLine({ time, meaning, person, id, comment }: ReportDecision): string {
-  return `  ${time}  ${meaning.padEnd(8)} ${person}  ${id}${comment === null ? '' : `  "${comment}"`}`;
+  return `  ${time}  ${meaning.padEnd(7)}  ${person}  ${id}${comment === null ? '' : `  "${comment}"`}`;
 }

@@ -1,8 +1,9 @@
 /** `auditkeep purge plan | request | approve | run | certificate | list | replay` */
 import type { Argv } from 'yargs';
 import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { FAMILIES } from '../retention/policy.ts';
-import type { PurgePlan, PurgeScope } from '../retention/purge-plan.ts';
+import { type PurgePlan, type PurgeScope, parsePurgeText } from '../retention/purge-plan.ts';
 import {
   approvePurge,
   findPlan,
@@ -101,7 +102,7 @@ export const purgeCommands: readonly AnyCommand[] = [
       const ctx = await session.context();
       const plans = plan === undefined ? await readUnfinished(ctx) : [await findPlan(ctx, plan)];
       if (!apply || dryRun) {
-        const text = plans.map(({ plan_id, document }) => `${plan_id}  ${document}`);
+        const text = plans.map(plannedUnits);
         return { data: { plans }, text: [...text, `${NOTHING_CHANGED}${apply ? '' : ' Give --apply.'}`].join('\n') };
       }
       const runs: PurgeRun[] = [];
@@ -142,6 +143,17 @@ export const purgeCommands: readonly AnyCommand[] = [
   }),
   replayCommand,
 ];
+
+/** What was signed, for people; a document of another form is shown as it is. */
+function plannedUnits({ plan_id, document }: { readonly plan_id: string; readonly document: string }): string {
+  const units = parsePurgeText(document)?.units;
+  if (units === undefined) return `plan ${plan_id}  ${document}`;
+  const lines = units.map(({ action, partition, from, to, rows }) => {
+    const range = `${from?.slice(0, 10) ?? 'the beginning'} to ${to.slice(0, 10)}`;
+    return `${action.padEnd(7)} ${partition}  ${range}  ${countOf(rows, 'row')}`;
+  });
+  return [`plan ${plan_id}`, ...lines].join('\n');
+}
 
 function scopeOf(args: { readonly table?: PurgeScope['table']; readonly before?: string | undefined }): PurgeScope {
   if (args.before === undefined) return { table: args.table };

@@ -41,6 +41,7 @@ export const NOTHING_CHANGES: Readonly<Record<string, string>> = {
   'person prove': 'it signs and prints; nothing is kept',
   'template list': READS,
   'template validate': READS,
+  'template test': 'it works on a database that it makes and removes',
 };
 /** Commands whose dry run is tried in a test of its own. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {

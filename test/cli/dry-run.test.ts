@@ -324,6 +324,7 @@ const READING: readonly (readonly [exit: number, step: Step])[] = [
   [4, step('purge request', ...reason, () => signedBy('records'))],
   [2, step('purge approve', 'ffff', () => signedBy('records'))],
   [2, step('purge run', 'ffff', '--apply')],
+  [0, step('purge replay')],
   [4, step('chain incarnation')],
   [4, step('person acknowledge', '--act', '999', ...reason, officers)],
   [4, step('demo', '--apply', '--out', () => at('demo'))],
@@ -332,6 +333,7 @@ const READING: readonly (readonly [exit: number, step: Step])[] = [
 const ELSEWHERE_RUN = {
   'db up': 'test/db/embedded.test.ts',
   'db down': 'test/db/embedded.test.ts',
+  'template test': 'test/reports/fixtures.test.ts',
   'witness serve': 'test/witness/serve.test.ts: it ends with a signal',
 };
 
