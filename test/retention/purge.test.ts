@@ -17,6 +17,7 @@ import { placeHold } from '../../src/retention/hold-place.ts';
 import { approvePurge, listPlans, planDestruction, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
 import { readCertificates } from '../../src/retention/purge-store.ts';
+import { readChecked } from '../../src/retention/read-certificate.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { type TestDatabase, useDatabase } from '../support/database.ts';
@@ -205,6 +206,10 @@ describe('a purge', () => {
         await client.query('alter table retention.certificate enable always trigger append_only');
       });
     await tamper(`reverse(left(signature, 86)) || '=='`);
+    const forgedId = `select certificate_id as value from retention.certificate where document like '%y2015m01%'`;
+    await expect(readChecked(ctx, await scalar(db.admin, z.string(), forgedId))).rejects.toMatchObject({
+      code: 'CERTIFICATE_INVALID',
+    });
     const forged = await verifyChain(ctx, { level: 'full' });
     expect(forged.purged).toBe(10);
     expect(new Set(forged.findings.map(({ class: kind }) => kind))).toEqual(new Set(['purged-without-certificate']));

@@ -147,7 +147,11 @@ async function mergesWithin(): Promise<void> {
     const second = `select relation::text as value ${tombs} order by lower_bound offset 1 limit 1`;
     const one = z.object({ value: z.string() });
     await client.query(`drop table ${(await queryOne(client, one, second)).value}`);
+    const above = `select count(*)::text as value ${tombs} and lower_bound = (select max(b.upper_bound) + interval '1 month'
+      from retention.leaves('audit.audit_log') b where b.relation = '${lowest}'::regclass)`;
+    expect((await queryOne(client, one, above)).value).toBe('1');
     const merged = await queryOne(client, z.object({ value: z.number() }), merge);
+    expect((await queryOne(client, one, above)).value).toBe('1');
     expect(merged.value).toBe(4);
     // The lowest stands alone below the gap, and the gap is still one.
     const first = await queryOne(client, one, `select relation::text as value ${tombs} order by lower_bound limit 1`);
