@@ -56,13 +56,14 @@ describe('the embedded PostgreSQL', () => {
     expect(
       await ask(
         again.url,
-        `select concat_ws(' ', datname, pg_encoding_to_char(encoding), datlocprovider, datlocale, (
-             select string_agg(setting, ' ' order by name) from pg_settings
-              where name in ('fsync', 'listen_addresses', 'log_timezone', 'logging_collector', 'max_connections',
-                             'max_locks_per_transaction', 'password_encryption', 'TimeZone', 'unix_socket_directories')))
+        // As the file says: sessions of ours set their time zone themselves.
+        `select concat_ws(' ', datname, pg_encoding_to_char(encoding), datlocprovider, datlocale, current_setting('fsync'), (
+             select string_agg(setting, ' ' order by name) from pg_file_settings
+              where applied and name in ('listen_addresses', 'log_timezone', 'logging_collector', 'max_connections',
+                             'max_locks_per_transaction', 'password_encryption', 'timezone', 'unix_socket_directories')))
              as v from pg_database where datname = current_database()`,
       ),
-    ).toBe('auditkeep UTF8 b C.UTF-8 UTC on 127.0.0.1 UTC off 100 512 scram-sha-256 ');
+    ).toBe('auditkeep UTF8 b C.UTF-8 on 127.0.0.1 UTC off 100 512 scram-sha-256 UTC ');
     // As root others pass through to the server's folder, and see no name in ours.
     expect((await stat(home)).mode & 0o777).toBe(process.getuid?.() === 0 ? 0o711 : 0o700);
   });
