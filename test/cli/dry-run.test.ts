@@ -353,19 +353,6 @@ describe('--json --quiet', () => {
     expect(plain.stdout === '').toBe(isError);
   });
 
-  test.each(COMMANDS.map(({ path }) => path))(
-    '%s %s refuses what it does not know in one document',
-    async (...path) => {
-      const words = path.filter((word) => word !== undefined);
-      const plain = await auditkeep(...words, '--no-such-option');
-      expect({ exit: plain.exit, stdout: plain.stdout }).toEqual({ exit: 2, stdout: '' });
-      expect(plain.stderr).toMatch(/^error USAGE: [^\n]+; [^\n]+\n$/);
-      const json = await auditkeep(...words, '--no-such-option', '--json');
-      expect({ exit: json.exit, stderr: json.stderr }).toEqual({ exit: 2, stderr: '' });
-      expect(JSON.parse(json.stdout)).toMatchObject({ code: 'USAGE' });
-    },
-  );
-
   test('is tried for every command, or there is a reason', () => {
     const run = [
       ...JOURNEY.filter(({ notInEarnest }) => notInEarnest === undefined),
