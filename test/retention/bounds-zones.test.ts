@@ -138,7 +138,7 @@ test('partitions that a session in any zone makes are days and months of the UTC
         expected,
       ]);
     }),
-    { seed: 4, numRuns: 40 },
+    { seed: 4, numRuns: 25 },
   );
 });
 
@@ -178,6 +178,6 @@ test('quarters and years that others made, by their own midnight or by UTC, are 
         ]);
       },
     ),
-    { seed: 4, numRuns: 30 },
+    { seed: 4, numRuns: 20 },
   );
 });

@@ -201,6 +201,7 @@ test('the engine runs the guarded functions and no other', async () => {
     where p.pronamespace = 'retention'::regnamespace and has_function_privilege('auditkeep_engine', p.oid, 'execute')`;
   expect((await scalar(db.admin, z.string(), allowed)).split(' ')).toEqual([
     'adopt_partition',
+    'attach_unit',
     'certificate_id',
     'clock',
     'collect_late',
@@ -209,7 +210,9 @@ test('the engine runs the guarded functions and no other', async () => {
     'draft_hold',
     'draft_plan',
     'draft_release',
+    'draft_restore',
     'drop_unit',
+    'expire_copy',
     'fail_unit',
     'fill_gap',
     'finish_archive_request',
@@ -236,6 +239,7 @@ test('the engine runs the guarded functions and no other', async () => {
     'remove_ended',
     'repair_default',
     'rescue_unit',
+    'restore_unit',
     'retry_unit',
     'roll_up',
     'seal_partition',
@@ -244,6 +248,7 @@ test('the engine runs the guarded functions and no other', async () => {
     'stray_units',
     'take_lease',
     'unit_has_longer_rows',
+    'unrolled_units',
     'withdraw_unit',
   ]);
 });
