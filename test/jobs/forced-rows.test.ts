@@ -15,7 +15,7 @@ import { readReport } from '../../src/reports/read.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { approvePurge, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
-import { toInstant } from '../../src/time/clock.ts';
+import { toInstant, type UtcInstant } from '../../src/time/clock.ts';
 import { foundRegister } from '../persons/roster.ts';
 import { arrangeBase, BASE_COUNTS, runAll } from '../reports/control-fixtures.ts';
 import { guardsLater, waitInQuarantine } from '../retention/later.ts';
@@ -45,14 +45,15 @@ const READS: Readonly<Record<string, readonly Table[]>> = {
 
 const db = useDatabase();
 const day = (offset: number) => new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10);
-/** The rows are of now, by the server's clock. */
-const now = toInstant(Date.now() + 1000);
+/** After the rows of the base, which are of now by the server's clock. */
+let now: UtcInstant;
 let ctx: TestContext;
 let forced: readonly ForcedTable[] = [];
 
 beforeAll(async () => {
-  ctx = await testContext(db, { clock: new TestClock(now) });
   await arrangeBase(db.admin);
+  now = toInstant(Date.now() + 1000);
+  ctx = await testContext(db, { clock: new TestClock(now) });
   forced = await db.admin.withClient((client) =>
     queryRows(
       client,
