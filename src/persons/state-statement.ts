@@ -14,20 +14,46 @@ import {
   attestationSchema,
   type CheckedStatement,
   checkStatement,
+  type SignedWaiver,
   STATEMENT_RULES,
   type Statement,
+  signedWaivers,
   type Waiver,
+  type WaiverApproval,
+  waiverApprovalSchema,
   waiverSchema,
 } from './statement.ts';
-import { beginAct, insertStatement, readStatements } from './store.ts';
+import { beginAct, insertStatement, readStatements, type StatementKind } from './store.ts';
 
 type Stating = Pick<Context, 'db' | 'clock' | 'actor'>;
 type Own<T extends Statement> = Omit<T, 'format' | 'installation_id' | 'incarnation' | SignerField>;
 type SignerField = 'id' | 'person' | 'person_name' | 'key_fingerprint' | 'time';
 
-/** A policy owner accepts the exceptions of a control until a day within a year. @throws as signStatement */
+/**
+ * A policy owner accepts exceptions of a control until a day within a year. It counts once another one approved it.
+ * @throws as signStatement
+ */
 export function addWaiver(ctx: Stating, input: Own<Waiver>): Promise<{ readonly id: string; readonly sha256: string }> {
-  return signStatement(ctx, { format: 'auditkeep-waiver/v1', ...input });
+  return signStatement(ctx, { format: 'auditkeep-waiver/v2', ...input });
+}
+
+/** Another policy owner signs a waiver as well. @throws as signStatement, INPUT_INVALID, DUTY_SEPARATION */
+export async function approveWaiver(
+  ctx: Stating,
+  idPrefix: string,
+): Promise<{ readonly id: string; readonly sha256: string; readonly waiver: SignedWaiver }> {
+  const prefix = idPrefix.trim().toLowerCase();
+  const found = (await listWaivers(ctx)).filter(({ waiver }) => prefix.length >= 4 && waiver.id.startsWith(prefix));
+  const [waiver, second] = found;
+  if (waiver === undefined || second !== undefined) {
+    throw new AuditkeepError('INPUT_INVALID', {
+      message:
+        waiver === undefined ? `no signed waiver has the id ${idPrefix}` : `several waivers begin with ${idPrefix}`,
+      hint: 'see them with `auditkeep waiver list`',
+    });
+  }
+  const own: Own<WaiverApproval> = { waiver: waiver.waiver.id, waiver_sha256: waiver.sha256 };
+  return { ...(await signStatement(ctx, { format: 'auditkeep-waiver-approval/v1', ...own })), waiver };
 }
 
 /** A person says how a requirement stands in a period. @throws as signStatement */
@@ -73,14 +99,14 @@ async function signStatement(
   const payload = canonicalJson(statement);
   const signature = await signSshsig(key, STATEMENT_RULES[own.format].namespace, Buffer.from(payload, 'utf8'));
   const sha256 = createHash('sha256').update(payload, 'utf8').digest('hex');
-  const kind = own.format === 'auditkeep-waiver/v1' ? 'waiver' : 'attestation';
+  const kind = KINDS[own.format];
   return translateRefusals(() =>
     inTransaction(ctx.db, async (client) => {
       await insertStatement(client, payload, signature);
       const checked = checkStatement({ payload, signature }, current);
       if (checked.problem !== null) throw invalid(checked.problem);
       await recordEvent(ctx, client, {
-        type: `${kind}.added`,
+        type: kind === 'waiver_approval' ? 'waiver.approved' : `${kind}.added`,
         category: 'admin',
         action: 'SIGN',
         resourceType: kind,
@@ -92,14 +118,27 @@ async function signStatement(
   );
 }
 
+const KINDS = {
+  'auditkeep-waiver/v1': 'waiver',
+  'auditkeep-waiver/v2': 'waiver',
+  'auditkeep-waiver-approval/v1': 'waiver_approval',
+  'auditkeep-attestation/v1': 'attestation',
+} as const;
+
+const OWN_SCHEMAS = {
+  waiver: waiverSchema,
+  waiver_approval: waiverApprovalSchema,
+  attestation: attestationSchema,
+} as const;
+
 function parseOwn(value: { readonly format: Statement['format'] } & Readonly<Record<string, unknown>>): Statement {
-  const schema = value.format === 'auditkeep-waiver/v1' ? waiverSchema : attestationSchema;
-  const parsed = schema.safeParse(value);
+  const parsed = OWN_SCHEMAS[KINDS[value.format]].safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw invalid(`${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim());
   }
   const statement = parsed.data;
+  if (statement.format === 'auditkeep-waiver-approval/v1') return statement;
   const longest = 366 * 24 * 60 * 60 * 1000;
   if (statement.format === 'auditkeep-attestation/v1') {
     if (statement.period_end < statement.period_start) throw invalid('the period ends before it begins');
@@ -117,10 +156,15 @@ function invalid(what: string): AuditkeepError {
   });
 }
 
-/** Every stored waiver or attestation, oldest first, checked against the signed register. */
+/** The waivers that hold, oldest first, with their second signatures. */
+export async function listWaivers(ctx: Pick<Context, 'db'>): Promise<SignedWaiver[]> {
+  return signedWaivers(await listStatements(ctx, 'waiver'), await listStatements(ctx, 'waiver_approval'));
+}
+
+/** Every stored statement of a kind, oldest first, checked against the signed register. */
 export async function listStatements(
   ctx: Pick<Context, 'db'>,
-  kind: 'waiver' | 'attestation',
+  kind: StatementKind,
 ): Promise<readonly CheckedStatement[]> {
   return inTransaction(
     ctx.db,

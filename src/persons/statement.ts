@@ -24,13 +24,29 @@ const signedBy = {
   time: instant,
 };
 
-export const waiverSchema = z.strictObject({
-  format: z.literal('auditkeep-waiver/v1'),
+const waived = {
   ...signedBy,
   control: z.string().regex(/^[a-z]{2}-\d{2}$/),
   reason: words,
   valid_from: instant,
   expires_at: instant,
+};
+/** Covers every exception of its control. Read only: new ones are of v2. */
+const wholeWaiverSchema = z.strictObject({ format: z.literal('auditkeep-waiver/v1'), ...waived });
+
+export const waiverSchema = z.strictObject({
+  format: z.literal('auditkeep-waiver/v2'),
+  ...waived,
+  /** Columns of the exceptions and what they have to be; none: every exception of the control. */
+  scope: z.array(z.strictObject({ column: z.string().regex(/^[a-z][a-z0-9_]*$/), value: words })).max(8),
+});
+
+/** The second signature of a waiver, by another policy owner. */
+export const waiverApprovalSchema = z.strictObject({
+  format: z.literal('auditkeep-waiver-approval/v1'),
+  ...signedBy,
+  waiver: z.uuid(),
+  waiver_sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
 export const attestationSchema = z.strictObject({
@@ -44,8 +60,15 @@ export const attestationSchema = z.strictObject({
   statement: words,
 });
 
-const statementSchema = z.discriminatedUnion('format', [waiverSchema, attestationSchema]);
+const statementSchema = z.discriminatedUnion('format', [
+  wholeWaiverSchema,
+  waiverSchema,
+  waiverApprovalSchema,
+  attestationSchema,
+]);
 export type Waiver = z.infer<typeof waiverSchema>;
+export type WaiverApproval = z.infer<typeof waiverApprovalSchema>;
+type AnyWaiver = Waiver | z.infer<typeof wholeWaiverSchema>;
 export type Attestation = z.infer<typeof attestationSchema>;
 export type Statement = z.infer<typeof statementSchema>;
 
@@ -54,6 +77,8 @@ export const STATEMENT_RULES: Readonly<
   Record<Statement['format'], { readonly namespace: Namespace; readonly roles: readonly Role[] }>
 > = {
   'auditkeep-waiver/v1': { namespace: NAMESPACES.waiver, roles: ['policy_owner'] },
+  'auditkeep-waiver/v2': { namespace: NAMESPACES.waiver, roles: ['policy_owner'] },
+  'auditkeep-waiver-approval/v1': { namespace: NAMESPACES.waiver, roles: ['policy_owner'] },
   'auditkeep-attestation/v1': {
     namespace: NAMESPACES.attestation,
     roles: ['preparer', 'reviewer', 'approver', 'policy_owner'],
@@ -100,8 +125,36 @@ function parseStatement(text: string): Statement | null {
   }
 }
 
-/** Whether a waiver counts at an instant, ISO 8601 in UTC with milliseconds. */
-export function waiverState({ valid_from, expires_at }: Waiver, at: string): 'active' | 'expired' | 'not yet' {
+/** Whether a waiver that two persons signed counts at an instant, ISO 8601 in UTC with milliseconds. */
+export function waiverState(
+  { valid_from, expires_at }: Pick<Waiver, 'valid_from' | 'expires_at'>,
+  at: string,
+): 'active' | 'expired' | 'not yet' {
   if (at < valid_from) return 'not yet';
   return at < expires_at ? 'active' : 'expired';
+}
+
+/** A waiver as it counts, with the person who signed second. */
+export interface SignedWaiver {
+  readonly waiver: AnyWaiver;
+  readonly sha256: string;
+  /** E-mail; null while nobody but its own person signed. */
+  readonly approvedBy: string | null;
+}
+
+/** The waivers among checked statements that hold, each with the approval that holds and is another person's. */
+export function signedWaivers(
+  waivers: readonly CheckedStatement[],
+  approvals: readonly CheckedStatement[],
+): SignedWaiver[] {
+  return waivers.flatMap(({ statement: waiver, problem, sha256 }) => {
+    const isWaiver = waiver?.format === 'auditkeep-waiver/v1' || waiver?.format === 'auditkeep-waiver/v2';
+    if (problem !== null || !isWaiver) return [];
+    const approval = approvals
+      .filter((checked) => checked.problem === null)
+      .map(({ statement }) => statement)
+      .filter((statement) => statement.format === 'auditkeep-waiver-approval/v1')
+      .find((other) => other.waiver === waiver.id && other.waiver_sha256 === sha256 && other.person !== waiver.person);
+    return [{ waiver, sha256, approvedBy: approval?.person ?? null }];
+  });
 }

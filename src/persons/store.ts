@@ -108,16 +108,20 @@ export async function insertStatement(client: SqlClient, payload: string, signat
   await execute(client, 'select compliance.record_statement($1::text, $2::text)', [payload, signature]);
 }
 
-/** All waivers or attestations, oldest first. */
+export type StatementKind = 'waiver' | 'waiver_approval' | 'attestation';
+
+/** All statements of a kind, oldest first. */
 export function readStatements(
   client: SqlClient,
-  kind: 'waiver' | 'attestation',
+  kind: StatementKind,
 ): Promise<{ payload: string; signature: string }[]> {
   return queryRows(
     client,
     z.object({ payload: z.string(), signature: z.string() }),
     `select s.payload, s.signature from (
        select w.payload, w.signature, w.recorded_at, w.id from compliance.waiver w where $1::text = 'waiver'
+       union all
+       select w.payload, w.signature, w.recorded_at, w.id from compliance.waiver_approval w where $1::text = 'waiver_approval'
        union all
        select a.payload, a.signature, a.recorded_at, a.id from compliance.attestation a where $1::text = 'attestation') s
       order by s.recorded_at, s.id`,

@@ -14,6 +14,7 @@ import { freezeModel, type ReportModel, sha256Hex } from './model.ts';
 import { makePseudonymizer } from './pseudonym.ts';
 import { findReport, reportCell } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
+import { readActiveWaivers, readAttestations } from './statements.ts';
 import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
 import { loadTemplates, selectFramework } from './template.ts';
@@ -58,7 +59,9 @@ export async function generateReport(ctx: GenerateContext, input: GenerateInput)
   // In the model, so needed before the row; the database numbers versions itself, and readers compare the two.
   const version = (previous?.version ?? 0) + 1;
   const pseudonymize = makePseudonymizer((await ctx.keys.secret('report-pseudonym')).key, id);
-  const evaluation = await evaluateControls(ctx, { controls: selected.controls, period, pseudonymize });
+  const waivers = await readActiveWaivers(ctx);
+  const attestations = await readAttestations(ctx, { framework: selected.framework.id, ...period });
+  const evaluation = await evaluateControls(ctx, { controls: selected.controls, period, pseudonymize, waivers });
   const engineVersion = await readEngineVersion();
   const model = buildModel({
     report: { id, version },
@@ -72,6 +75,7 @@ export async function generateReport(ctx: GenerateContext, input: GenerateInput)
     },
     source: evaluation.source,
     controls: evaluation.results,
+    attestations,
   });
   const { bytes, hash } = freezeModel(model);
   const pdfSha256 = sha256Hex(await renderPdf(model, null));

@@ -78,7 +78,7 @@ type RequirementModel = {
 };
 
 /** A signed attestation that covers the period. */
-type AttestationModel = {
+export type AttestationModel = {
   readonly id: string;
   /** SHA-256 of the signed text. */
   readonly sha256: string;

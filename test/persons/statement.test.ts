@@ -6,8 +6,21 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { execute } from '../../src/db/query.ts';
 import { changeRegister } from '../../src/persons/change.ts';
 import { readRegister } from '../../src/persons/read-register.ts';
-import { addAttestation, addWaiver, listStatements } from '../../src/persons/state-statement.ts';
-import { checkStatement, waiverSchema, waiverState } from '../../src/persons/statement.ts';
+import {
+  addAttestation,
+  addWaiver,
+  approveWaiver,
+  listStatements,
+  listWaivers,
+} from '../../src/persons/state-statement.ts';
+import {
+  type CheckedStatement,
+  checkStatement,
+  signedWaivers,
+  waiverApprovalSchema,
+  waiverSchema,
+  waiverState,
+} from '../../src/persons/statement.ts';
 import { readStatements } from '../../src/persons/store.ts';
 import { TestClock, type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -30,7 +43,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const iso = (days: number) => new Date(ctx.clock.now() + days * 86_400_000).toISOString();
 const waiver = (from = 0, until = 30) => {
-  return { control: 'ac-12', reason: 'roll-out of tokens', valid_from: iso(from), expires_at: iso(until) };
+  return { control: 'ac-12', scope: [], reason: 'roll-out of tokens', valid_from: iso(from), expires_at: iso(until) };
 };
 const ATTESTATION = {
   framework: 'sox',
@@ -65,6 +78,41 @@ describe('adding', () => {
     await expect(addAttestation(roster.as(ctx, 'officer1'), ATTESTATION)).rejects.toMatchObject({
       code: 'ROLE_MISSING',
     });
+  });
+
+  test('a waiver is approved by another policy owner who signs its hash, once, and by nobody else', async () => {
+    const [first] = await listWaivers(ctx);
+    const id = first?.waiver.id ?? '';
+    expect(first?.approvedBy).toBeNull();
+    await expect(approveWaiver(roster.as(ctx, 'records'), id)).rejects.toMatchObject({ code: 'DUTY_SEPARATION' });
+    await expect(approveWaiver(roster.as(ctx, 'reviewer'), id)).rejects.toMatchObject({ code: 'ROLE_MISSING' });
+    await expect(approveWaiver(roster.as(ctx, 'owner'), '00000000')).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    await approveWaiver(roster.as(ctx, 'owner'), id.slice(0, 8));
+    expect(await listWaivers(ctx)).toMatchObject([{ approvedBy: emailOf('owner') }]);
+    expect(await listStatements(ctx, 'waiver_approval')).toMatchObject([{ problem: null, statement: { waiver: id } }]);
+  });
+
+  test('an approval of another text, of the own waiver, or that does not hold is none', async () => {
+    const [waivers, approvals] = [await listStatements(ctx, 'waiver'), await listStatements(ctx, 'waiver_approval')];
+    const by = (change: object) =>
+      approvals.map((checked) => {
+        const text = { ...(checked.problem === null ? checked.statement : {}), ...change };
+        return { statement: waiverApprovalSchema.parse(text), sha256: '', problem: null };
+      });
+    const approvedBy = (others: readonly CheckedStatement[]) => signedWaivers(waivers, others)[0]?.approvedBy;
+    expect(approvedBy(by({}))).toBe(emailOf('owner'));
+    expect(approvedBy(by({ waiver_sha256: '0'.repeat(64) }))).toBeNull();
+    expect(approvedBy(by({ waiver: '00000000-0000-4000-8000-000000000000' }))).toBeNull();
+    expect(approvedBy(by({ person: emailOf('records') }))).toBeNull();
+    expect(
+      approvedBy(approvals.map((checked) => ({ ...checked, problem: 'its signature does not verify' }))),
+    ).toBeNull();
+    expect(
+      signedWaivers(
+        waivers.map((checked) => ({ ...checked, problem: 'x' })),
+        approvals,
+      ),
+    ).toEqual([]);
   });
 
   test.each([
@@ -136,8 +184,9 @@ describe('reading', () => {
       code: 'AK009',
     });
     await expect(record({ format: 'auditkeep-waiver/v9' })).rejects.toMatchObject({ code: 'AK009' });
+    await expect(record({ format: 'auditkeep-waiver/v1' })).rejects.toMatchObject({ code: 'AK009' });
     await expect(record({ person: 'engine@auditkeep.invalid' })).rejects.toMatchObject({ code: 'AK005' });
-    for (const table of ['waiver', 'attestation']) {
+    for (const table of ['waiver', 'waiver_approval', 'attestation']) {
       const changed = db
         .as('auditkeep_owner')
         .withClient((client) => execute(client, `delete from compliance.${table}`));
