@@ -14,7 +14,7 @@ export async function readActiveWaivers(ctx: Pick<Context, 'db' | 'clock'>): Pro
 }
 
 /** Those of signed waivers that count at an instant (ISO 8601, UTC, milliseconds). Pure. */
-export function activeWaivers(signed: readonly SignedWaiver[], at: string): ActiveWaiver[] {
+function activeWaivers(signed: readonly SignedWaiver[], at: string): ActiveWaiver[] {
   return signed.flatMap(({ waiver, sha256, approvedBy }) => {
     if (approvedBy === null || waiverState(waiver, at) !== 'active') return [];
     const { id, control, reason, expires_at: expiresAt, person } = waiver;
@@ -39,7 +39,7 @@ export async function readAttestations(
 }
 
 /** The same of checked statements, oldest first: the newest counts, whatever it says. Pure. */
-export function coveringAttestations(
+function coveringAttestations(
   attestations: readonly CheckedStatement[],
   { framework, startDate, endDate }: AttestedPeriod,
 ): ReadonlyMap<string, AttestationModel> {

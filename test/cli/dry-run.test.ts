@@ -25,6 +25,7 @@ import { readState } from './state.ts';
 const db = useDatabase();
 let folder = '';
 let reportId = '';
+let waiverId = '';
 let deadJob = '';
 let queuedJob = '';
 let age = '';
@@ -82,7 +83,8 @@ beforeAll(async () => {
     await writeSshKeyPair(at(name), name);
   }
   const officer = ['key_officer'];
-  const people = { one: officer, two: officer, three: officer, preparer: ['preparer'], reviewer: ['reviewer'] };
+  const reviewer = ['reviewer', 'policy_owner'];
+  const people = { one: officer, two: officer, three: officer, preparer: ['preparer'], reviewer };
   await writeFile(
     at('roster.yaml'),
     roster({ ...people, approver: ['approver'], records: ['records_manager', 'legal', 'policy_owner'] }),
@@ -173,6 +175,11 @@ const JOURNEY: readonly Step[] = [
   ),
   decision('archive', 'records', '--reason', 'distributed'),
   step('waiver add', '--control', 'ac-12', '--until', inAMonth, ...reason, () => signedBy('records')),
+  step(
+    'waiver approve',
+    () => waiverId,
+    () => signedBy('reviewer'),
+  ),
   step('attest add', ...ATTESTED, () => signedBy('preparer')),
   step('anonymize run', '--apply'),
   withoutEarnest(step('policy apply'), 'it is the policy in force'),
@@ -215,6 +222,7 @@ describe('--dry-run', () => {
       expect(JSON.parse(done.stdout)).toBeTypeOf('object');
       expect(await state()).not.toEqual(before);
       if (command === 'report generate') reportId = idIn(done.stdout);
+      if (command === 'waiver add') waiverId = idIn(done.stdout);
       if (command === 'schedule run') queuedJob = idIn(done.stdout);
       if (command === 'worker') {
         const dead = z.object({ jobs: z.array(z.object({ id: z.string() })) });
