@@ -4,6 +4,8 @@
  */
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
+import { inTransaction } from '../db/transaction.ts';
+import { withdrawUnit } from './purge-store.ts';
 import { recordStep, type UnitStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
 import { type MoveOptions, moveInStructure } from './structure.ts';
@@ -34,6 +36,16 @@ export function quarantine(ctx: DisposeContext, input: DisposeInput): Promise<Mo
 /** quarantined -> archived: back to where it was; the plan is forgotten. @throws RETENTION_STATE, RETENTION_BUSY */
 export function rescue(ctx: DisposeContext, input: DisposeInput): Promise<MovedUnit> {
   return moved(ctx, input, 'RESCUE', (client) => rescueUnit(client, input.unitId));
+}
+
+/** purge_due or purge_approved -> archived: it has not left its place; the plan is forgotten. @throws RETENTION_STATE */
+export async function withdraw(ctx: DisposeContext, { unitId, reason }: DisposeInput): Promise<void> {
+  await translated(
+    inTransaction(ctx.db, async (client) => {
+      await withdrawUnit(client, unitId);
+      await recordStep(ctx, client, 'WITHDRAW', { partition: `unit ${unitId}`, details: { reason } });
+    }),
+  );
 }
 
 /**

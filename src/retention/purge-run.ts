@@ -13,7 +13,7 @@ import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { certify } from './certify.ts';
 import { readJournal } from './destruction-journal.ts';
-import { drop, quarantine, rescue } from './dispose.ts';
+import { drop, quarantine, rescue, withdraw } from './dispose.ts';
 import type { RetryWindow } from './lock-retry.ts';
 import type { PlanDocument } from './purge-plan.ts';
 import { findPlan, planNow, readApproved, refuseBeyondLimits, refusing } from './purge-request.ts';
@@ -26,7 +26,6 @@ import {
   readPlans,
   type StoredPlan,
   startPlan,
-  withdrawUnit,
 } from './purge-store.ts';
 import { translateRefusal } from './refusal.ts';
 
@@ -167,7 +166,7 @@ async function takeFurther(ctx: PurgeContext, step: Step, unit: GoingUnit): Prom
 async function takeBack(ctx: PurgeContext, step: Step): Promise<PurgeOutcome> {
   const { state } = await readGoing(ctx, step);
   if (state === 'quarantined') await rescue(ctx, { ...step, reason: 'a legal hold' });
-  else await inTransaction(ctx.db, (client) => withdrawUnit(client, step.unitId));
+  else await withdraw(ctx, { ...step, reason: 'a legal hold' });
   return { kind: 'held' };
 }
 

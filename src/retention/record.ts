@@ -23,6 +23,7 @@ const STEPS = {
   ROLLUP: 'partition.rolled-up',
   SEAL: 'partition.sealed',
   SPLIT: 'partition.split',
+  WITHDRAW: 'partition.withdrawn',
 } as const;
 
 export type UnitStep = keyof typeof STEPS;

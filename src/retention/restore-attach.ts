@@ -131,7 +131,8 @@ export async function approveAttach(
   }
   const units: AttachRun['units'][number][] = [];
   for (const { unit_id, partition } of input.dryRun === true ? [] : document.units) {
-    const step = { unitId: BigInt(unit_id), restoreId: request.restore_id, document, window: input.window };
+    const { reason, until } = document;
+    const step = { unitId: BigInt(unit_id), restoreId: request.restore_id, reason, until, window: input.window };
     units.push({ partition, outcome: await attachOne(ctx, step) });
   }
   return { restoreId: request.restore_id, until: document.until, units };
@@ -159,28 +160,40 @@ async function readRequest(
 interface AttachStep {
   readonly unitId: bigint;
   readonly restoreId: string;
-  readonly document: AttachDocument;
-  readonly window: RetryWindow | undefined;
+  readonly reason: string;
+  readonly until: string;
+  readonly window?: RetryWindow | undefined;
 }
 
 async function attachOne(ctx: AttachContext, step: AttachStep): Promise<AttachOutcome> {
-  const { unitId, restoreId, document, window } = step;
   try {
-    if ((await ctx.db.withClient((client) => readUnitState(client, unitId))) === 'sealed') return { kind: 'there' };
-    const moved = await refusing(() =>
-      moveInStructure(
-        ctx,
-        { window },
-        (client) => attachUnit(client, unitId, restoreId),
-        (client, { relation, rows }) =>
-          recordStep(ctx, client, 'ATTACH', {
-            partition: relation,
-            details: { reason: document.reason, restore: restoreId, rows, until: document.until },
-          }),
-      ),
-    );
-    return { kind: 'attached', relation: moved.relation, rows: moved.rows };
+    const state = await ctx.db.withClient((client) => readUnitState(client, step.unitId));
+    if (state === 'sealed') return { kind: 'there' };
+    const { relation, rows } = await attach(ctx, step);
+    return { kind: 'attached', relation, rows };
   } catch (error) {
     return { kind: 'failed', error };
   }
+}
+
+/**
+ * archived -> sealed, in one transaction with its event; the database asks for the two signatures itself.
+ * @throws RETENTION_NOT_APPROVED, PLAN_WINDOW, PLAN_DRIFT, RETENTION_STATE, RETENTION_BUSY
+ */
+export function attach(
+  ctx: AttachContext,
+  { unitId, restoreId, reason, until, window }: AttachStep,
+): Promise<{ readonly relation: string; readonly rows: number }> {
+  return refusing(() =>
+    moveInStructure(
+      ctx,
+      { window },
+      (client) => attachUnit(client, unitId, restoreId),
+      (client, { relation, rows }) =>
+        recordStep(ctx, client, 'ATTACH', {
+          partition: relation,
+          details: { reason, restore: restoreId, rows, until },
+        }),
+    ),
+  );
 }

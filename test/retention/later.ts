@@ -2,7 +2,7 @@
 import type { TestDatabase } from '../support/database.ts';
 
 /** From now on retention.clock() is this many hours ahead. */
-export async function guardsLater(db: TestDatabase, hours: number): Promise<void> {
+export async function guardsLater(db: Pick<TestDatabase, 'admin'>, hours: number): Promise<void> {
   await db.admin.withClient((client) =>
     client.query(`create or replace function retention.clock() returns timestamptz language sql volatile
       set search_path = pg_catalog, pg_temp return clock_timestamp() + interval '${hours} hours'`),
