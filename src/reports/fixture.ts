@@ -2,11 +2,10 @@
  * Fixtures of controls: rows, and which controls change their status by them, and to what. Data only: tables, columns and
  * values. `base.yaml` holds the rows on which every control passes.
  */
-import { readdir } from 'node:fs/promises';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
 import { CONTROL_STATUSES } from './status.ts';
-import { parseTemplateFile, type TemplateSet } from './template.ts';
+import { listTemplateFiles, parseTemplateFile, type TemplateSet } from './template.ts';
 
 const table = z.string().regex(/^[a-z_]+\.[a-z_]+$/, 'schema.table');
 const column = z.string().regex(/^[a-z0-9_]+$/, 'a column');
@@ -54,12 +53,10 @@ export interface Fixtures {
  */
 export async function loadFixtures(folder: string, set: TemplateSet): Promise<Fixtures> {
   const path = `${folder}/fixtures`;
-  const names = await readdir(path).catch((cause: unknown) => {
-    throw invalid(`the folder ${path} cannot be read`, 'give a folder with fixtures/ in it', cause);
-  });
+  const names = await listTemplateFiles(path);
   const { value: base } = await parseTemplateFile(`${path}/base.yaml`, changeSchema);
   const cases: FixtureCase[] = [];
-  for (const name of names.filter((file) => file.endsWith('.yaml') && file !== 'base.yaml').sort()) {
+  for (const name of names.filter((file) => file !== 'base.yaml')) {
     const { value: file } = await parseTemplateFile(`${path}/${name}`, fileSchema);
     if (`${file.control}.yaml` !== name) throw invalid(`${name} is of '${file.control}'`, 'name it after its control');
     for (const one of file.cases) {
@@ -77,6 +74,6 @@ export async function loadFixtures(folder: string, set: TemplateSet): Promise<Fi
   return { base, cases };
 }
 
-function invalid(message: string, hint: string, cause?: unknown): AuditkeepError {
-  return new AuditkeepError('TEMPLATE_INVALID', { message, hint, cause });
+function invalid(message: string, hint: string): AuditkeepError {
+  return new AuditkeepError('TEMPLATE_INVALID', { message, hint });
 }

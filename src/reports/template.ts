@@ -165,10 +165,7 @@ async function loadFolder<T extends { readonly id: string }>(
   folder: string,
   schema: z.ZodType<T>,
 ): Promise<Map<string, T & { sha256: string }>> {
-  const names = await readdir(folder).catch((cause: unknown) => {
-    throw invalid(`the folder ${folder} cannot be read`, 'give a folder with controls/ and frameworks/ in it', cause);
-  });
-  const files = names.filter((file) => file.endsWith('.yaml')).sort();
+  const files = await listTemplateFiles(folder);
   const loaded = new Map<string, T & { sha256: string }>();
   for (const file of files) {
     const { value, sha256 } = await parseTemplateFile(`${folder}/${file}`, schema);
@@ -176,6 +173,18 @@ async function loadFolder<T extends { readonly id: string }>(
     loaded.set(value.id, { ...value, sha256 });
   }
   return loaded;
+}
+
+/** The templates of a folder by name; what is none would be left out unseen. @throws TEMPLATE_INVALID naming a stray file */
+export async function listTemplateFiles(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((cause: unknown) => {
+    throw invalid(`the folder ${folder} cannot be read`, 'give a folder with controls/ and frameworks/ in it', cause);
+  });
+  const files = names.filter((name) => !name.startsWith('.')).sort();
+  const stray = files.find((name) => !name.endsWith('.yaml'));
+  if (stray !== undefined)
+    throw invalid(`${folder}/${stray} is no template`, 'name templates .yaml, and remove others');
+  return files;
 }
 
 /** Reads and parses one file of a templates folder. @throws TEMPLATE_INVALID */
