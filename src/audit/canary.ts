@@ -75,7 +75,8 @@ function flipBit(bytes: Uint8Array): Buffer {
   return copy;
 }
 
-function silent(what: string): AuditkeepError {
+/** What a run ends with whose own machinery judged something wrongly. */
+export function silent(what: string): AuditkeepError {
   return new AuditkeepError('CHAIN_CANARY', {
     message: `the verifier judged ${what} wrongly`,
     hint: 'trust no result of this installation; compare it with a fresh one and report a bug',

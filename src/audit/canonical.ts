@@ -81,8 +81,15 @@ export function frameFields(values: readonly (Uint8Array | null)[]): Buffer {
   );
 }
 
+/** What the messages begin with whose hashes are a leaf and, after the first block of an HMAC, the commitments. */
+export const MESSAGE_STARTS = {
+  leaf: Buffer.concat([LEAF, ENTRY_PREFIX]),
+  actor: ACTOR_PREFIX,
+  payload: PAYLOAD_PREFIX,
+} as const;
+
 const groupMessages = { actor: new KeyedMessage(ACTOR_PREFIX), payload: new KeyedMessage(PAYLOAD_PREFIX) } as const;
-const entryMessage = new Message(Buffer.concat([LEAF, ENTRY_PREFIX]));
+const entryMessage = new Message(MESSAGE_STARTS.leaf);
 
 /**
  * Begins the message whose hash is a group's commitment under its salt, salt[from, to): the group's framed columns are
@@ -127,6 +134,7 @@ export function eventLeaf(bare: Uint8Array, { actor, payload }: Commitments): Di
   return digestBytes(message.hash());
 }
 
-function framedDigest(digest: Digest | null): Uint8Array[] {
+/** A commitment as the entry has it. */
+export function framedDigest(digest: Digest | null): Uint8Array[] {
   return digest === null ? [NULL_FIELD] : [DIGEST_LENGTH, digest];
 }

@@ -1,14 +1,17 @@
 /** What a thread of full verification computes from slabs: the walk over the links and the sums of events and links. Pure. */
-import { checkCanary } from './canary.ts';
-import { hashTuple } from './event-digest.ts';
+import { checkCanary, silent } from './canary.ts';
 import { eventTuples, HASH_VERSION, OWN_HASH } from './event-source.ts';
 import { EventSums, type PartialSums } from './event-sums.ts';
 import type { Finding } from './finding.ts';
 import type { Digest } from './hash.ts';
+import { LinkLanes } from './link-lanes.ts';
 import { LINK, linkSource } from './link-source.ts';
 import { LinkWalk, type WalkedHead } from './link-walk.ts';
 import { decodeFrontier } from './merkle.ts';
 import { RepeatFilter } from './repeat-filter.ts';
+import { ShaLanes } from './sha-lanes.ts';
+import { checkSlabCanary } from './slab-canary.ts';
+import { SlabHasher } from './slab-hasher.ts';
 import { bytesOf, type Slab } from './slabs.ts';
 import { eachTuple } from './tuples.ts';
 
@@ -42,6 +45,8 @@ export class ChainScan {
   readonly #events: EventSums;
   readonly #walk: LinkWalk;
   readonly #input: ScanInput;
+  readonly #lanes = createLanes();
+  readonly #hasher: SlabHasher;
   #repeats: RepeatFilter | null = null;
   #sawEvent = false;
 
@@ -49,7 +54,8 @@ export class ChainScan {
     this.#input = input;
     this.#sums = new EventSums(input.key);
     this.#events = new EventSums(input.key);
-    this.#walk = new LinkWalk(input.sizes);
+    this.#hasher = new SlabHasher(this.#lanes, this.#events);
+    this.#walk = new LinkWalk(input.sizes, undefined, this.#lanes === null ? null : new LinkLanes(this.#lanes));
   }
 
   /** Links in seq order; gives how many. */
@@ -58,9 +64,10 @@ export class ChainScan {
     this.#walk.pushSlab(slab);
     this.#repeats ??= new RepeatFilter(Number(this.#input.head.size));
     const repeats = this.#repeats;
+    const view = new DataView(slab.buffer, slab.byteOffset, slab.byteLength);
     eachTuple(bytesOf(slab), linkSource, (tuple) => {
-      this.#sums.addLink(tuple);
-      repeats.add(tuple.data, tuple.start(LINK.id));
+      this.#sums.addLink(tuple, view);
+      repeats.add(view, tuple.start(LINK.id));
     });
     return this.#walk.walked - before;
   }
@@ -68,11 +75,11 @@ export class ChainScan {
   /** Events in any order; gives how many. The first one is also the canary. @throws CHAIN_CANARY */
   pushEvents(slab: Slab): number {
     let rows = 0;
-    eachTuple(bytesOf(slab), eventTuples, (tuple) => {
+    if (!this.#sawEvent) checkSlabCanary(slab, this.#lanes);
+    this.#hasher.push(slab, (tuple) => {
+      const { data } = tuple;
       if (!this.#sawEvent) checkCanary(eventTuples.decode(tuple));
       this.#sawEvent = true;
-      this.#events.addEvent(tuple, hashTuple(tuple));
-      const { data } = tuple;
       const ownHash = data[tuple.start(OWN_HASH)] === 1;
       if (ownHash || data.readInt16BE(tuple.start(HASH_VERSION)) !== 1) this.#events.suspect(data, tuple.start(1));
       rows += 1;
@@ -102,5 +109,15 @@ export class ChainScan {
   #head(): WalkedHead {
     const { size, chainHash, frontier } = this.#input.head;
     return { size, chainHash: Buffer.from(chainHash), frontier: decodeFrontier(size, Buffer.from(frontier)) };
+  }
+}
+
+/** @throws CHAIN_CANARY where they hash wrongly */
+function createLanes(): ShaLanes | null {
+  try {
+    return ShaLanes.create();
+  } catch (error) {
+    if (error instanceof RangeError) throw silent('SHA-256 in lanes');
+    throw error;
   }
 }

@@ -14,6 +14,8 @@ import type { Tuple } from './tuples.ts';
 
 /** The high word of int64 microseconds, without its lowest 7 bits: a slice is 2^39 us, about 6.4 days. */
 const SLICE_SHIFT = 7;
+const WORD_BYTES = 4;
+const DIGEST_WORDS = DIGEST_BYTES / WORD_BYTES;
 /** Elements that are hashed at once. */
 const BATCH = 2048;
 
@@ -34,6 +36,16 @@ export interface SummedEvent {
   readonly payload: Buffer | null;
 }
 
+/** Where the parts of an event begin; null for a commitment that there is not. */
+export interface PlacedEvent {
+  readonly id: number;
+  readonly time: number;
+  readonly txid: number;
+  readonly leaf: number;
+  readonly actor: number | null;
+  readonly payload: number | null;
+}
+
 const ABSENT = Buffer.alloc(DIGEST_BYTES);
 const ABSENT_TEXT = ABSENT.toString('latin1');
 
@@ -48,6 +60,7 @@ export class EventSums {
   readonly key: Uint8Array;
   readonly #mac: FixedMac;
   readonly #elements = Buffer.alloc(BATCH * ELEMENT_BYTES);
+  readonly #words = new Int32Array(this.#elements.buffer, this.#elements.byteOffset, this.#elements.length / 4);
   readonly #slicesOf = new Int32Array(BATCH);
   readonly #signs = new Int32Array(BATCH);
   #waiting = 0;
@@ -85,15 +98,35 @@ export class EventSums {
     this.#end();
   }
 
-  /** Adds a tuple of linkTuples. */
-  addLink(tuple: Tuple): void {
-    const at = this.#begin('link', tuple.data, tuple.start(LINK.time));
-    this.#copy(tuple, LINK.id, at + PLACE.id, 16);
-    this.#copy(tuple, LINK.time, at + PLACE.time, 8);
-    this.#copy(tuple, LINK.txid, at + PLACE.txid, 8);
-    this.#copy(tuple, LINK.leaf, at + PLACE.leaf, DIGEST_BYTES);
-    this.#copy(tuple, LINK.actor, at + PLACE.actor, DIGEST_BYTES);
-    this.#copy(tuple, LINK.payload, at + PLACE.payload, DIGEST_BYTES);
+  /** Adds a tuple of linkTuples. @param view of the bytes that it lies in */
+  addLink(tuple: Tuple, view: DataView): void {
+    const time = tuple.start(LINK.time);
+    const at = this.#begin('link', tuple.data, time) / WORD_BYTES;
+    const field = (number: number, place: number, words: number) => {
+      const from = tuple.isNull(number) ? null : tuple.start(number);
+      if (from !== null && tuple.end(number) !== from + words * WORD_BYTES) {
+        throw new RangeError(`field ${number} is not of ${words * WORD_BYTES} bytes`);
+      }
+      this.#copyWords(view, from, at + place / WORD_BYTES, words);
+    };
+    field(LINK.id, PLACE.id, 4);
+    field(LINK.time, PLACE.time, 2);
+    field(LINK.txid, PLACE.txid, 2);
+    field(LINK.leaf, PLACE.leaf, DIGEST_WORDS);
+    field(LINK.actor, PLACE.actor, DIGEST_WORDS);
+    field(LINK.payload, PLACE.payload, DIGEST_WORDS);
+    this.#end();
+  }
+
+  /** Adds an event whose parts lie at some places of one memory. */
+  addPlaced(memory: Buffer, view: DataView, placed: PlacedEvent): void {
+    const at = this.#begin('event', memory, placed.time) / WORD_BYTES;
+    this.#copyWords(view, placed.id, at + PLACE.id / WORD_BYTES, 4);
+    this.#copyWords(view, placed.time, at + PLACE.time / WORD_BYTES, 2);
+    this.#copyWords(view, placed.txid, at + PLACE.txid / WORD_BYTES, 2);
+    this.#copyWords(view, placed.leaf, at + PLACE.leaf / WORD_BYTES, DIGEST_WORDS);
+    this.#copyWords(view, placed.actor, at + PLACE.actor / WORD_BYTES, DIGEST_WORDS);
+    this.#copyWords(view, placed.payload, at + PLACE.payload / WORD_BYTES, DIGEST_WORDS);
     this.#end();
   }
 
@@ -149,6 +182,13 @@ export class EventSums {
     this.#slicesOf[this.#waiting] = sliceAt(bytes, timeAt);
     this.#signs[this.#waiting] = side === 'event' ? 1 : -1;
     return this.#waiting * ELEMENT_BYTES;
+  }
+
+  /** Words from an address on, zeros for null. A call of copy() for each part would cost more than all of these. */
+  #copyWords(view: DataView, from: number | null, to: number, count: number): void {
+    const words = this.#words;
+    if (from === null) words.fill(0, to, to + count);
+    else for (let word = 0; word < count; word += 1) words[to + word] = view.getInt32(from + WORD_BYTES * word, true);
   }
 
   #end(): void {

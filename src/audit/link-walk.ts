@@ -9,7 +9,8 @@
 import { GENESIS } from './chain.ts';
 import { type Finding, finding } from './finding.ts';
 import { DIGEST_BYTES, type Digest, linkHash } from './hash.ts';
-import { soundRun } from './link-run.ts';
+import type { LinkLanes } from './link-lanes.ts';
+import { type LinkRun, soundRun } from './link-run.ts';
 import { type LinkRow, linkSource } from './link-source.ts';
 import { appendPackedLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from './merkle.ts';
 import { uuidText } from './pg-time.ts';
@@ -37,16 +38,20 @@ export class LinkWalk {
   #clean = true;
   readonly #roots = new Map<bigint, Digest>();
   readonly #wanted: readonly bigint[];
+  readonly #lanes: LinkLanes | null;
   readonly #findings: Finding[] = [];
 
   /**
    * @param sizes tree sizes whose roots are wanted
    * @param start where the walk begins, when not at the first link; roots are right only if the frontier is
+   * @param lanes hashes slabs and the tree, if there are lanes
    */
   constructor(
     sizes: readonly bigint[] = [],
     start: WalkedHead = { size: 0n, chainHash: GENESIS, frontier: EMPTY_FRONTIER },
+    lanes: LinkLanes | null = null,
   ) {
+    this.#lanes = lanes;
     this.#next = start.size;
     this.#previous = start.chainHash;
     this.#frontier = start.frontier;
@@ -64,7 +69,7 @@ export class LinkWalk {
 
   /** A slab of links in seq order; rows are made of them only where one does not follow from the one before. */
   pushSlab(slab: Slab): void {
-    const run = this.#open === null ? soundRun(slab, { size: this.#next, chainHash: this.#previous }) : null;
+    const run = this.#open === null ? this.#soundRun(slab) : null;
     if (run === null) {
       this.push(slabRows(slab, linkSource));
       return;
@@ -122,6 +127,11 @@ export class LinkWalk {
     return this.#roots.get(size);
   }
 
+  #soundRun(slab: Slab): LinkRun | null {
+    const from = { size: this.#next, chainHash: this.#previous };
+    return this.#lanes?.canTake(slab) === true ? this.#lanes.soundRun(slab, from) : soundRun(slab, from);
+  }
+
   #step(link: LinkRow): void {
     this.#walked += 1;
     if (link.seq !== this.#next) {
@@ -167,7 +177,7 @@ export class LinkWalk {
       const stop = this.#wanted.find((wanted) => wanted > size);
       const until = stop === undefined ? leaves.length : from + Number(stop - size) * DIGEST_BYTES;
       const part = leaves.subarray(from, until);
-      this.#frontier = appendPackedLeaves(this.#frontier, part);
+      this.#frontier = appendPackedLeaves(this.#frontier, part, this.#lanes?.nodeHashes);
       if (this.#frontier.size === stop) this.#roots.set(stop, rootOf(this.#frontier));
       from += part.length;
     }

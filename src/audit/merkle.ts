@@ -20,8 +20,11 @@ export function appendLeaves(frontier: Frontier, leaves: Iterable<Digest>): Fron
   return appendPackedLeaves(frontier, Buffer.concat([...leaves]));
 }
 
-/** The frontier after further leaves, 32 bytes each, one after the other. Level by level: one pass over each. */
-export function appendPackedLeaves(frontier: Frontier, leaves: Buffer): Frontier {
+/**
+ * The frontier after further leaves, 32 bytes each, one after the other. Level by level: one pass over each.
+ * @param hashNodes does what nodeHashes() of hash.ts does
+ */
+export function appendPackedLeaves(frontier: Frontier, leaves: Buffer, hashNodes = nodeHashes): Frontier {
   const older = [...frontier.nodes];
   const grown: Digest[] = [];
   let nodes = leaves;
@@ -30,7 +33,7 @@ export function appendPackedLeaves(frontier: Frontier, leaves: Buffer): Frontier
     if ((size & 1n) === 1n) nodes = Buffer.concat([popNode(older), nodes]);
     const paired = nodes.length - (nodes.length % (2 * DIGEST_BYTES));
     if (paired < nodes.length) grown.unshift(Buffer.from(nodes.subarray(paired)));
-    nodes = nodeHashes(nodes.subarray(0, paired));
+    nodes = hashNodes(nodes.subarray(0, paired));
   }
   return { size: frontier.size + BigInt(leaves.length / DIGEST_BYTES), nodes: grown };
 }

@@ -29,12 +29,13 @@ export class RepeatFilter {
   }
 
   /** Takes the 16 bytes of an id from a place on. */
-  add(bytes: Buffer, at: number): void {
+  add(bytes: DataView, at: number): void {
     const [first, second] = [this.#probe(bytes, at, 0), this.#probe(bytes, at, 4)];
     const known = this.#set(first);
     if (!this.#set(second) || !known) return;
-    if (this.#kept.length < MOST_KEPT) this.#kept.push(Buffer.from(bytes.subarray(at, at + ID_BYTES)));
-    else this.#overflowed = true;
+    if (this.#kept.length < MOST_KEPT) {
+      this.#kept.push(Buffer.from(new Uint8Array(bytes.buffer, bytes.byteOffset + at, ID_BYTES)));
+    } else this.#overflowed = true;
   }
 
   /** Every id that repeats, and some that do not; null when they are too many to be kept. */
@@ -42,10 +43,10 @@ export class RepeatFilter {
     return this.#overflowed ? null : this.#kept;
   }
 
-  #probe(bytes: Buffer, at: number, seed: number): number {
+  #probe(bytes: DataView, at: number, seed: number): number {
     let hash = 0;
     for (let word = 0; word < 4; word += 1) {
-      hash = Math.imul(hash ^ bytes.readInt32LE(at + 4 * word) ^ (this.#keys[seed + word] ?? 0), 0x9e3779b1);
+      hash = Math.imul(hash ^ bytes.getInt32(at + 4 * word, true) ^ (this.#keys[seed + word] ?? 0), 0x9e3779b1);
       hash ^= hash >>> 15;
     }
     return hash & this.#mask;

@@ -20,15 +20,20 @@ export type ScanReply =
 
 const port = parentPort;
 if (port !== null) {
-  const scan = new ChainScan(workerData as ScanInput);
+  let scan: ChainScan | null = null;
+  const scanOf = () => {
+    scan ??= new ChainScan(workerData as ScanInput);
+    return scan;
+  };
   port.on('message', (request: ScanRequest) => {
-    const reply = answer(scan, request);
+    const reply = answer(scanOf, request);
     port.postMessage(reply, 'memory' in reply ? [reply.memory] : []);
   });
 }
 
-function answer(scan: ChainScan, request: ScanRequest): ScanReply {
+function answer(scanOf: () => ChainScan, request: ScanRequest): ScanReply {
   try {
+    const scan = scanOf();
     if (request.kind === 'finish') return { result: scan.finish(request.withLinks) };
     if (request.kind === 'cut') return { cut: scan.cut() };
     const rows = request.kind === 'links' ? scan.pushLinks(request.slab) : scan.pushEvents(request.slab);
