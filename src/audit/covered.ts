@@ -2,7 +2,8 @@
 import type { Config } from '../config.ts';
 import type { SqlClient } from '../db/database.ts';
 import { readHead, readLastCheckpoint } from './chain-store.ts';
-import { originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
+import { readLogName } from './log-name.ts';
+import { readLogPublicKey, readSignerState } from './signer-store.ts';
 import { type Anchor, readAnchor } from './witness/anchor.ts';
 
 /**
@@ -20,8 +21,8 @@ export function coveredSize(
 
 /** The same, read now. @throws CHAIN_SIGNER_STORE, CONFIG_INVALID */
 export async function readCoveredSize(client: SqlClient, config: Config): Promise<bigint> {
-  const { home, origin: name } = config;
-  const origin = originOf(name, (await readHead(client)).incarnation);
+  const { home } = config;
+  const { origin } = await readLogName(config, await readHead(client));
   const publicKey = await readLogPublicKey(home);
   const anchor = await readAnchor(config, origin, publicKey === null ? null : { name: origin, publicKey });
   const state = await readSignerState(home, origin);

@@ -15,6 +15,7 @@ import { checkBundleFolder, makeBundleFolder, writeChunks, writePart, zipFolder 
 import { readmeText } from './export-readme.ts';
 import { erasureLines, recordLines } from './export-records.ts';
 import { leafSource } from './link-source.ts';
+import { readLogName } from './log-name.ts';
 import { appendLeaves, EMPTY_FRONTIER, rootOf } from './merkle.ts';
 import { recordEvent } from './record.ts';
 import { readEarlierNotes, readSignedHead, type SignedHead } from './signed-head.ts';
@@ -128,9 +129,8 @@ async function recordExport(
 }
 
 async function readScope(ctx: Pick<Context, 'config'>, client: SqlClient, input: ExportInput): Promise<Scope> {
-  const { incarnation } = await readHead(client);
   const name = ctx.config.origin;
-  const origin = originOf(name, incarnation);
+  const { origin, incarnation } = await readLogName(ctx.config, await readHead(client));
   const head = await readSignedHead(client, origin);
   if (head === null) {
     throw new AuditkeepError('CHAIN_UNSIGNED', {

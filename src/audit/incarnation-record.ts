@@ -60,7 +60,10 @@ export interface IncarnationRecord {
   readonly abandoned: bigint;
 }
 
-/** The records of incarnations 2 up to the head's, in order; null for one that nobody signed. */
+/**
+ * The records of incarnations from 2 on, in order, up to the last one that was signed and not beyond the head's; null for
+ * one before it that nobody signed. The number in the head may be anybody's, so nothing is as long as it says.
+ */
 export async function readIncarnations(
   client: SqlClient,
   { incarnation: last }: Pick<ChainHead, 'incarnation'>,
@@ -81,7 +84,9 @@ export async function readIncarnations(
     const [kept, abandoned] = [BigInt(payload.kept_size), BigInt(payload.abandoned_size)];
     return [{ incarnation: payload.incarnation, eventId: id, kept, abandoned }];
   });
-  return Array.from({ length: last - 1 }, (_, at) => signed.find(({ incarnation }) => incarnation === at + 2) ?? null);
+  const known = new Map(signed.filter(({ incarnation }) => incarnation <= last).map((one) => [one.incarnation, one]));
+  const newest = Math.max(1, ...known.keys());
+  return Array.from({ length: newest - 1 }, (_, at) => known.get(at + 2) ?? null);
 }
 
 /** The id of the signed record of the head's incarnation where it is stored and not linked yet; otherwise null. */
@@ -101,6 +106,12 @@ export async function readUnlinkedRecord(
   return rows.find(({ record }) => openRecord(record, owners)?.incarnation === incarnation)?.id ?? null;
 }
 
+/** Whether two officers signed for the head's incarnation, linked already or not. */
+export async function isSignedIncarnation(client: SqlClient, head: Pick<ChainHead, 'incarnation'>): Promise<boolean> {
+  if ((await readUnlinkedRecord(client, head)) !== null) return true;
+  return (await readIncarnations(client, head)).length === head.incarnation - 1;
+}
+
 /** What two officers signed; null where they did not. */
 function openRecord(record: unknown, owners: ReadonlyMap<string, string>): IncarnationPayload | null {
   const parsed = twoPersonRecordSchema.safeParse(record);
@@ -109,16 +120,28 @@ function openRecord(record: unknown, owners: ReadonlyMap<string, string>): Incar
   return isSignedByTwo(parsed.data, NAMESPACES.incarnation, (key) => owners.get(key) ?? null) ? payload : null;
 }
 
-/** What was lost at each new incarnation, and incarnations that nobody signed. */
-export function incarnationFindings(records: readonly (IncarnationRecord | null)[]): Finding[] {
-  return records.map((record, at) => {
-    if (record === null) {
-      return finding('rolled-back', { expected: 'a signed record', actual: `none of incarnation ${at + 2}` });
-    }
+/**
+ * What was lost at each new incarnation from `first` to `last`, and incarnations that nobody signed; one finding for all of
+ * those after the last signed one.
+ * @param records as readIncarnations gives them
+ */
+export function incarnationFindings(
+  records: readonly (IncarnationRecord | null)[],
+  { first = 2, last }: { readonly first?: number; readonly last: number },
+): Finding[] {
+  const told = records.slice(first - 2).map((record, at) => {
+    if (record === null) return unsigned(String(first + at));
     const [kept, abandoned] = [Number(record.kept), Number(record.abandoned)];
     const sizes = { expected: String(abandoned), actual: String(kept), checkpointFrom: kept, checkpointTo: abandoned };
     return finding('rolled-back', { seq: kept, eventId: record.eventId, ...sizes });
   });
+  const next = Math.max(first, records.length + 2);
+  if (next > last) return told;
+  return [...told, unsigned(next === last ? String(last) : `${next} to ${last}`)];
+}
+
+function unsigned(which: string): Finding {
+  return finding('rolled-back', { expected: 'a signed record', actual: `none of incarnation ${which}` });
 }
 
 function parsePayload(text: string): IncarnationPayload | null {

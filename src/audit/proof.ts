@@ -14,11 +14,11 @@ import { frameFields } from './canonical.ts';
 import { readHead } from './chain-store.ts';
 import { EVENT_TABLES } from './event-origin.ts';
 import { readSealedEvents, type SealedEvent } from './export-events.ts';
+import { readLogName } from './log-name.ts';
 import { verifyInclusion } from './merkle.ts';
 import { readInclusionPath } from './proof-path.ts';
 import { recordEvent } from './record.ts';
 import { readSignedHead, type SignedHead } from './signed-head.ts';
-import { originOf } from './signer-store.ts';
 import { nodeReader } from './tile-store.ts';
 import { lockChainTables } from './verify-store.ts';
 
@@ -95,7 +95,7 @@ async function makeProof(
 ): Promise<EventProof> {
   await lockChainTables(client);
   const seq = await findSeq(client, name);
-  const origin = originOf(ctx.config.origin, (await readHead(client)).incarnation);
+  const { origin } = await readLogName(ctx.config, await readHead(client));
   const head = await readSignedHead(client, origin);
   if (head === null || head.size <= seq) throw unsigned(name.id, seq, head?.size ?? 0n);
   const [event] = await readSealedEvents(client, seq, seq + 1n);

@@ -3,8 +3,10 @@
  * larger tree. A chain that is shorter was restored, or failed over, to an earlier state.
  */
 import type { Config } from '../config.ts';
+import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { ChainHead } from './chain-store.ts';
+import { isSignedIncarnation } from './incarnation-record.ts';
 import { incarnationOf, originOf, readSignerOrigin, readSignerState } from './signer-store.ts';
 import { readWitnessMemory } from './witness/signer-memory.ts';
 
@@ -41,12 +43,14 @@ export async function readPublished({ home, witnesses }: Home, origin: string): 
  * events that were signed. A home that never signed knows nothing and refuses nothing.
  * @throws CHAIN_ROLLED_BACK, CHAIN_SIGNER_STORE
  */
-export async function requireNotRolledBack(config: Home, head: HeadPlace): Promise<void> {
+export async function requireNotRolledBack(client: SqlClient, config: Home, head: HeadPlace): Promise<void> {
   const origin = await readSignerOrigin(config.home);
   if (origin === null) return;
   requireIncarnation(config.origin, origin, head);
-  // The signer follows a chain that moved on; until then it signs nothing, and the record of the move may be linked.
-  if (origin !== originOf(config.origin, head.incarnation)) return;
+  // The signer follows a chain that two officers moved on; until then it signs nothing, and their record may be linked.
+  // A number that nobody signed changes nothing about what was signed.
+  const moved = origin !== originOf(config.origin, head.incarnation);
+  if (moved && (await isSignedIncarnation(client, head))) return;
   const { size, by } = await readPublished(config, origin);
   if (head.size >= size) return;
   throw rolledBack(`the chain has ${head.size} links, but ${size} were signed, says ${by}`, {

@@ -16,11 +16,11 @@ import type { VerifyRun } from './verify-run.ts';
 export async function nameRewrittenRows(
   client: SqlClient,
   home: string,
-  { head, opened: { own } }: VerifyRun,
+  { head, incarnation, opened: { own } }: VerifyRun,
   findings: readonly Finding[],
 ): Promise<readonly Finding[]> {
   const isRewritten = (found: Finding) => found.class === 'rewritten' && found.checkpointTo !== null;
-  const mirror = { home, incarnation: head.incarnation };
+  const mirror = { home, incarnation };
   if (own === null || !findings.some(isRewritten) || !(await isMirrorOf(mirror, own))) return findings;
   const first = await firstDifference(client, mirror, own.size < head.size ? own.size : head.size);
   if (first === null) return findings;

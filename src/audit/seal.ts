@@ -74,7 +74,7 @@ export interface SealResult {
 export function sealChain(ctx: Sealing, input: SealInput = {}): Promise<SealResult> {
   return ctx.db.withClient(async (writer) => {
     const result = await withFreeLock(writer, 'sealer', 'exclusive', async () => {
-      await requireNotRolledBack(ctx.config, await readHead(writer));
+      await requireNotRolledBack(writer, ctx.config, await readHead(writer));
       return sealRounds(ctx.db, writer, input);
     });
     if (result === null) return { sealed: 0, size: (await readHead(writer)).size, batches: 0, complete: false };

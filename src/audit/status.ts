@@ -6,7 +6,8 @@ import { inTransaction } from '../db/transaction.ts';
 import { countCandidates, currentSnapshot, readHead, readSignedAt } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
 import { type LastRuns, readLastRuns } from './last-runs.ts';
-import { originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
+import { readLogName } from './log-name.ts';
+import { readLogPublicKey, readSignerState } from './signer-store.ts';
 import { NOTHING_SEEN } from './snapshot.ts';
 import { type AnchorSummary, readAnchor, summarizeAnchor } from './witness/anchor.ts';
 
@@ -38,19 +39,19 @@ export interface ChainStatus extends AnchorSummary {
 
 /** Reads the state of the chain; O(unsealed). @throws CHAIN_SIGNER_STORE */
 export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Promise<ChainStatus> {
-  const { head, unsealed, signedAt } = await inTransaction(
+  const { head, origin, unsealed, signedAt } = await inTransaction(
     ctx.db,
     async (client) => {
       const found = await readHead(client);
       const target = await currentSnapshot(client);
       const { cursor: after, sweptUntil } = found;
       const query = { sealed: found.snapshot ?? NOTHING_SEEN, target, after, sweptUntil };
-      const signed = await readSignedAt(client, originOf(ctx.config.origin, found.incarnation));
-      return { head: found, unsealed: await countCandidates(client, query), signedAt: signed };
+      const log = await readLogName(ctx.config, found);
+      const signed = await readSignedAt(client, log.origin);
+      return { head: found, origin: log.origin, unsealed: await countCandidates(client, query), signedAt: signed };
     },
     'repeatable read, read only',
   );
-  const origin = originOf(ctx.config.origin, head.incarnation);
   const { key, signedSize, anchor } = await readSigned(ctx.config, origin);
   return {
     origin,
@@ -73,8 +74,8 @@ export async function readChainStatus(ctx: Pick<Context, 'db' | 'config'>): Prom
 
 /** How far the chain is anchored, without counting anything. @throws CHAIN_SIGNER_STORE, CONFIG_INVALID */
 export async function readAnchorSummary(client: SqlClient, config: Config): Promise<AnchorSummary> {
-  const { incarnation } = await readHead(client);
-  return (await readSigned(config, originOf(config.origin, incarnation))).anchor;
+  const { origin } = await readLogName(config, await readHead(client));
+  return (await readSigned(config, origin)).anchor;
 }
 
 async function readSigned(config: Config, origin: string) {

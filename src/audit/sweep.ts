@@ -44,7 +44,7 @@ export function planSweep(ctx: Pick<Context, 'db' | 'config'>): Promise<SweepPla
     ctx.db,
     async (client) => {
       const head = await readHead(client);
-      await requireNotRolledBack(ctx.config, head);
+      await requireNotRolledBack(client, ctx.config, head);
       const back = wentBack(head, await currentSnapshot(client));
       const unlinked = EVENT_TABLES.map(
         (table) => `select count(*) as n from ${table} e
@@ -73,7 +73,7 @@ export function sweepChain(ctx: Sweeping): Promise<SweepResult> {
   return ctx.db.withClient(async (client) => {
     const result = await withFreeLock(client, 'sealer', 'exclusive', async () => {
       const head = await readHead(client);
-      await requireNotRolledBack(ctx.config, head);
+      await requireNotRolledBack(client, ctx.config, head);
       if (!wentBack(head, await currentSnapshot(client))) throw inOrder();
       return sweepUnlinked(ctx, client);
     });

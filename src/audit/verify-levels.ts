@@ -63,7 +63,7 @@ export interface Progressing {
   keep(): Promise<void>;
 }
 
-/** What was signed since the last verification, which it moves on when there is no finding. */
+/** What was signed since the last verification. What it keeps is for a run without any finding: see verify.ts. */
 export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Progressing> {
   const to = signedSize(run);
   const { home } = ctx.config;
@@ -84,15 +84,13 @@ export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: 
   requireRows(part, range);
   const heads = run.opened.heads.filter((signed) => sizes.includes(signed.size));
   findings.push(
-    ...part.findings,
+    ...withoutNamed(part.findings, findings),
     ...(part.findings.length > 0 ? [] : compareHeads(part.walk, { ...run.opened, heads }, to)),
   );
   const { checked, erased, purged, walk } = part;
   return {
     result: verification('incremental', run, { ...range, checked, erased, purged, findings }),
-    async keep() {
-      if (findings.length === 0) await writeVerified(home, run.origin, walk.reached);
-    },
+    keep: () => writeVerified(home, run.origin, walk.reached),
   };
 }
 
@@ -108,13 +106,14 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
   let part: Pick<RangeOutcome, 'checked' | 'erased' | 'purged' | 'findings'> = {
     ...{ checked: 0, erased: 0, purged: 0, findings: [] },
   };
-  if (before === null) {
+  // Beyond the head nothing can be missing: a chain shorter than its cycle is rolled-back already.
+  if (before === null && range.from <= run.head.size) {
     findings.push(finding('deleted', { seq: Number(range.from - 1n), partition: 'audit.chain_link' }));
-  } else if (range.to > range.from && range.to <= run.head.size) {
+  } else if (before !== null && range.to > range.from && range.to <= run.head.size) {
     const start = { size: range.from, chainHash: before, frontier: EMPTY_FRONTIER };
     part = await verifyRange(ctx, client, run, { range, start, sizes: [] });
   }
-  findings.push(...part.findings);
+  findings.push(...withoutNamed(part.findings, findings));
   const swept = await sweep(client, run);
   const named = new Set(swept.findings.map((found) => found.seq));
   const result = verification('rolling', run, {
@@ -211,6 +210,12 @@ async function sweep(client: SqlClient, run: VerifyRun): Promise<{ findings: Fin
   const gaps = unlinked.length === 0 ? [] : await readGaps(client, run.head);
   findings.push(...explainGaps(gaps, unlinked, run.head.size).findings);
   return { findings, pending };
+}
+
+/** The walk of a range calls a link that is missing deleted; at the end of the chain the head says it is truncated. */
+function withoutNamed(part: readonly Finding[], known: readonly Finding[]): Finding[] {
+  const truncated = new Set(known.filter((found) => found.class === 'truncated').map((found) => found.seq));
+  return part.filter((found) => found.class !== 'deleted' || !truncated.has(found.seq));
 }
 
 function requireRows(part: RangeOutcome, { from, to }: { from: bigint; to: bigint }): void {

@@ -9,6 +9,7 @@ import { readCheckpointFiles } from './checkpoint-files.ts';
 import { coveredSize } from './covered.ts';
 import { type Finding, finding } from './finding.ts';
 import { type IncarnationRecord, incarnationFindings, readIncarnations } from './incarnation-record.ts';
+import { type LogName, numberFindings, readLogName } from './log-name.ts';
 import { readSeen, rememberSeen, seenBefore } from './seen-snapshots.ts';
 import { hasSignerTraces, originOf, readLogPublicKey, readSignerState } from './signer-store.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -24,7 +25,9 @@ export type Verifying = Pick<Context, 'db' | 'clock' | 'actor' | 'config' | 'log
 
 export interface VerifyRun {
   readonly head: ChainHead;
+  /** The log's name by the signer, also where the head shows another number. */
   readonly origin: string;
+  readonly incarnation: number;
   readonly opened: OpenedHeads;
   /** The log's public key by this home; null when it signed nothing. */
   readonly publicKey: KeyObject | null;
@@ -33,7 +36,7 @@ export interface VerifyRun {
   readonly signed: boolean;
   /** Leaves below this lie under a checkpoint that counts. */
   readonly covered: bigint;
-  /** What was lost at restores; empty at levels that do not look back. */
+  /** What was lost at restores, at levels that look back; at each, a number in the head that is not the signer's. */
   readonly lost: readonly Finding[];
   /** The sealer has not come to its end for longer than it may. */
   readonly overdue: boolean;
@@ -58,22 +61,24 @@ export interface RunInput {
 export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput): Promise<VerifyRun> {
   const head = await readHead(client);
   const now = await currentSnapshot(client);
-  const origin = originOf(ctx.config.origin, head.incarnation);
+  const log = await readLogName(ctx.config, head);
+  const { origin } = log;
   const publicKey = await readLogPublicKey(ctx.config.home);
   const key = publicKey === null ? null : { name: origin, publicKey };
   const witnessed = await readAnchor(ctx.config, origin, key);
   const state = await readSignerState(ctx.config.home, origin);
   const from = input.recentOnly ? await recentSize(ctx.config.home, origin, state.frontier.size) : 1n;
   const kept = (await readCheckpoints(client, from)).map((row) => ({ ...row, place: 'audit.checkpoint' }));
-  const records = input.recentOnly ? [] : await readIncarnations(client, head);
+  const looksBack = !input.recentOnly || head.incarnation !== log.incarnation;
+  const records = looksBack ? await readIncarnations(client, head) : [];
   const opened = openHeads({
     key,
-    earlier: earlierOrigins(ctx.config.origin, head.incarnation, records),
+    earlier: key === null ? [] : earlierOrigins(ctx.config.origin, log.incarnation, input.recentOnly ? [] : records),
     cosigned: witnessed.heads,
     ownNote: state.note,
-    stored: [...kept, ...(await readFiles(ctx.config, head.incarnation - records.length, head.incarnation, from))],
+    // Without a key no signature can be judged, and the number is the database's word.
+    stored: key === null ? [] : [...kept, ...(await readFiles(ctx.config, log, { from, all: !input.recentOnly }))],
   });
-  const signed = await hasSignerTraces(ctx.config.home);
   // A sealer that will come to its end in the future is one whose time somebody set.
   const overdue = head.idleSeconds > input.unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
   const covered = coveredSize(witnessed, {
@@ -81,22 +86,25 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
     own: opened.own?.size ?? null,
     stored: kept.at(-1)?.size ?? null,
   });
-  const lost = incarnationFindings(records);
-  const due = await readDue(ctx, { origin, now, signer: key !== null }, input.unsealedAfterSeconds);
   return {
-    head,
-    origin,
-    opened,
-    publicKey,
-    witnessed,
-    signed,
-    overdue,
-    covered,
-    lost,
-    due,
-    now,
+    ...{ head, ...log, opened, publicKey, witnessed, overdue, covered, now },
+    signed: await hasSignerTraces(ctx.config.home),
+    lost: lostAt(log, head, { records, recentOnly: input.recentOnly }),
+    due: await readDue(ctx, { origin, now, signer: key !== null }, input.unsealedAfterSeconds),
     wentBack: wentBack(head, now),
   };
+}
+
+/** What is told of restores: all of them where the run looks back, otherwise what the signer does not know. */
+function lostAt(
+  log: LogName,
+  head: ChainHead,
+  { records, recentOnly }: { readonly records: readonly (IncarnationRecord | null)[]; readonly recentOnly: boolean },
+): Finding[] {
+  const strange = numberFindings(log, head, records);
+  if (recentOnly) return strange;
+  const last = Math.min(log.incarnation, head.incarnation);
+  return [...incarnationFindings(records.slice(0, last - 1), { last }), ...strange];
 }
 
 /**
@@ -105,20 +113,19 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
  */
 function earlierOrigins(name: string, incarnation: number, records: readonly (IncarnationRecord | null)[]) {
   return Array.from({ length: incarnation - 1 }, (_, at) => {
-    const kept = records.slice(at).map((record) => record?.kept ?? 0n);
+    const kept = records.slice(at, incarnation - 1).map((record) => record?.kept ?? 0n);
     return { origin: originOf(name, at + 1), kept: kept.reduce((a, b) => (a < b ? a : b), kept[0] ?? 0n) };
   });
 }
 
-/** The directories of checkpoints of some incarnations. */
+/** The directory of checkpoints of this incarnation, or those of all up to it. */
 async function readFiles(
   { home, origin: name }: Pick<Verifying['config'], 'home' | 'origin'>,
-  first: number,
-  last: number,
-  from: bigint,
+  { incarnation: last }: LogName,
+  { from, all }: { readonly from: bigint; readonly all: boolean },
 ): Promise<KeptCheckpoint[]> {
   const files: KeptCheckpoint[] = [];
-  for (let incarnation = first; incarnation <= last; incarnation += 1) {
+  for (let incarnation = all ? 1 : last; incarnation <= last; incarnation += 1) {
     files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from })));
   }
   return files;

@@ -89,7 +89,7 @@ async function verifyLevel(
     case 'head':
       return { result: await withUnprotected(client, await verifyHead(client, run)), keep };
     case 'incremental':
-      return protectedToo(client, await verifyIncremental(ctx, client, run));
+      return whenIntact(await protectedToo(client, await verifyIncremental(ctx, client, run)));
     case 'rolling':
       return protectedToo(client, await verifyRolling(ctx, client, run));
     case 'full':
@@ -99,6 +99,11 @@ async function verifyLevel(
 
 async function protectedToo(client: SqlClient, { result, keep }: Progressing): Promise<Progressing> {
   return { result: await withUnprotected(client, result), keep };
+}
+
+/** Goes on from here only when nothing at all is found: whatever was is told again by the next run. */
+function whenIntact({ result, keep }: Progressing): Progressing {
+  return { result, keep: result.intact ? keep : () => Promise.resolve() };
 }
 
 async function reportResult(ctx: Verifying, result: Verification): Promise<void> {

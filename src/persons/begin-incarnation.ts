@@ -17,8 +17,8 @@ import {
   eventByIdSource,
   INCARNATION_EVENT,
   incarnationText,
+  isSignedIncarnation,
   moveIncarnation,
-  readIncarnations,
   readUnlinkedRecord,
 } from '../audit/incarnation-record.ts';
 import { encodeFrontier } from '../audit/merkle.ts';
@@ -115,7 +115,7 @@ export async function beginIncarnation(
 async function isMoved(client: SqlClient, config: Context['config']): Promise<boolean> {
   const head = await readHead(client);
   if (!(await isAheadOfSigner(config, head))) return false;
-  return (await readUnlinkedRecord(client, head)) !== null || (await readIncarnations(client, head)).at(-1) != null;
+  return isSignedIncarnation(client, head);
 }
 
 /** Whether the chain's number lies beyond that of the signer. @throws CHAIN_SIGNER_STORE */

@@ -1,9 +1,10 @@
 /** purging -> purged: the certificate is written, journalled outside the database, and recorded with the last edge. */
 import { readHead } from '../audit/chain-store.ts';
 import { leafSource } from '../audit/link-source.ts';
+import { readLogName } from '../audit/log-name.ts';
 import { appendLeaves, EMPTY_FRONTIER, rootOf } from '../audit/merkle.ts';
 import { recordEvent } from '../audit/record.ts';
-import { openLogKey, originOf } from '../audit/signer-store.ts';
+import { openLogKey } from '../audit/signer-store.ts';
 import { readTuples } from '../audit/tuples.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
@@ -90,11 +91,11 @@ async function write(
   );
   if (planned === undefined || version === undefined || rule === undefined) throw unknownUnit(unit);
   const { unit_id, action: _, ...what } = planned;
-  const { incarnation } = await readHead(client);
+  const { origin } = await readLogName(ctx.config, await readHead(client));
   const text = certificateText({
     certificate_id: id,
     installation_id: await readInstallationId(client),
-    origin: originOf(ctx.config.origin, incarnation),
+    origin,
     unit: { id: unit_id, ...what, fingerprint_method: unit.method },
     plan: { id: plan.plan_id, hash: plan.plan_hash },
     policy: {

@@ -1,7 +1,9 @@
 /** A database restored to yesterday: refused, until two key officers sign that the chain goes on under another origin. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import { VERIFY_LEVELS } from '../../src/audit/finding.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
+import { readChainStatus } from '../../src/audit/status.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
@@ -60,6 +62,20 @@ describe('a chain that was restored to yesterday', () => {
     expect(await planIncarnation(ctx, officers())).toMatchObject({ kept, abandoned: kept + 5 });
   });
 
+  it('stays refused, and every verification a finding, when somebody moves the number of the incarnation', async () => {
+    await db.engine.withClient((client) => client.query('select audit.begin_incarnation(1)'));
+    await expect(sealChain(ctx)).rejects.toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
+    await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
+    for (const level of VERIFY_LEVELS) {
+      const { findings } = await verifyChain(ctx, { level });
+      expect(findings.map((found) => found.class)).toEqual(findings.map(() => 'rolled-back'));
+      expect(findings.map((found) => found.actual)).toEqual(
+        expect.arrayContaining(['none of incarnation 2', String(kept)]),
+      );
+    }
+    await tamper(db.admin, 'update audit.chain_head set incarnation = 1');
+  });
+
   it.each([
     ['one officer', ['officer1'], 'DUTY_SEPARATION'],
     ['the same officer twice', ['officer1', 'officer1'], 'DUTY_SEPARATION'],
@@ -106,14 +122,41 @@ describe('a chain that was restored to yesterday', () => {
 });
 
 describe('a number that somebody moved without two officers', () => {
-  it('is adopted by two officers, or by nobody', async () => {
+  it('is a finding at every level, which goes on with the rest', async () => {
     await db.engine.withClient((client) => client.query('select audit.begin_incarnation(2)'));
     await expect(signCheckpoint(ctx)).rejects.toMatchObject({ code: 'CHAIN_SIGNER_STORE' });
     await addEvents(db.engine, 1, 300);
     await sealChain(ctx);
+    const strange = { class: 'rolled-back', expected: 'a signed record', actual: 'none of incarnation 3' };
+    for (const level of ['head', 'incremental'] as const) {
+      expect(await verifyChain(ctx, { level })).toMatchObject({ intact: false, findings: [strange] });
+    }
+    const change = (action: string) =>
+      tamper(db.admin, `update audit.audit_log set event_action = '${action}' where event_action like 'ACTION-5%'`);
+    await change('ACTION-5x');
+    const { findings } = await verifyChain(ctx);
+    await change('ACTION-5');
+    expect(findings).toContainEqual(expect.objectContaining(strange));
+    expect(findings.map((found) => found.class).sort()).toEqual(['modified', 'rolled-back', 'rolled-back']);
+    const status = await readChainStatus(ctx);
+    expect(status).toMatchObject({ incarnation: 3, roundOpen: false });
+    expect(status.signedSize).toBeGreaterThan(kept);
+    // However far somebody moves it: one finding, and no list as long as the number says.
+    await tamper(db.admin, 'update audit.chain_head set incarnation = 2000000000');
+    const far = await verifyChain(ctx, { level: 'head' });
+    expect(far.findings).toMatchObject([{ ...strange, actual: 'none of incarnation 3 to 2000000000' }]);
+    await tamper(db.admin, 'update audit.chain_head set incarnation = 1');
+    const before = { class: 'rolled-back', expected: 'incarnation 2, as signed', actual: 'incarnation 1' };
+    expect((await verifyChain(ctx, { level: 'head' })).findings).toMatchObject([before]);
+    expect((await verifyChain(ctx, { level: 'rolling' })).findings).toContainEqual(expect.objectContaining(before));
+    await tamper(db.admin, 'update audit.chain_head set incarnation = 3');
+  });
+
+  it('is adopted by two officers, or by nobody', async () => {
     await expect(beginIncarnation(ctx, { keyFiles: [] })).rejects.toMatchObject({ code: 'DUTY_SEPARATION' });
     expect((await beginIncarnation(ctx, officers())).origin).toMatch(/\/3$/);
     expect(await column(db.admin, 'select incarnation from audit.chain_head')).toEqual([3]);
     expect((await verifyChain(ctx)).findings.every((found) => found.class === 'rolled-back')).toBe(true);
+    expect(await verifyChain(ctx, { level: 'head' })).toMatchObject({ intact: true });
   });
 });

@@ -32,7 +32,7 @@ describe('levels of verification', () => {
       for (const table of await column(
         db.admin,
         `select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-          where n.nspname = 'audit' and c.relkind = 'r' and (c.relname like 'audit_log_%' or c.relname like 'chain_%')`,
+          where n.nspname = 'audit' and c.relkind = 'r' and (c.relname like 'audit_log_%' or c.relname like 'chain_%' or c.relname = 'checkpoint')`,
       )) {
         await client.query(`alter table ${String(table)} disable trigger user`);
       }
@@ -94,8 +94,28 @@ describe('levels of verification', () => {
     expect(await verifyChain(ctx, { level: 'incremental' })).toMatchObject({ intact: true, from: 330, to: 335 });
   });
 
-  it('incremental names a change, a deletion and a moved time, and stays where it was', async () => {
+  it('incremental stays where it was whatever was found, and says it again', async () => {
     await sealAndSign(20, 3000);
+    const onCheckpoint = (note: string) =>
+      `update audit.checkpoint set note = ${note} where size = (select max(size) from audit.checkpoint)`;
+    await tamper('create table public.kept as table audit.checkpoint', onCheckpoint(`note || 'x'`));
+    await protect();
+    for (const _again of [1, 2]) {
+      const result = await verifyChain(ctx, { level: 'incremental' });
+      expect(result.findings.map((found) => found.class)).toEqual(['checkpoint-invalid']);
+      expect(result).toMatchObject({ intact: false, from: 335, to: 355 });
+    }
+    await tamper(onCheckpoint('(select k.note from public.kept k where k.size = checkpoint.size)'));
+    // The guards of the tables are off now.
+    for (const _again of [1, 2]) {
+      const result = await verifyChain(ctx, { level: 'incremental' });
+      expect([...new Set(result.findings.map((found) => found.class))]).toEqual(['unprotected']);
+      expect(result).toMatchObject({ intact: false, from: 335, to: 355 });
+    }
+    await protect();
+  });
+
+  it('incremental names a change, a deletion and a moved time, and stays where it was', async () => {
     await tamper(
       "update audit.audit_log set event_type = 'x' where event_action = 'ACTION-3001'",
       "delete from audit.audit_log where event_action = 'ACTION-3003'",

@@ -3,11 +3,13 @@
  * late. Found, at the exact row, under the right class, and nothing else. Attacks that leave each other alone are made
  * together, on every second place, so that a run has to name each of them and no more. The table is printed at the end.
  */
+import { generateKeyPairSync, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Finding, FindingClass } from '../../src/audit/finding.ts';
 import { appendLeaves, EMPTY_FRONTIER, encodeFrontier } from '../../src/audit/merkle.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
+import { openLogKey } from '../../src/audit/signer-store.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
 import { addEvents, column } from '../audit/event-fixtures.ts';
 import { type TestContext, testContext } from '../support/context.ts';
@@ -326,6 +328,51 @@ describe('cut off, head and all', () => {
     await restore();
     judge('yesterday restored', [{ name, wanted: [{ class: 'rolled-back', seq: null, eventId: null }] }], findings);
     expect(findings).toMatchObject([{ actual: String(seq), checkpointFrom: seq >= CHECKPOINT ? CHECKPOINT : null }]);
+  });
+});
+
+describe('events of a unit that the database calls destroyed', () => {
+  const unit = "(select unit_id from retention.unit where relation_name = 'audit_log_y2002m02')";
+  const seqs = `(select range_agg(int8range(s, s + 1)) from unnest(array[${PLACES.map(([, seq]) => seq).join(', ')}]) s)`;
+  /** Runs statements past the guards of retention. */
+  const asOwner = (...statements: string[]) =>
+    db.admin.withClient(async (client) => {
+      const guarded = ['unit', 'manifest', 'certificate', 'plan'];
+      const each = (action: string) => guarded.map((name) => `alter table retention.${name} ${action} trigger user;`);
+      await client.query(`begin; ${each('disable').join(' ')} set local session_replication_role = replica`);
+      for (const statement of statements) await client.query(statement);
+      await client.query('set local session_replication_role = origin');
+      await client.query(`${each('enable').join(' ')} commit`);
+    });
+  const arrange = () =>
+    asOwner(
+      `update retention.unit set state = 'purged', plan_id = gen_random_uuid(), purged_at = now() where unit_id = ${unit}`,
+      `insert into retention.manifest (unit_id, row_count, fingerprint, method, seqs)
+       values (${unit}, ${PLACES.length}, sha256('x'), 'leaves/1', ${seqs})`,
+    );
+
+  it.each(['none', 'of another key', 'of other places'])('with a certificate: %s', async (kind) => {
+    await arrange();
+    if (kind !== 'none') {
+      const key =
+        kind === 'of another key' ? generateKeyPairSync('ed25519').privateKey : await openLogKey(ctx.config.home);
+      const ranges = PLACES.map(([, seq]) => (kind === 'of other places' ? [seq + 1000, seq + 1001] : [seq, seq + 1]));
+      const text = JSON.stringify({ format: 'auditkeep-certificate/v1', seqs: ranges });
+      const signature = sign(null, Buffer.from(`auditkeep-certificate/v1\n${text}`), key).toString('base64');
+      await asOwner(`insert into retention.certificate (certificate_id, unit_id, plan_id, document, sha256, signature, seqs)
+        values (gen_random_uuid(), ${unit}, gen_random_uuid(), '${text}', encode(sha256('${text}'), 'hex'), '${signature}', ${seqs})`);
+    }
+    const places = PLACES.map(([name, seq]) => ({ name, place: placeOf(seq) }));
+    await tamper(db.admin, ...places.map(({ place }) => `delete from ${place.leaf} where id = '${place.id}'`));
+    const { findings } = await verifyChain(ctx);
+    await restore();
+    await asOwner(
+      'delete from retention.certificate',
+      `delete from retention.manifest where unit_id = ${unit}`,
+      `update retention.unit set state = 'hot', plan_id = null, purged_at = null where unit_id = ${unit}`,
+    );
+    const wanted = places.map(({ name, place }) => ({ name, wanted: itself('purged-without-certificate')(place) }));
+    judge(`certificate ${kind}`, wanted, findings);
   });
 });
 
