@@ -1,9 +1,10 @@
 /** The embedded PostgreSQL: made once, found again, recovered, and never half-made. */
+import { spawn } from 'node:child_process';
 import { chmod, chown, copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import { openDatabase } from '../../src/db/database.ts';
 import { readEmbeddedState, startEmbedded, stopEmbedded } from '../../src/db/embedded.ts';
@@ -104,7 +105,11 @@ describe('a cluster that exists', () => {
   it('recovers when the number in the lock file belongs to another program now', async () => {
     const first = await startEmbedded(kept);
     expect(await stopEmbedded(kept)).toBe(true);
-    await writeFile(join(kept, 'pg/data/postmaster.pid'), `${process.pid}\n${kept}/pg/data\n1\n${first.port}\n`);
+    // Even one that works in the server's folder.
+    const data = join(kept, 'pg/data');
+    const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { cwd: data });
+    onTestFinished(() => void other.kill());
+    await writeFile(join(data, 'postmaster.pid'), `${other.pid}\n${data}\n1\n${first.port}\n`);
     expect((await readEmbeddedState(kept)).state).toBe('stopped');
     expect((await startEmbedded(kept)).port).toBe(first.port);
   });
@@ -189,6 +194,7 @@ describe('a folder that cannot hold it', () => {
   it('below a file is refused', async () => {
     await writeFile(join(home, 'file'), '');
     await expect(startEmbedded(join(home, 'file/home'))).rejects.toMatchObject({ code: 'EMBEDDED_FOLDER' });
+    expect((await readEmbeddedState(join(home, 'file/home'))).state).toBe('absent');
     expect(await readdir(home)).toEqual(['file']);
   });
 
