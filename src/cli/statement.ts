@@ -2,7 +2,7 @@
 import { AuditkeepError, EXIT } from '../errors.ts';
 import { addAttestation, addWaiver, approveWaiver, listStatements } from '../persons/state-statement.ts';
 import { type CheckedStatement, signedWaivers, waiverState } from '../persons/statement.ts';
-import { checkWaiverScope } from '../reports/statements.ts';
+import { checkAttestedRequirement, checkWaiverScope } from '../reports/statements.ts';
 import { isoOf, parseInstant } from '../time/clock.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
@@ -96,10 +96,10 @@ export const statementCommands: readonly AnyCommand[] = [
   }),
   defineCommand({
     path: ['attest', 'add'],
-    summary: 'say how a requirement without a control stands in a period, and sign it',
+    summary: 'say how a requirement that controls do not answer wholly stands in a period, and sign it',
     examples: [
       [
-        'auditkeep attest add --framework sox --requirement itgc-access-4 --from 2026-01-01 --to 2026-03-31 --outcome met --statement "reviewed on 2 April" --as you@example.org --key ~/.ssh/id_ed25519',
+        'auditkeep attest add --framework sox --requirement itgc-change-3 --from 2026-01-01 --to 2026-03-31 --outcome met --statement "projects looked at on 2 April" --as you@example.org --key ~/.ssh/id_ed25519',
         'one requirement',
       ],
     ],
@@ -114,6 +114,7 @@ export const statementCommands: readonly AnyCommand[] = [
         'dry-run': dryRunOption,
       }),
     async run(session, { framework, requirement, from, to, outcome, statement, 'dry-run': dryRun }) {
+      await checkAttestedRequirement(framework, requirement);
       const ctx = await session.context({ dryRun });
       const period = { period_start: from, period_end: to };
       const done = await addAttestation(ctx, { framework, requirement, ...period, outcome, statement });

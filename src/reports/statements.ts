@@ -5,7 +5,7 @@ import { listStatements, listWaivers } from '../persons/state-statement.ts';
 import { type CheckedStatement, type SignedWaiver, waiverState } from '../persons/statement.ts';
 import { isoOf } from '../time/clock.ts';
 import type { AttestationModel } from './model.ts';
-import { loadTemplates } from './template.ts';
+import { loadTemplates, selectFramework } from './template.ts';
 import type { ActiveWaiver } from './waiver.ts';
 
 /** The waivers that two persons signed and that count at the context's time. One that does not verify counts for nothing. */
@@ -54,6 +54,23 @@ function coveringAttestations(
     found.set(statement.requirement, { id, sha256, outcome, statement: words, by: person, at: time, ...period });
   }
   return found;
+}
+
+/**
+ * An attestation of what there is not, or of what controls answer wholly, would count for nothing and nobody would notice.
+ * @throws INPUT_INVALID
+ */
+export async function checkAttestedRequirement(frameworkId: string, requirementId: string): Promise<void> {
+  const { framework } = selectFramework(await loadTemplates(), frameworkId);
+  const open = framework.requirements.filter(({ coverage }) => coverage !== 'automated');
+  if (open.some(({ id }) => id === requirementId)) return;
+  const isThere = framework.requirements.some(({ id }) => id === requirementId);
+  throw new AuditkeepError('INPUT_INVALID', {
+    message: isThere
+      ? `the controls of ${frameworkId} ${requirementId} answer it wholly`
+      : `${frameworkId} has no requirement '${requirementId}'`,
+    hint: 'see what persons attest with `auditkeep template list --coverage`: partial and manual requirements',
+  });
 }
 
 /**

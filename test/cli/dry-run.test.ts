@@ -53,7 +53,7 @@ const roster = (people: Readonly<Record<string, readonly string[]>>) =>
 
 const inAMonth = new Date(Date.now() + 30 * 86_400_000).toISOString();
 const ATTESTED = [
-  ...['--framework', 'sox', '--requirement', 'itgc-access-4', '--from', '2025-01-01', '--to', '2025-12-31'],
+  ...['--framework', 'sox', '--requirement', 'itgc-change-3', '--from', '2025-01-01', '--to', '2025-12-31'],
   ...['--outcome', 'met', '--statement', 'reviewed'],
 ];
 

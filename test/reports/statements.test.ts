@@ -8,7 +8,12 @@ import { inTransaction } from '../../src/db/transaction.ts';
 import { addAttestation, addWaiver, approveWaiver } from '../../src/persons/state-statement.ts';
 import { evaluateControls } from '../../src/reports/evaluate.ts';
 import { generateReport } from '../../src/reports/generate.ts';
-import { checkWaiverScope, readActiveWaivers, readAttestations } from '../../src/reports/statements.ts';
+import {
+  checkAttestedRequirement,
+  checkWaiverScope,
+  readActiveWaivers,
+  readAttestations,
+} from '../../src/reports/statements.ts';
 import { loadTemplates } from '../../src/reports/template.ts';
 import { coveringWaiver } from '../../src/reports/waiver.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
@@ -130,6 +135,14 @@ describe('a waiver', () => {
 });
 
 describe('an attestation', () => {
+  test('is of a requirement that there is and that controls do not answer wholly', async () => {
+    await checkAttestedRequirement('sox', 'itgc-change-1');
+    await checkAttestedRequirement('sox', 'itgc-change-3');
+    await expect(checkAttestedRequirement('sox', 'itgc-access-4')).rejects.toThrow(/answer it wholly/);
+    await expect(checkAttestedRequirement('sox', 'itgc-99')).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    await expect(checkAttestedRequirement('pci', 'itgc-99')).rejects.toMatchObject({ code: 'TEMPLATE_INVALID' });
+  });
+
   const attest = (requirement: string, outcome: 'met' | 'not-met', [from, to]: readonly [string, string]) =>
     addAttestation(roster.as(ctx, 'reviewer'), {
       framework: 'sox',
