@@ -34,6 +34,13 @@ async function ask(url: string, text: string): Promise<string> {
   }
 }
 
+const NO_RIGHTS = '0000000000000000';
+/** What a process may do beyond its user, as capabilities(7) numbers the bits; only Linux has such. */
+async function rightsOf(pid: number): Promise<string> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return /^CapEff:\s*(\w+)$/m.exec(status)?.[1] ?? NO_RIGHTS;
+}
+
 async function execute(url: string, text: string): Promise<void> {
   const db = openDatabase({ url, applicationName: 'test', maxConnections: 1 });
   await db.withClient((client) => client.query(text)).finally(() => db.end());
@@ -42,7 +49,7 @@ async function execute(url: string, text: string): Promise<void> {
 describe('the embedded PostgreSQL', () => {
   it('is made by one of several processes at once and used by all', async () => {
     // What a shell may hold for another server must not reach this one.
-    const env = { AUDITKEEP_HOME: home, PGDATA: '/nonexistent', PGPORT: '1', LC_ALL: 'xx_XX' };
+    const env = { AUDITKEEP_HOME: home, PGDATA: '/nonexistent', PGPORT: '1', PGDATESTYLE: 'none', LC_ALL: 'xx_XX' };
     const runs = await Promise.all([1, 2, 3].map(() => runCli(['db', 'up', '--json'], env)));
     expect(runs.map((run) => [run.code, run.code === 0 ? '' : run.stdout])).toEqual([
       [0, ''],
@@ -65,6 +72,7 @@ describe('the embedded PostgreSQL', () => {
              as v from pg_database where datname = current_database()`,
       ),
     ).toBe('auditkeep UTF8 b C.UTF-8 on 127.0.0.1 UTC off 100 512 scram-sha-256 UTC ');
+    expect(await rightsOf(again.pid)).toBe(NO_RIGHTS);
     // As root others pass through to the server's folder, and see no name in ours.
     expect((await stat(home)).mode & 0o777).toBe(process.getuid?.() === 0 ? 0o711 : 0o700);
   });
@@ -233,6 +241,8 @@ describe('a folder that cannot hold it', () => {
     await mkdir(closed, { mode: 0o700 });
     const { pid } = await startEmbedded(join(closed, 'home'));
     expect((await stat(`/proc/${pid}`)).uid).toBe(65534);
+    // CAP_DAC_READ_SEARCH, and nothing else.
+    expect(await rightsOf(pid)).toBe('0000000000000004');
     expect((await stat(join(closed, 'home'))).mode & 0o777).toBe(0o711);
     // As in a container, where root may not look into other users' processes.
     const shell = 'set -- setpriv --bounding-set=-sys_ptrace "$@"';
