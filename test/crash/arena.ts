@@ -17,7 +17,7 @@ import type { TestServer } from '../support/server.ts';
 import { STEPS, type Stage, type StepName } from './steps.ts';
 
 /** What a step acts with. */
-export type ArenaContext = Parameters<(typeof STEPS)[StepName]['run']>[0];
+type ArenaContext = Parameters<(typeof STEPS)[StepName]['run']>[0];
 
 export interface Arena {
   readonly url: string;
