@@ -93,19 +93,20 @@ describe('a cluster that exists', () => {
     const first = await startEmbedded(kept);
     await execute(first.url, `create table public.t as select 'kept' as v`);
     expect(await ask(first.url, 'select v from public.t')).toBe('kept');
-    // A session that is busy outlives its server for a while, and no other starts beside it.
-    const busy = `do $$ begin while clock_timestamp() < now() + interval '1.5 seconds' loop null; end loop; end $$`;
-    let over = false;
-    const ended = execute(first.url, busy)
-      .catch(() => undefined)
-      .finally(() => {
-        over = true;
-      });
+    // A session that is busy outlives its server, and PostgreSQL starts no other beside it.
+    const busy = `do $$ begin while (pg_stat_file('stop', true)).size is null
+      and clock_timestamp() < now() + interval '1 minute' loop null; end loop; end $$`;
+    const ended = execute(first.url, busy).catch(() => undefined);
     const seen = `select count(*)::text as v from pg_stat_activity where state = 'active' and query like 'do $$%'`;
-    while (!over && (await ask(first.url, seen)) !== '1');
+    while ((await ask(first.url, seen)) !== '1');
     process.kill(first.pid, 'SIGKILL');
-    const second = await startEmbedded(kept);
-    await ended;
+    const starting = startEmbedded(kept);
+    const failed = starting.catch(() => null);
+    const log = join(kept, 'pg/server.log');
+    while (!(await readFile(log, 'utf8')).includes('shared memory block'));
+    await writeFile(join(kept, 'pg/data/stop'), '');
+    await Promise.all([ended, failed]);
+    const second = await starting;
     expect(second.pid).not.toBe(first.pid);
     expect(await ask(second.url, 'select v from public.t')).toBe('kept');
   });
