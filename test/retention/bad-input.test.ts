@@ -28,6 +28,7 @@ import { openDatabase } from '../../src/db/database.ts';
 import { serverIdentity } from '../../src/db/embedded-files.ts';
 import { runArchival } from '../../src/retention/archival.ts';
 import { planArchive } from '../../src/retention/archive.ts';
+import { DEFAULT_WINDOW, type RetryWindow } from '../../src/retention/lock-retry.ts';
 import { ensurePartitions } from '../../src/retention/partition.ts';
 import { migrate } from '../../src/schema/migrate.ts';
 import { type TestDatabase, useDatabase } from '../support/database.ts';
@@ -45,6 +46,7 @@ import {
 } from './rows.ts';
 
 type Pools = Pick<TestDatabase, 'admin' | 'engine'>;
+/** For a lock that nobody gives back; elsewhere a slow machine has the usual window. */
 const IMPATIENT = { attempts: 2, maxPauseMs: 20 } as const;
 const SECURITY = `insert into audit.security_events_log (event_type, severity, category, event_description, event_timestamp)
   values ('test', 'low', 'anomaly', 'x', '2015-01-10Z')`;
@@ -61,8 +63,8 @@ async function arrange(db: Pools, months: readonly string[]): Promise<void> {
   await linkAll(db.engine);
 }
 
-const run = async (db: Pools) => {
-  const done = await runArchival(retentionContext(db.engine), { reason: 'test', window: IMPATIENT });
+const run = async (db: Pools, window: RetryWindow = DEFAULT_WINDOW) => {
+  const done = await runArchival(retentionContext(db.engine), { reason: 'test', window });
   return [
     ...done.units.map(({ partition, outcome }) => ({ partition, ...outcome })),
     ...done.late.map((range) => range.outcome),
@@ -126,10 +128,14 @@ describe('a lock that is held for the whole window', () => {
     await arrange(db, ['2020-01']);
     await db.admin.withClient(async (holder) => {
       await holder.query('begin; lock table audit.audit_log in access share mode');
-      expect(await run(db)).toMatchObject([
-        { partition: 'audit_log_y2020m01', kind: 'postponed', byRule: false },
-        { partition: 'security_events_log_y2015m01', kind: 'archived' },
-      ]);
+      // A short window may be too short for the other table too on a slow machine; then the next run takes it.
+      for (let left = ''; left !== 'archived'; ) {
+        const [events, security] = await run(db, IMPATIENT);
+        expect(events).toMatchObject({ partition: 'audit_log_y2020m01', kind: 'postponed', byRule: false });
+        left = security?.kind ?? 'archived';
+        expect(['archived', 'postponed']).toContain(left);
+      }
+      expect(await stateOf(db.engine, 'security_events_log_y2015m01')).toBe('archived');
       await holder.query('commit');
     });
     expect((await run(db)).map(({ kind }) => kind)).toEqual(['archived']);
