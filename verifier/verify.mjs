@@ -585,7 +585,7 @@ function personOf(signers, fingerprint, namespace, time) {
 // ---- where a bundle lies: a folder or a zip ------------------------------------------------------------------------
 
 const PART_NAME = new RegExp(
-  '^(README\\.txt|bundle\\.json|log\\.vkey|checkpoint|checkpoints\\.ndjson|erasures\\.ndjson|records\\.ndjson|' +
+  '^(README\\.txt|bundle\\.json|log\\.vkey|checkpoint|(checkpoints|erasures|records|certificates|manifests)\\.ndjson|' +
     '(tile/([0-9]|[1-5][0-9]|6[0-3]|entries)|chain|openings)/(x[0-9]{3}/)*[0-9]{3}(\\.p/[1-9][0-9]{0,2})?)$',
 );
 
@@ -722,11 +722,14 @@ function openSource(path) {
 // ---- bundles (tlog-bundle/v1) --------------------------------------------------------------------------------------
 
 const LISTED = ['README.txt', 'checkpoint', 'checkpoints.ndjson', 'erasures.ndjson', 'records.ndjson'];
+/** Parts that a bundle has where it has something to say in them. */
+const OPTIONAL = ['log.vkey', 'certificates.ndjson', 'manifests.ndjson'];
 
-/** RFC 8785 for what a bundle holds: strings, numbers, booleans, null and objects of them. */
+/** RFC 8785 for what a bundle holds: strings, numbers, booleans, null, and lists and objects of them. */
 function canonicalJson(value, depth = 0) {
   if (value === null || typeof value !== 'object') return JSON.stringify(value);
   if (depth > MAX_NESTING) throw new RangeError('nests too deep');
+  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item, depth + 1)).join(',')}]`;
   const fields = Object.keys(value)
     .sort()
     .map((name) => `${JSON.stringify(name)}:${canonicalJson(value[name], depth + 1)}`);
@@ -805,7 +808,7 @@ function readManifest(source) {
     throw bad('names a range that is not one of whole tiles');
   }
   const files = value.files;
-  if (!isObject(files) || !(hasExactly(files, LISTED) || hasExactly(files, [...LISTED, 'log.vkey'])))
+  if (!isObject(files) || !hasExactly(files, [...LISTED, ...OPTIONAL.filter((name) => Object.hasOwn(files, name))]))
     throw bad('lists other files than it must');
   const isDigest = (digest) => typeof digest === 'string' && /^[0-9a-f]{64}$/.test(digest);
   if (!Object.values(files).every(isDigest)) throw bad('has a malformed sha256');
@@ -851,7 +854,19 @@ function countParts({ files, size, from, to, open }) {
 
 /** One run over one bundle: what was checked and what was found. */
 class BundleCheck extends Judgement {
-  counts = { leaves: 0, tiles: 0, checkpoints: 0, entries: 0, openings: 0, erased: 0, records: 0 };
+  counts = {
+    leaves: 0,
+    tiles: 0,
+    checkpoints: 0,
+    entries: 0,
+    openings: 0,
+    erased: 0,
+    records: 0,
+    certificates: 0,
+    purged: 0,
+  };
+  #destroyed = [];
+  #standing = 0;
   #present = new Set();
   #ids = new BigUint64Array(1024);
   #wanted = new Map();
@@ -887,9 +902,15 @@ class BundleCheck extends Judgement {
     if (head !== undefined) this.#want(head, 'checkpoint');
     this.guard('erasures.ndjson', () => this.#readErasures(listed.get('erasures.ndjson')));
     this.guard('records.ndjson', () => this.#checkRequests());
+    const manifests = this.guard('manifests.ndjson', () => this.#readManifests(listed.get('manifests.ndjson')));
+    this.guard('certificates.ndjson', () =>
+      this.#readCertificates(listed.get('certificates.ndjson'), { manifests: manifests ?? new Map(), ...options }),
+    );
     this.guard('tile/0', () => this.#walk());
     this.guard('tile/entries', () => this.#findDoubled());
     this.#concludeRecords(options.signers);
+    if (this.#standing > 0)
+      this.doubts.push(`${this.#standing} entries are still there that a certificate calls destroyed`);
     if (!this.#isRootSigned) this.doubts.push('no signed root was compared with the tree');
   }
 
@@ -1084,8 +1105,113 @@ class BundleCheck extends Judgement {
   }
 
   #concludeRecords(signers) {
-    if (this.#records.size === 0 || signers !== null) return;
-    this.doubts.push(`no list of signers was given: nobody vouches for the persons of ${this.#records.size} records`);
+    if (signers !== null) return;
+    const vouched = [
+      [this.#records.size, 'records'],
+      [this.counts.certificates, 'certificates'],
+    ].filter(([count]) => count > 0);
+    for (const [count, what] of vouched)
+      this.doubts.push(`no list of signers was given: nobody vouches for the persons of ${count} ${what}`);
+  }
+
+  /** The manifests of partitions that left, by unit; what each says of its leaves is recomputed. */
+  #readManifests(bytes) {
+    const manifests = new Map();
+    let budget = this.manifest.size;
+    for (const { line, where } of linesOf(bytes, 'manifests.ndjson', this)) {
+      this.guard(where, () => {
+        const bad = (what) => new Tampered('manifest-invalid', where, what);
+        const fields = ['unit', 'partition', 'rows', 'fingerprint', 'method', 'seqs'];
+        const stored = parseCanonical(line, fields, where);
+        const isText = fields.every((field) => field === 'seqs' || typeof stored[field] === 'string');
+        const pairs = Array.isArray(stored.seqs) ? stored.seqs : [];
+        if (!isText || !pairs.every(Array.isArray)) throw bad('has a malformed field');
+        const numbers = pairs.map((pair) => pair.map((text) => parseCount(text, where)));
+        const { ranges, count } = readRanges(numbers, this.manifest.size, bad);
+        if (manifests.has(stored.unit)) throw bad('is of a unit that was told before');
+        // No place is in two partitions, so all of them together are not more than the log.
+        if (count > budget) throw bad('has more places than are left in the log');
+        budget -= count;
+        if (stored.method !== 'leaves/1') throw bad('has a fingerprint of an unknown method');
+        if (parseCount(stored.rows, where) !== count) throw bad('has another number of rows than of places');
+        if (fingerprintOf(this.#leavesAt(ranges, bad)) !== stored.fingerprint) {
+          throw bad('has another fingerprint than the leaves at its places');
+        }
+        manifests.set(stored.unit, { ...stored, ranges });
+      });
+    }
+    return manifests;
+  }
+
+  /** Certificates of destruction (certificate-v1): one that holds explains why the entries at its places are not there. */
+  #readCertificates(bytes, { manifests, signers }) {
+    let budget = this.manifest.size;
+    for (const { line, where } of linesOf(bytes, 'certificates.ndjson', this)) {
+      this.guard(where, () => {
+        const bad = (what) => new Tampered('certificate-invalid', where, what);
+        const { document, signature } = parseCanonical(line, ['document', 'signature'], where);
+        const certificate = readCertificate(document, signature, { key: this.key, bad });
+        if (!this.log.names.includes(certificate.origin)) throw bad('is of another log');
+        const { ranges, count } = readRanges(certificate.seqs, this.manifest.size, bad);
+        if (count > budget) throw bad('has more places than are left in the log');
+        budget -= count;
+        const { unit } = certificate;
+        if (unit.table !== 'audit_log' || unit.rows !== count)
+          throw bad('is not about as many events as it has places');
+        checkDecisions(certificate, signers, bad);
+        const leaves = this.#leavesAt(ranges, bad);
+        if (treeOf(leaves).toString('hex') !== certificate.merkle_root) {
+          throw bad('has another Merkle root than the leaves at its places');
+        }
+        if (unit.fingerprint_method !== 'leaves/1' || fingerprintOf(leaves) !== unit.fingerprint) {
+          throw bad('has another fingerprint than the leaves at its places');
+        }
+        const manifest = manifests.get(String(unit.id));
+        if (manifest === undefined || manifest.partition !== unit.partition || !sameRanges(manifest.ranges, ranges)) {
+          throw bad('is of a unit whose manifest is not here, or is another');
+        }
+        this.#destroyed.push(...ranges);
+        this.counts.certificates += 1;
+      });
+    }
+    this.#destroyed.sort(([a], [b]) => a - b);
+  }
+
+  /** The leaves at some places, as tile/0 has them; the walk holds those against the signed root. */
+  #leavesAt(ranges, bad) {
+    const leaves = [];
+    let tile = { at: -1, bytes: null };
+    for (const [from, to] of ranges) {
+      for (let seq = from; seq < to; seq += 1) {
+        const at = seq - (seq % TILE_WIDTH);
+        if (tile.at !== at) tile = { at, bytes: this.#leafTile(at) };
+        if (tile.bytes === null) throw bad('is about places whose leaves are not there');
+        leaves.push(tile.bytes.subarray((seq - at) * HASH_BYTES, (seq - at + 1) * HASH_BYTES));
+      }
+    }
+    return leaves;
+  }
+
+  /** A tile of leaves, or null: what is wrong with it is a finding of the walk. */
+  #leafTile(at) {
+    const width = Math.min(TILE_WIDTH, this.manifest.size - at);
+    const name = `tile/0/${tilePath(at / TILE_WIDTH, width)}`;
+    try {
+      const bytes = this.#present.has(name) ? this.source.read(name, TILE_WIDTH * HASH_BYTES) : null;
+      return bytes?.length === width * HASH_BYTES ? bytes : null;
+    } catch {
+      return null;
+    }
+  }
+
+  #isDestroyed(seq) {
+    let [low, high] = [0, this.#destroyed.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#destroyed[middle][1] <= seq) low = middle + 1;
+      else high = middle;
+    }
+    return low < this.#destroyed.length && this.#destroyed[low][0] <= seq;
   }
 
   /** The whole tree once, leaf by leaf; the entries of the range beside it. */
@@ -1191,9 +1317,11 @@ class BundleCheck extends Judgement {
     for (const [k, entry] of entries.entries()) {
       const place = { seq: at + k };
       if (entry === null) {
-        this.add('deleted', name, 'the entry is not there', place);
+        if (this.#isDestroyed(place.seq)) this.counts.purged += 1;
+        else this.add('deleted', name, 'the entry is not there', place);
         continue;
       }
+      if (this.#isDestroyed(place.seq)) this.#standing += 1;
       const event = parseEntry(entry);
       if (event !== null) place.eventId = uuidText(event.id);
       const leaf = leafHash(entry);
@@ -1373,6 +1501,99 @@ function readRecord({ kind, entry: entryText, opening }, where, signers) {
   if (persons.includes(null)) throw bad('is signed by a key that your list of signers does not have for it');
   if (persons[0] === persons[1]) throw bad('is signed twice by one person');
   return { kind, entry, eventId: uuidText(event.id), payload };
+}
+
+const CERTIFICATE = 'auditkeep-certificate/v1';
+const CERTIFICATE_FIELDS = [
+  ...['format', 'certificate_id', 'installation_id', 'origin', 'unit', 'plan', 'policy', 'method', 'verification'],
+  ...['decisions', 'seqs', 'merkle_root', 'purged_at', 'backups_age_out_at'],
+];
+const DECISION = { name: 'plan-approval@auditkeep.v1', format: 'auditkeep-object-decision/v1' };
+
+/** What the log's key signed; without a key the signature is nobody's word, and the run cannot be intact. @throws Tampered */
+function readCertificate(document, signature, { key, bad }) {
+  if (typeof document !== 'string' || typeof signature !== 'string') throw bad('holds something else than texts');
+  const bytes = fromBase64(signature);
+  if (bytes === null) throw bad('has a malformed signature');
+  if (key !== null && !crypto.verify(null, Buffer.from(`${CERTIFICATE}\n${document}`), key.publicKey, bytes)) {
+    throw bad("is not signed by the log's key");
+  }
+  const certificate = parseText(document, bad);
+  const { format, method, unit, plan, decisions } = certificate;
+  if (format !== CERTIFICATE || method !== 'drop-table' || !hasExactly(certificate, CERTIFICATE_FIELDS)) {
+    throw bad(`is not ${CERTIFICATE}`);
+  }
+  if (!isObject(unit) || !isObject(plan) || !Array.isArray(decisions)) throw bad('has a malformed field');
+  if (Number.isNaN(Date.parse(certificate.purged_at))) throw bad('does not say when');
+  return certificate;
+}
+
+function parseText(text, bad) {
+  try {
+    const value = JSON.parse(text);
+    if (isCanonical(value, text)) return value;
+  } catch {
+    // Said below.
+  }
+  throw bad('is not a canonical text');
+}
+
+/** Request and approval (decision-v1, section 3): of this plan, one after the other, by two persons, before the end. */
+function checkDecisions({ plan, decisions, purged_at: purgedAt, installation_id: installation }, signers, bad) {
+  if (decisions.length !== 2 || !decisions.every(isObject)) throw bad('does not hold two decisions');
+  let previous = null;
+  const persons = decisions.map(({ payload, signature }, at) => {
+    if (typeof payload !== 'string' || typeof signature !== 'string') throw bad('holds a malformed decision');
+    const said = parseText(payload, bad);
+    const fits =
+      said.format === DECISION.format &&
+      said.meaning === ['request', 'approve'][at] &&
+      said.installation_id === installation &&
+      said.previous_decision_sha256 === previous &&
+      isObject(said.object) &&
+      said.object.kind === 'plan' &&
+      said.object.id === plan.id &&
+      said.object_hash === plan.hash;
+    if (!fits) throw bad('holds a decision about something else');
+    previous = sha256(Buffer.from(payload)).toString('hex');
+    const key = openSshsig(signature, DECISION.name, payload);
+    if (key === null || key !== said.key_fingerprint) throw bad('holds a decision that its key did not sign');
+    if (!(Date.parse(said.time) <= Date.parse(purgedAt))) throw bad('holds a decision of after the destruction');
+    return { said: said.person, listed: signers === null ? key : personOf(signers, key, DECISION.name, said.time) };
+  });
+  if (persons.some(({ listed }) => listed === null)) {
+    throw bad('holds a decision by a key that your list of signers does not have for it');
+  }
+  const [first, second] = persons;
+  if (first.said === second.said || first.listed === second.listed) throw bad('holds two decisions of one person');
+}
+
+/** Places in the chain: pairs of numbers, ascending, within the log. @throws Tampered */
+function readRanges(pairs, size, bad) {
+  let [last, count] = [0, 0];
+  if (!Array.isArray(pairs) || pairs.length === 0) throw bad('names no places in the log');
+  for (const pair of pairs) {
+    const isPair = Array.isArray(pair) && pair.length === 2 && pair.every(Number.isSafeInteger);
+    if (!isPair || pair[0] < last || pair[1] <= pair[0] || pair[1] > size) throw bad('names places that are not there');
+    last = pair[1];
+    count += pair[1] - pair[0];
+  }
+  return { ranges: pairs, count };
+}
+
+const sameRanges = (a, b) => a.length === b.length && a.every(([from, to], at) => from === b[at][0] && to === b[at][1]);
+
+/** leaves/1: over the hashes of groups by first byte, each of the sorted leaves that begin with it. */
+function fingerprintOf(leaves) {
+  const sorted = [...leaves].sort(Buffer.compare);
+  const groups = [];
+  for (let at = 0; at < sorted.length; ) {
+    let end = at;
+    while (end < sorted.length && sorted[end][0] === sorted[at][0]) end += 1;
+    groups.push(sha256(Buffer.concat(sorted.slice(at, end))));
+    at = end;
+  }
+  return sha256(Buffer.concat(groups)).toString('hex');
 }
 
 function readInsideKey(text) {
@@ -1603,9 +1824,9 @@ function reportText(result, keyGiven) {
   ];
   lines.push(`key       ${keyGiven ? 'given by you' : 'none given'}`);
   if (result.checked) {
-    const { leaves, tiles, checkpoints, entries, openings, erased, records } = result.checked;
+    const { leaves, tiles, checkpoints, entries, openings, erased, records, certificates, purged } = result.checked;
     lines.push(
-      `checked   ${leaves} leaves, ${tiles} tiles, ${checkpoints} checkpoints, ${entries} entries, ${openings} openings, ${erased} erasures, ${records} records`,
+      `checked   ${leaves} leaves, ${tiles} tiles, ${checkpoints} checkpoints, ${entries} entries, ${openings} openings, ${erased} erasures, ${records} records, ${certificates} certificates over ${purged} destroyed entries`,
     );
   }
   if (result.kind === 'proof' && result.index !== null) lines.push(`place     seq ${result.index}`);

@@ -23,6 +23,8 @@ Signed up to ${size} events; holds the entries ${from} up to, without, ${to}.
   chain/               the chain hashes
   erasures.ndjson      groups of events that were erased, with their commitments
   records.ndjson       the decisions to erase, and to go on after a restore, each signed by two persons
+  certificates.ndjson  only when events were destroyed: certificates, signed by the log
+  manifests.ndjson     only when partitions were archived or destroyed: what they held
   log.vkey             the log's key, as it says itself
   bundle.json          what must be here
 ${open ? `  ${personal}` : `\n${personal}`}

@@ -10,10 +10,11 @@ import { transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { readHead } from './chain-store.ts';
 import { formatVerifierKey } from './checkpoint.ts';
+import { certificateLines, manifestLines } from './export-destroyed.ts';
 import { readSealedEvents, type SealedEvent } from './export-events.ts';
 import { checkBundleFolder, makeBundleFolder, writeChunks, writePart, zipFolder } from './export-files.ts';
 import { readmeText } from './export-readme.ts';
-import { erasureLines, recordLines } from './export-records.ts';
+import { erasureLines, type RecordScope, recordLines } from './export-records.ts';
 import { leafSource } from './link-source.ts';
 import { readLogName } from './log-name.ts';
 import { appendLeaves, EMPTY_FRONTIER, rootOf } from './merkle.ts';
@@ -179,6 +180,7 @@ async function writeBundle(
     'README.txt': await writeChunks(out, 'README.txt', [readmeText({ origin, size: head.size, from, to, open })]),
   };
   if (key !== null) files['log.vkey'] = await writeChunks(out, 'log.vkey', [`${key}\n`]);
+  await addDestroyed(client, { about, out, files });
   const manifest = {
     format: 'auditkeep-bundle/v1',
     origin,
@@ -190,6 +192,27 @@ async function writeBundle(
   };
   await writePart(out, 'bundle.json', canonicalJson(manifest));
   return { folder: out, origin, size: head.size, from, to, ...counts };
+}
+
+/** Lists that most bundles need not have: they are parts only where they hold a line. */
+async function addDestroyed(
+  client: SqlClient,
+  { about, out, files }: { readonly about: RecordScope; readonly out: string; readonly files: Record<string, string> },
+): Promise<void> {
+  for (const [name, list] of [
+    ['certificates.ndjson', certificateLines],
+    ['manifests.ndjson', manifestLines],
+  ] as const) {
+    const lines = list(client, about);
+    const first = await lines.next();
+    if (first.done === true) continue;
+    files[name] = await writeChunks(out, name, startingWith(first.value, lines));
+  }
+}
+
+async function* startingWith(first: string, rest: AsyncIterable<string>): AsyncGenerator<string, void, undefined> {
+  yield first;
+  yield* rest;
 }
 
 /** Every hash of the tree up to the checkpoint: 32 bytes an event, which also pin a later rewrite to a row. */

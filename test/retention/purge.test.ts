@@ -1,13 +1,17 @@
 /** Destruction from plan to certificate: two persons, a window, drift, holds, limits, and what the database refuses. */
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { generateKeyPairSync, randomUUID, sign } from 'node:crypto';
+import { cp, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { exportChain } from '../../src/audit/export.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
-import { readLogPublicKey } from '../../src/audit/signer-store.ts';
+import { openLogKey, readLogPublicKey } from '../../src/audit/signer-store.ts';
+import { readChainStatus } from '../../src/audit/status.ts';
 import { verifyChain } from '../../src/audit/verify.ts';
+import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
 import { main } from '../../src/cli/main.ts';
 import { objectDecisionText, objectRequestSchema } from '../../src/persons/object-decision.ts';
 import { runArchive } from '../../src/retention/archive.ts';
@@ -18,9 +22,11 @@ import { approvePurge, listPlans, planDestruction, requestPurge } from '../../sr
 import { runPurge } from '../../src/retention/purge-run.ts';
 import { readCertificates } from '../../src/retention/purge-store.ts';
 import { readChecked } from '../../src/retention/read-certificate.ts';
-import { foundRegister, type Roster } from '../persons/roster.ts';
+import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { type TestDatabase, useDatabase } from '../support/database.ts';
+import { forge } from '../verifier/changed-bundle.ts';
+import { verifier } from '../verifier/verifier.ts';
 import { guardsLater, waitInQuarantine } from './later.ts';
 import { countByOrigin, ensureMonths, failureOf, insertEvents, instant, linkAll, scalar, stateOf } from './rows.ts';
 
@@ -214,6 +220,114 @@ describe('a purge', () => {
     expect(forged.purged).toBe(10);
     expect(new Set(forged.findings.map(({ class: kind }) => kind))).toEqual(new Set(['purged-without-certificate']));
     await tamper(`reverse(left(signature, 86)) || '=='`);
+  });
+
+  test('a bundle explains what is not there by certificates alone, which the verifier checks', async () => {
+    const folder = join(await temporaryHome(), 'bundle');
+    await exportChain(ctx, { out: folder });
+    const keep = async (name: string) => `${emailOf(name)} ${await readFile(`${roster.keyFile(name)}.pub`, 'utf8')}`;
+    const names = ['records', 'records2', 'everything'];
+    const signers = verifier.parseSigners((await Promise.all(names.map(keep))).join(''));
+    const key = verifier.parseVerifierKey((await readChainStatus(ctx)).verifierKey ?? '');
+    const check = (path = folder, given: typeof signers | null = signers) =>
+      verifier.verifyBundle(path, { key, signers: given });
+    expect(check()).toMatchObject({ verdict: 'intact', checked: { certificates: 2, purged: 20 }, findings: [] });
+    expect(check(folder, null)).toMatchObject({ verdict: 'undecided', findings: [] });
+    for (const name of ['counsel', 'records']) {
+      const { findings } = check(folder, verifier.parseSigners(await keep(name)));
+      expect(findings.map((found) => found.class)).toContain('certificate-invalid');
+    }
+
+    type Lines = { certificates: string[]; manifests: string[] };
+    const listed = async () => ({
+      certificates: (await readFile(join(folder, 'certificates.ndjson'), 'utf8')).split('\n').slice(0, -1),
+      manifests: (await readFile(join(folder, 'manifests.ndjson'), 'utf8')).split('\n').slice(0, -1),
+    });
+    const changed = async (change: (lines: Lines) => Lines) => {
+      const copy = join(await temporaryHome(), 'copy');
+      await cp(folder, copy, { recursive: true });
+      const { certificates, manifests } = change(await listed());
+      for (const [name, lines] of Object.entries({ certificates, manifests })) {
+        await forge(copy, `${name}.ndjson`, lines.map((line) => `${line}\n`).join(''));
+      }
+      const { verdict, findings } = check(copy);
+      return {
+        verdict,
+        classes: [...new Set(findings.map((found) => found.class))],
+        gone: findings.filter((found) => found.class === 'deleted').length,
+      };
+    };
+    const invalid = { verdict: 'tampered', classes: ['certificate-invalid', 'deleted'], gone: 10 };
+    const onFirst = (edit: (line: string) => string) => (lines: Lines) => ({
+      ...lines,
+      certificates: lines.certificates.map((line, at) => (at === 0 ? edit(line) : line)),
+    });
+    const logKey = await openLogKey(ctx.config.home);
+    /** Signed by the log's own key: whatever is still accepted is the verifier's doing. */
+    const resigned = (edit: (document: Record<string, JsonValue>) => object) =>
+      changed(
+        onFirst((line) => {
+          const { document } = JSON.parse(line) as { document: string };
+          const text = canonicalJson(edit(JSON.parse(document) as Record<string, JsonValue>) as JsonValue);
+          const signature = sign(null, Buffer.from(`auditkeep-certificate/v1\n${text}`), logKey).toString('base64');
+          return canonicalJson({ document: text, signature });
+        }),
+      );
+    expect(await changed((lines) => lines)).toEqual({ verdict: 'intact', classes: [], gone: 0 });
+    expect(await resigned((document) => document)).toEqual({ verdict: 'intact', classes: [], gone: 0 });
+    expect(
+      await changed(onFirst((line) => line.replace('records schedule', 'x').replace('7 years', '1 years'))),
+    ).toEqual(invalid);
+    expect(await changed((lines) => ({ ...lines, certificates: lines.certificates.slice(1) }))).toEqual({
+      ...invalid,
+      classes: ['deleted'],
+    });
+    const seqs = (by: number) => (document: Record<string, JsonValue>) => ({
+      ...document,
+      seqs: (document['seqs'] as number[][]).map(([from = 0, to = 0]) => [from + by, to + by]),
+    });
+    for (const edit of [
+      seqs(1),
+      seqs(1_000_000),
+      (document: object) => ({ ...document, merkle_root: 'ab'.repeat(32) }),
+      (document: object) => ({ ...document, origin: 'other.example/log' }),
+      (document: Record<string, JsonValue>) => ({
+        ...document,
+        plan: { ...(document['plan'] as object), id: randomUUID() },
+      }),
+      (document: Record<string, JsonValue>) => ({
+        ...document,
+        plan: { ...(document['plan'] as object), hash: 'ab'.repeat(32) },
+      }),
+      (document: Record<string, JsonValue>) => ({ ...document, unit: { ...(document['unit'] as object), rows: 11 } }),
+      (document: Record<string, JsonValue>) => ({
+        ...document,
+        unit: { ...(document['unit'] as object), fingerprint: 'ab'.repeat(32) },
+      }),
+      (document: Record<string, JsonValue>) => {
+        const [request] = document['decisions'] as JsonValue[];
+        return { ...document, decisions: [request, request] };
+      },
+      (document: object) => ({ ...document, purged_at: '2000-01-01T00:00:00.000Z' }),
+    ]) {
+      expect(await resigned(edit)).toEqual(invalid);
+    }
+    const other = generateKeyPairSync('ed25519').privateKey;
+    const stranger = onFirst((line) => {
+      const { document } = JSON.parse(line) as { document: string };
+      const signature = sign(null, Buffer.from(`auditkeep-certificate/v1\n${document}`), other).toString('base64');
+      return canonicalJson({ document, signature });
+    });
+    expect(await changed(stranger)).toEqual(invalid);
+    const manifest = (from: string, to: string) =>
+      changed((lines) => ({
+        ...lines,
+        manifests: lines.manifests.map((line, at) => (at === 0 ? line.replace(from, to) : line)),
+      }));
+    const noManifest = { ...invalid, classes: ['manifest-invalid', 'certificate-invalid', 'deleted'] };
+    expect(await manifest('"rows":"10"', '"rows":"11"')).toEqual(noManifest);
+    expect(await manifest('"fingerprint":"', '"fingerprint":"x')).toEqual(noManifest);
+    expect(await changed((lines) => ({ ...lines, manifests: lines.manifests.slice(1) }))).toEqual(invalid);
   });
 
   test('is not run twice, and keeps its certificates', async () => {

@@ -19,6 +19,7 @@ import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';
+import { editManifest, forge } from './changed-bundle.ts';
 import { NODES, type Report, runVerifier, verifier } from './verifier.ts';
 
 const db = useDatabase();
@@ -97,22 +98,6 @@ async function partChanger(): Promise<(name: string, change: (path: string) => P
     await cp(join(folder, name), join(copy, name));
     return report;
   };
-}
-
-/** Changes bundle.json as somebody who knows the format would. */
-async function editManifest(copy: string, edit: (manifest: Record<string, JsonValue>) => JsonValue): Promise<void> {
-  const file = join(copy, 'bundle.json');
-  await writeFile(file, canonicalJson(edit(JSON.parse(await readFile(file, 'utf8')) as Record<string, JsonValue>)));
-}
-
-/** Rewrites a listed file and its sha256 in bundle.json. */
-async function forge(copy: string, name: string, text: string): Promise<void> {
-  await writeFile(join(copy, name), text);
-  const sha256 = createHash('sha256').update(text).digest('hex');
-  await editManifest(copy, (manifest) => ({
-    ...manifest,
-    files: { ...(manifest['files'] as object), [name]: sha256 },
-  }));
 }
 
 function flip(bytes: Buffer, at: number): Buffer {
