@@ -37,6 +37,8 @@ const configSchema = z.strictObject({
   origin: z
     .string()
     .regex(/^[a-z0-9][a-z0-9.-]*(\/[a-z0-9.-]+)*$/, 'must look like host.example/name')
+    // After a restore the log is called origin/2, origin/3: a name like that would be another log's later one.
+    .regex(/(?<!\/[0-9]+)$/, 'must not end in a number of its own (host.example/2025): write host.example/audit-2025')
     .default('auditkeep.local/audit'),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
   /** Witnesses of this installation's checkpoints: verifier key (`witness init` prints it) and submission prefix. */

@@ -92,6 +92,8 @@ describe('configuration', () => {
     [{}, { file: 'list.yaml' }, 'does not hold keys', 'key: value'],
     [{ AUDITKEEP_LOG_LEVEL: 'loud' }, {}, 'logLevel: ', 'correct'],
     [{ AUDITKEEP_ORIGIN: 'Not An Origin' }, {}, 'origin: must look like', 'correct'],
+    [{ AUDITKEEP_ORIGIN: 'host.example/2025' }, {}, 'origin: must not end in a number', 'correct'],
+    [{ AUDITKEEP_ORIGIN: 'host.example/audit/2' }, {}, 'write host.example/audit-2025', 'correct'],
     [{ PGHOST: 'one.example,two.example' }, {}, 'PGHOST', 'DATABASE_URL'],
     [{ PGHOST: 'db.example:5433' }, {}, 'PGHOST', 'DATABASE_URL'],
     [{ PGHOST: 'fe80::1%eth0' }, {}, 'PGHOST', 'DATABASE_URL'],
