@@ -25,10 +25,9 @@ import {
   registerFiles,
 } from './bundle-register.ts';
 import { checkDecisions, type ReportDecision } from './decision-check.ts';
-import { entryOf } from './decision-entry.ts';
 import { readEngineVersion } from './engine-version.ts';
 import { differencesOf, parseModel } from './read.ts';
-import { renderPdf } from './render/pdf.ts';
+import { redrawFinalPdf } from './redraw.ts';
 
 export interface BundleCheck {
   /** Nothing is wrong and nothing is left unchecked. */
@@ -95,14 +94,19 @@ export async function verifyBundle(
     anchors: null,
   });
   const { decisions } = checked;
-  findings.push(...checked.findings.map(({ decisionId, what }) => ({ part: partOf(parts, decisionId), what })));
+  const files = checked.findings.length === 0 ? new Map<string, string>() : decisionFiles(parts);
+  findings.push(
+    ...checked.findings.map(({ decisionId, what }) => ({ part: files.get(decisionId ?? '') ?? 'decisions', what })),
+  );
   findings.push(...checkContent(zip, parts, report, decisions));
   findings.push(...checkClosed(parts, report, decisions, persons), ...checkSigners(parts, decisions, persons, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
   const drawn =
     findings.length === 0
-      ? await reproduceFinalPdf(parts, decisions, release ?? (await readEngineVersion()))
+      ? await redrawFinalPdf(parts, decisions, release ?? (await readEngineVersion()))
       : 'not checked';
+  if (drawn === 'undrawable')
+    findings.push({ part: 'model.json', what: 'cannot be drawn by the release that made it' });
   if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
   const reportHash = report.versions.find((version) => version.id === report.reportId)?.reportHash ?? null;
   const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
@@ -181,8 +185,11 @@ function checkCompromised(
   { register }: BundledRegister,
 ): BundleFinding[] {
   if (register === null) return [];
-  const expected = new Set(decisions.filter((entry) => entry.keyCompromisedLater).map((entry) => entry.keyFingerprint));
-  if ([...expected].sort().join() === report.compromisedKeys.join()) return [];
+  const later = decisions.filter((entry) => entry.keyCompromisedLater).map((entry) => entry.keyFingerprint);
+  const expected = [...new Set(later)].sort();
+  // Key by key: joined, the one text `a,b` would be the two keys a and b.
+  const told = report.compromisedKeys;
+  if (told.length === expected.length && told.every((key, at) => key === expected[at])) return [];
   return [{ part: 'report.json', what: 'names other compromised keys than the register' }];
 }
 
@@ -208,26 +215,15 @@ function readBundledSigners(parts: BundleParts, findings: BundleFinding[]): Allo
   }
 }
 
-/** The file of a decision, for the finding's part. */
-function partOf(parts: BundleParts, decisionId: string | null): string {
-  if (decisionId === null) return 'decisions';
-  const found = [...parts.keys()].find(
-    (name) => /^decisions\/.*\.json$/.test(name) && textOf(parts, name)?.includes(`"decision_id":"${decisionId}"`),
-  );
-  return found ?? 'decisions';
-}
-
-/** The model's hash was signed, so it may be drawn, and what it says of the release that made it counts. */
-async function reproduceFinalPdf(
-  parts: BundleParts,
-  decisions: readonly ReportDecision[],
-  release: string,
-): Promise<'reproduced' | 'different' | 'not checked'> {
-  const model = parseModel(Buffer.from(parts.get('model.json') ?? ''));
-  const { engineVersion, nodeVersion } = model.generated;
-  if (engineVersion !== release || nodeVersion !== process.version) return 'not checked';
-  const drawn = await renderPdf(model, decisions.map(entryOf));
-  return drawn.equals(parts.get('final.pdf') ?? Buffer.alloc(0)) ? 'reproduced' : 'different';
+/** The file of each decision by its id, for the finding's part: each file is read once, however many findings there are. */
+function decisionFiles(parts: BundleParts): ReadonlyMap<string, string> {
+  const files = new Map<string, string>();
+  for (const name of parts.keys()) {
+    if (!/^decisions\/.*\.json$/.test(name)) continue;
+    const [, id] = /"decision_id":"([^"]*)"/.exec(textOf(parts, name) ?? '') ?? [];
+    if (id !== undefined && !files.has(id)) files.set(id, name);
+  }
+  return files;
 }
 
 /** What follows from the signed texts is compared with what they say. */

@@ -19,6 +19,7 @@ import { entryOf } from '../../src/reports/decision-entry.ts';
 import { checkBundleFile, type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
 import { generateReport } from '../../src/reports/generate.ts';
 import { parseModel } from '../../src/reports/read.ts';
+import { redrawFinalPdf } from '../../src/reports/redraw.ts';
 import { renderPdf } from '../../src/reports/render/pdf.ts';
 import { verifyBundle } from '../../src/reports/verify-bundle.ts';
 import { approveReport, archiveReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
@@ -623,6 +624,27 @@ describe('the register in a bundle', () => {
     const forged = repack((parts) => parts.set('register/0001.json.9.sig', Buffer.from('x')));
     const { findings } = await verifyBundle(forged, list());
     expect(findings).toContainEqual({ part: 'register/0001.json.9.sig', what: 'is no part of a bundle' });
+  });
+
+  test('a list of compromised keys that only reads the same when it is joined is another list', async () => {
+    const report = reportShape.parse(JSON.parse(textOf('report.json')));
+    expect(report['compromisedKeys']).toEqual([]);
+    const text = canonicalJson(reportJson.parse({ ...report, compromisedKeys: [''] }));
+    const { findings } = await verifyBundle(
+      repack((parts) => parts.set('report.json', Buffer.from(text))),
+      list(),
+    );
+    expect(findings).toContainEqual({ part: 'report.json', what: 'names other compromised keys than the register' });
+  });
+
+  test('a model that its own release cannot draw is told, not thrown', async () => {
+    const model = reportJson.parse(JSON.parse(textOf('model.json')));
+    const { engineVersion } = z.looseObject({ engineVersion: z.string() }).parse(model['generated']);
+    const generated = { ...z.record(z.string(), z.json()).parse(model['generated']), at: 'never' };
+    const text = canonicalJson({ ...model, generated });
+    const parts = new Map(unpackBundle(zip)).set('model.json', Buffer.from(text));
+    expect(await redrawFinalPdf(parts, [], engineVersion)).toBe('undrawable');
+    expect(await redrawFinalPdf(parts, [], 'another release')).toBe('not checked');
   });
 
   test('a key that was compromised later is marked, and the mark cannot be removed', async () => {

@@ -1,0 +1,23 @@
+/** final.pdf of a bundle is not signed: it is what the signed model and the signed decisions draw. */
+import type { BundleParts } from './bundle-format.ts';
+import type { ReportDecision } from './decision-check.ts';
+import { entryOf } from './decision-entry.ts';
+import { parseModel } from './read.ts';
+import { renderPdf } from './render/pdf.ts';
+
+/**
+ * Draws final.pdf again and compares it. Only the release and Node version that made it can; by others it is not checked.
+ * undrawable: signed is not sound, and whoever signed a model that its own release cannot draw gets a finding.
+ */
+export async function redrawFinalPdf(
+  parts: BundleParts,
+  decisions: readonly ReportDecision[],
+  release: string,
+): Promise<'reproduced' | 'different' | 'undrawable' | 'not checked'> {
+  const model = parseModel(Buffer.from(parts.get('model.json') ?? ''));
+  const { engineVersion, nodeVersion } = model.generated;
+  if (engineVersion !== release || nodeVersion !== process.version) return 'not checked';
+  const drawn = await renderPdf(model, decisions.map(entryOf)).catch(() => null);
+  if (drawn === null) return 'undrawable';
+  return drawn.equals(parts.get('final.pdf') ?? Buffer.alloc(0)) ? 'reproduced' : 'different';
+}
