@@ -3,21 +3,30 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { decodeBase64 } from './checkpoint.ts';
 import type { KeptCheckpoint } from './checkpoint-check.ts';
-import { listCheckpointFiles } from './signer-store.ts';
+import { checkpointFile, damagedStore, listCheckpointFiles } from './signer-store.ts';
+
+/** Which files: all from a size on, or those of some sizes, without listing a folder that grows by a file a minute. */
+type Which = { readonly from: bigint } | { readonly sizes: readonly bigint[] };
 
 /**
- * The published checkpoints of a home from a size on. What is no note counts as one of `origin`, so that opening it makes
- * it a finding.
+ * The published checkpoints of a home. What is no note counts as one of `origin`, so that opening it makes it a finding.
  * @throws CHAIN_SIGNER_STORE
  */
 export async function readCheckpointFiles(
   home: string,
-  { origin, incarnation, from }: { readonly origin: string; readonly incarnation: number; readonly from: bigint },
+  { origin, incarnation, ...which }: { readonly origin: string; readonly incarnation: number } & Which,
 ): Promise<KeptCheckpoint[]> {
-  const files = (await listCheckpointFiles(home, incarnation)).filter(({ size }) => size >= from);
+  const files =
+    'sizes' in which
+      ? [...new Set(which.sizes)].map((size) => ({ size, file: checkpointFile(home, incarnation, size) }))
+      : (await listCheckpointFiles(home, incarnation)).filter(({ size }) => size >= which.from);
   const read: KeptCheckpoint[] = [];
   for (const { size, file } of files) {
-    const note = await readFile(file, 'utf8');
+    const note = await readFile(file, 'utf8').catch((error: unknown) => {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+      throw damagedStore(`${file} cannot be read`, error);
+    });
+    if (note === null) continue;
     const [named, , root] = note.split('\n');
     const hash = root === undefined ? null : decodeBase64(root);
     const stated = hash === null ? origin : (named ?? origin);

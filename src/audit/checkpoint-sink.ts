@@ -4,8 +4,7 @@
  * configuration for them, because there is nothing behind it yet.
  */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { checkpointFolder, damagedStore, writeDurably } from './signer-store.ts';
+import { checkpointFile, damagedStore, writeDurably } from './signer-store.ts';
 
 /** A checkpoint as it was signed. */
 interface SignedCheckpoint {
@@ -38,7 +37,7 @@ export function directorySink(home: string): CheckpointSink {
   return {
     name: 'directory',
     async put({ note, size, incarnation }) {
-      const file = join(checkpointFolder(home, incarnation), `${String(size).padStart(20, '0')}.checkpoint`);
+      const file = checkpointFile(home, incarnation, size);
       const receipt = { sink: 'directory', place: file };
       await writeDurably(file, note, 'keep');
       const kept = await readFile(file, 'utf8');

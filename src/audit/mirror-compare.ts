@@ -1,6 +1,7 @@
 /** Compares the leaves of the chain with their mirror outside the database. */
 import type { SqlClient } from '../db/database.ts';
 import type { TreeHead } from './checkpoint.ts';
+import { type Finding, finding } from './finding.ts';
 import type { Digest } from './hash.ts';
 import { type MirrorPlace, readMirror } from './leaf-mirror.ts';
 import { leafSource } from './link-source.ts';
@@ -20,14 +21,15 @@ export async function isMirrorOf(place: MirrorPlace, signed: Pick<TreeHead, 'siz
   return frontier.size === signed.size && rootOf(frontier).equals(signed.root);
 }
 
-/** The first leaf [0, end) that the chain has and the mirror has otherwise, or null. @throws CHAIN_SIGNER_STORE */
+/** The first leaf [from, end) that the chain has and the mirror has otherwise, or null. @throws CHAIN_SIGNER_STORE */
 export async function firstDifference(
   client: SqlClient,
   place: MirrorPlace,
   end: bigint,
+  from = 0n,
 ): Promise<LeafDifference | null> {
-  let seq = 0n;
-  for await (const linked of readTuples(client, leafSource(0n, end))) {
+  let seq = from;
+  for await (const linked of readTuples(client, leafSource(from, end))) {
     const mirrored: Digest[] = [];
     for await (const part of readMirror(place, seq, seq + BigInt(linked.length))) mirrored.push(...part);
     for (const [at, leaf] of linked.entries()) {
@@ -38,4 +40,24 @@ export async function firstDifference(
     seq += BigInt(linked.length);
   }
   return null;
+}
+
+/**
+ * What the mirror says of the leaves [from, to), whose links were found sound: where the two differ, the one that gives the
+ * signed root is right. A mirror that is missing or short is filled by the signer's next checkpoint and says nothing.
+ * @throws CHAIN_SIGNER_STORE
+ */
+export async function mirrorFindings(
+  client: SqlClient,
+  place: MirrorPlace,
+  { from, to, own }: { readonly from: bigint; readonly to: bigint; readonly own: TreeHead | null },
+): Promise<Finding[]> {
+  if (own === null) return [];
+  const first = await firstDifference(client, place, to < own.size ? to : own.size, from);
+  if (first === null) return [];
+  const seq = Number(first.seq);
+  const leaves = { expected: first.mirrored.toString('hex'), actual: first.linked.toString('hex') };
+  if (await isMirrorOf(place, own)) return [finding('rewritten', { seq, ...leaves, checkpointTo: Number(own.size) })];
+  const expected = `the leaf ${first.linked.toString('hex')} in the mirror of leaves`;
+  return [finding('checkpoint-invalid', { seq, expected, actual: leaves.expected })];
 }

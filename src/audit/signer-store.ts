@@ -36,6 +36,10 @@ const stateFile = (home: string) => join(home, 'signer', 'state.json');
 export const checkpointFolder = (home: string, incarnation: number) =>
   incarnation === 1 ? join(home, 'checkpoints') : join(home, 'checkpoints', `incarnation-${incarnation}`);
 
+/** The file of the checkpoint of a size. */
+export const checkpointFile = (home: string, incarnation: number, size: bigint) =>
+  join(checkpointFolder(home, incarnation), `${String(size).padStart(20, '0')}.checkpoint`);
+
 /**
  * The log's private key, created on first use and never again: a lost one is not replaced.
  * @throws CHAIN_SIGNER_STORE when others may read the file, it is no Ed25519 key, or it is gone although it has signed

@@ -3,7 +3,11 @@ import { AuditkeepError } from '../errors.ts';
 import type { ChainHead } from './chain-store.ts';
 import type { Snapshot } from './snapshot.ts';
 
-/** Whether the server has forgotten transactions that the chain has sealed. */
+/**
+ * Whether the server has forgotten transactions that the chain has sealed. Only the ends are compared: a restored dump whose
+ * server has since run past the old end is not recognised here, and what waited meanwhile is named by verification
+ * (`inserted`, `unsealed`). The system identifier would say more, but changes with every physical upgrade as well.
+ */
 export function wentBack(head: Pick<ChainHead, 'snapshot' | 'cursor'>, now: Snapshot): boolean {
   const known = head.cursor?.target ?? head.snapshot;
   return known !== null && now.xmax < known.xmax;

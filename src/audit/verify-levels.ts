@@ -12,6 +12,7 @@ import { explainGaps, type UnlinkedEvent } from './gap.ts';
 import { judgeEvent } from './judge.ts';
 import type { WalkedHead } from './link-walk.ts';
 import { EMPTY_FRONTIER } from './merkle.ts';
+import { mirrorFindings } from './mirror-compare.ts';
 import { uuidText } from './pg-time.ts';
 import { readRoot } from './proof-path.ts';
 import { findUnprotected } from './protection.ts';
@@ -112,6 +113,10 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
   } else if (before !== null && range.to > range.from && range.to <= run.head.size) {
     const start = { size: range.from, chainHash: before, frontier: EMPTY_FRONTIER };
     part = await verifyRange(ctx, client, run, { range, start, sizes: [] });
+    const mirror = { home, incarnation: run.incarnation };
+    if (part.findings.length === 0) {
+      findings.push(...(await mirrorFindings(client, mirror, { ...range, own: run.opened.own })));
+    }
   }
   findings.push(...withoutNamed(part.findings, findings));
   const swept = await sweep(client, run);

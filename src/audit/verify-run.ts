@@ -69,6 +69,7 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   const state = await readSignerState(ctx.config.home, origin);
   const from = input.recentOnly ? await recentSize(ctx.config.home, origin, state.frontier.size) : 1n;
   const kept = (await readCheckpoints(client, from)).map((row) => ({ ...row, place: 'audit.checkpoint' }));
+  const recentSizes = [...kept.map(({ size }) => size), state.frontier.size];
   const looksBack = !input.recentOnly || head.incarnation !== log.incarnation;
   const records = looksBack ? await readIncarnations(client, head) : [];
   const opened = openHeads({
@@ -77,7 +78,7 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
     cosigned: witnessed.heads,
     ownNote: state.note,
     // Without a key no signature can be judged, and the number is the database's word.
-    stored: key === null ? [] : [...kept, ...(await readFiles(ctx.config, log, { from, all: !input.recentOnly }))],
+    stored: key === null ? [] : [...kept, ...(await readFiles(ctx.config, log, input.recentOnly ? recentSizes : null))],
   });
   // A sealer that will come to its end in the future is one whose time somebody set.
   const overdue = head.idleSeconds > input.unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
@@ -118,15 +119,16 @@ function earlierOrigins(name: string, incarnation: number, records: readonly (In
   });
 }
 
-/** The directory of checkpoints of this incarnation, or those of all up to it. */
+/** The directories of checkpoints of all incarnations, or of this one the files of some sizes. */
 async function readFiles(
   { home, origin: name }: Pick<Verifying['config'], 'home' | 'origin'>,
-  { incarnation: last }: LogName,
-  { from, all }: { readonly from: bigint; readonly all: boolean },
+  { origin, incarnation: last }: LogName,
+  sizes: readonly bigint[] | null,
 ): Promise<KeptCheckpoint[]> {
+  if (sizes !== null) return readCheckpointFiles(home, { origin, incarnation: last, sizes });
   const files: KeptCheckpoint[] = [];
-  for (let incarnation = all ? 1 : last; incarnation <= last; incarnation += 1) {
-    files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from })));
+  for (let incarnation = 1; incarnation <= last; incarnation += 1) {
+    files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from: 1n })));
   }
   return files;
 }

@@ -1,7 +1,8 @@
 /** The levels of verification: what each looks at, where it goes on, and that it is not blind. */
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { VerifyLevel } from '../../src/audit/finding.ts';
 import { rangeEventQuery } from '../../src/audit/range-store.ts';
 import { sealChain } from '../../src/audit/seal.ts';
 import { signCheckpoint } from '../../src/audit/sign.ts';
@@ -193,6 +194,40 @@ describe('an incremental run', () => {
     expect(scans[2]).toMatch(/ on audit_log_late .*rows=0(\.00)? loops=100/);
     // The empty parent of what waits for its destruction.
     expect(scans[3]).toMatch(/Seq Scan on audit_log .*rows=0(\.00)? loops=100/);
+  });
+});
+
+describe('what lies beside the signer', () => {
+  const db = useDatabase();
+
+  it('is looked at file by file each minute, whole in a rolling run, which also tells a damaged mirror', async () => {
+    const ctx = await testContext(db);
+    const { home } = ctx.config;
+    await addEvents(db.engine, 60);
+    await sealChain(ctx);
+    const { size } = await signCheckpoint(ctx);
+    const classes = async (level: VerifyLevel) => (await verifyChain(ctx, { level })).findings.map((one) => one.class);
+    const file = (n: bigint) => join(home, 'checkpoints', `${String(n).padStart(20, '0')}.checkpoint`);
+    const note = await readFile(file(size));
+    await writeFile(file(size), 'x');
+    expect(await classes('head')).toEqual(['checkpoint-invalid']);
+    await writeFile(file(size), note);
+    // Any other file is for the levels that list the folder.
+    await writeFile(file(1n), 'x');
+    expect(await classes('head')).toEqual([]);
+    expect(await classes('rolling')).toEqual(['checkpoint-invalid']);
+    await rm(file(1n));
+    expect(await classes('rolling')).toEqual([]);
+    const mirror = await readFile(join(home, 'checkpoints', 'leaves'));
+    await writeFile(
+      join(home, 'checkpoints', 'leaves'),
+      mirror.map((byte) => byte ^ 1),
+    );
+    const { findings } = await verifyChain(ctx, { level: 'rolling' });
+    expect(findings).toMatchObject([{ class: 'checkpoint-invalid' }]);
+    expect(findings[0]?.expected).toContain('mirror of leaves');
+    await writeFile(join(home, 'checkpoints', 'leaves'), mirror);
+    expect(await classes('rolling')).toEqual([]);
   });
 });
 
