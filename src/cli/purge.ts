@@ -57,13 +57,18 @@ export const purgeCommands: readonly AnyCommand[] = [
     async run(session, args) {
       const dryRun = args['dry-run'];
       const ctx = await session.context({ dryRun });
-      const { planId, plan } = await requestPurge(ctx, { ...scopeOf(args), reason: args.reason });
+      const { planId, plan, splits } = await requestPurge(ctx, {
+        ...scopeOf(args),
+        reason: args.reason,
+        split: !dryRun,
+      });
+      const parted = splits.map(({ partition, siblings }) => `split    ${partition}  into ${siblings.length} units`);
       const next = dryRun
         ? 'that would be requested'
         : `plan ${planId} is requested; another records manager: auditkeep purge approve ${planId}`;
       return {
-        data: { planId, planHash: plan.planHash, units: plan.units.map(planUnitJson) },
-        text: withDryRun(`${planResult(plan).text}\n${next}`, dryRun),
+        data: { planId, planHash: plan.planHash, units: plan.units.map(planUnitJson), splits },
+        text: withDryRun([...parted, planResult(plan).text, next].join('\n'), dryRun),
       };
     },
   }),

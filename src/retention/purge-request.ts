@@ -21,6 +21,7 @@ import {
 } from './purge-plan.ts';
 import { draftPlan, readKnownRows, readPlans, readPurgeFacts, type StoredPlan } from './purge-store.ts';
 import { translateRefusal } from './refusal.ts';
+import { type SplitUnit, splitDue } from './split-due.ts';
 
 type PurgeContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
@@ -64,18 +65,23 @@ async function readSignedPolicy(client: SqlClient): Promise<PolicyVersion> {
 export interface RequestedPlan {
   readonly planId: string;
   readonly plan: PurgePlan;
+  /** Units that were split first, since only some of their rows have to stay. */
+  readonly splits: readonly SplitUnit[];
 }
 
 /**
- * Stores what is due and signs its request. What is blocked stays out of it.
+ * Stores what is due and signs its request. What is blocked stays out of it; a unit of which only some rows are is split
+ * first, unless `split` is false (a dry run).
  * @throws PLAN_EMPTY, PLAN_LIMITS, and those of decideObject
  */
 export async function requestPurge(
   ctx: PurgeContext,
-  input: PurgeScope & { readonly reason: string },
+  input: PurgeScope & { readonly reason: string; readonly split?: boolean },
 ): Promise<RequestedPlan> {
   const { email } = signingPerson(ctx);
-  const plan = await planDestruction(ctx, input);
+  const first = await planDestruction(ctx, input);
+  const splits = input.split === false ? [] : await splitDue(ctx, first.units, { reason: input.reason });
+  const plan = splits.length === 0 ? first : await planDestruction(ctx, input);
   const document = parsePurgeText(plan.document);
   if (document === null || document.units.length === 0) {
     throw new AuditkeepError('PLAN_EMPTY', {
@@ -88,7 +94,7 @@ export async function requestPurge(
     ...{ kind: 'plan', hash: plan.planHash, meaning: 'request', reason: input.reason },
     id: (client) => draftPlan(client, { document: plan.document, actor: email, reason: input.reason }),
   });
-  return { planId, plan };
+  return { planId, plan, splits };
 }
 
 /** Blast radius: a run stops before its first action, and nobody is asked to sign what could not run. */

@@ -20,6 +20,9 @@ const ENTRY = new URL('./step.ts', import.meta.url).pathname;
 /** Databases that stand at their markers together: as many processes as a small machine starts without delay. */
 const AT_ONCE = 5;
 
+/** For a machine on which much else runs. */
+const ROOM_MS = 240_000;
+
 let server: TestServer;
 let stages: Awaited<ReturnType<typeof makeTemplates>>;
 const table: string[] = [];
@@ -27,7 +30,7 @@ const table: string[] = [];
 beforeAll(async () => {
   server = await startTestServer();
   stages = await makeTemplates(server);
-}, 120_000);
+}, ROOM_MS);
 
 afterAll(async () => {
   await server.stop();
@@ -181,6 +184,7 @@ test.each(chunks.map((chunk) => [chunk.join(', '), chunk] as const))(
       await place.end();
     }
   },
+  ROOM_MS,
 );
 
 function tell(step: StepName, how: string, { state, places }: Awaited<ReturnType<typeof factsOf>>): void {
