@@ -35,22 +35,26 @@ beforeAll(async () => {
 
 let destroyed = 0;
 
-test.each(Array.from({ length: RUNS }, (_, at) => FIRST + at))('seed %i', async (seed) => {
-  const copy = await copyDatabase(db);
-  const ctx = await testContext(copy, { clock: new TestClock(systemClock.now()) });
-  const world: World = { db: copy, ctx, roster, rows: [], holds: [], ahead: 0 };
-  const operations = sequenceOf(seed, LENGTH);
-  for (const [at, operation] of operations.entries()) {
-    try {
-      await perform(world, operation);
-      await check(world);
-    } catch (error) {
-      const done = operations.slice(0, at + 1).map((one) => JSON.stringify(one));
-      throw new Error(`seed ${seed}, operation ${at}:\n${done.join('\n')}`, { cause: error });
+test.each(Array.from({ length: RUNS }, (_, at) => FIRST + at))(
+  'seed %i',
+  async (seed) => {
+    const copy = await copyDatabase(db);
+    const ctx = await testContext(copy, { clock: new TestClock(systemClock.now()) });
+    const world: World = { db: copy, ctx, roster, rows: [], holds: [], ahead: 0 };
+    const operations = sequenceOf(seed, LENGTH);
+    for (const [at, operation] of operations.entries()) {
+      try {
+        await perform(world, operation);
+        await check(world);
+      } catch (error) {
+        const done = operations.slice(0, at + 1).map((one) => JSON.stringify(one));
+        throw new Error(`seed ${seed}, operation ${at}:\n${done.join('\n')}`, { cause: error });
+      }
     }
-  }
-  destroyed += await checkEnd(world);
-});
+    destroyed += await checkEnd(world);
+  },
+  240_000,
+);
 
 test('sequences come to destruction, or they would show nothing', () => {
   expect(destroyed).toBeGreaterThan(0);
