@@ -22,7 +22,14 @@ export function openSession(
   let admin: Promise<Database> | null = null;
   const isTerminal = 'isTTY' in streams.stderr && streams.stderr.isTTY === true;
   const progress = createProgress(streams.stderr, isTerminal && !options.quiet && options.color);
-  const theApp = (rehearsal = false) => (app ??= openApp(config, { progress, rehearsal }));
+  let rehearses = false;
+  const theApp = (rehearsal = false) => {
+    // Who asks for a rehearsal must not get the connection of one who acts: what it did would stay.
+    if (app !== null && rehearsal && !rehearses) throw new Error('a dry run was asked for after the command had begun');
+    rehearses ||= rehearsal;
+    app ??= openApp(config, { progress, rehearsal });
+    return app;
+  };
   const session: Session = {
     config,
     json: options.json,
