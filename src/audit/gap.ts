@@ -25,57 +25,154 @@ export interface Gap {
   readonly to: bigint;
   /** The chain hash before it. */
   readonly before: Digest;
+  /** The transaction of the link before it: only a hint of where its events are in the order of sealing. */
+  readonly txid: bigint;
   /** The link after it; its leaf is null where the chain ends, and the hash then is the head's. */
   readonly after: { readonly leaf: Digest | null; readonly chainHash: Digest };
 }
 
-/** Hashes spent on one gap: enough for a batch of links and a handful of strangers among its events. */
+/** Hashes spent on searching everywhere, for all gaps together: enough for a batch of links and a few strangers among them. */
 const HASH_BUDGET = 2_000_000;
+/** Hashes for each missing link, and the one after, before any gap may search everywhere. */
+const NEAR_HASHES = 32;
 
-/** What is said of unlinked events and of gaps: an event that fills a gap is named as the one whose link is missing. */
-export function explainGaps(
-  gaps: readonly Gap[],
-  unlinked: readonly UnlinkedEvent[],
-  size: bigint,
-): { readonly findings: readonly Finding[]; readonly filled: ReadonlySet<number> } {
-  let rest = [...unlinked].sort(bySealing);
-  const findings: Finding[] = [];
-  const filled = new Set<number>();
-  for (const gap of gaps) {
-    const events = fillGap(gap, rest);
-    if (events === null) continue;
-    filled.add(Number(gap.from));
-    const named = new Set(events);
-    rest = rest.filter((event) => !named.has(event));
-    const kind: FindingClass = gap.to === size ? 'truncated' : gap.from === 0n ? 'head-cut' : 'deleted';
-    for (const [at, { id, finding: known }] of events.entries()) {
-      const place = { seq: Number(gap.from) + at, eventId: uuidText(id), partition: known.partition };
-      findings.push(finding(kind, { ...place, expected: 'a link', actual: 'none' }));
-    }
-  }
-  return { findings: [...findings, ...rest.map((event) => event.finding)], filled };
+export interface ExplainedGaps {
+  readonly findings: readonly Finding[];
+  /** Where the gaps begin that were filled. */
+  readonly filled: ReadonlySet<number>;
+  /** How many were spent. */
+  readonly hashes: number;
 }
 
-/** The events of a gap in their order, or null: tried are runs in the order of sealing, with up to one stranger each. */
-function fillGap(gap: Gap, events: readonly UnlinkedEvent[]): readonly UnlinkedEvent[] | null {
-  const length = Number(gap.to - gap.from);
-  let budget = HASH_BUDGET;
-  const fits = (run: readonly UnlinkedEvent[]) => {
-    budget -= run.length + 1;
-    return endsRightly(gap, run);
-  };
-  for (let start = 0; start + length <= events.length && budget > 0; start += 1) {
-    const run = events.slice(start, start + length);
-    if (fits(run)) return run;
+/**
+ * What is said of unlinked events and of gaps: an event that fills a gap is named as the one whose link is missing. Links
+ * are in the order of their transactions nearly always, so each gap first tries the events from the transaction before it
+ * on: about as many hashes as links are missing, however many gaps. What is left is searched as far as the budget goes.
+ */
+export function explainGaps(gaps: readonly Gap[], unlinked: readonly UnlinkedEvent[], size: bigint): ExplainedGaps {
+  const events = new RemainingEvents([...unlinked].sort(bySealing));
+  const search = { events, hashes: 0 };
+  const found = new Map<Gap, readonly UnlinkedEvent[]>();
+  for (const gap of gaps) {
+    const run = fillGap(gap, search, { start: events.since(gap.txid), hashes: NEAR_HASHES * (lengthOf(gap) + 1) });
+    if (run !== null) found.set(gap, take(events, run));
   }
-  for (let start = 0; start + length < events.length && budget > 0; start += 1) {
-    const wider = events.slice(start, start + length + 1);
-    for (let left = 1; left < length && budget > 0; left += 1) {
-      const run = wider.toSpliced(left, 1);
-      if (fits(run)) return run;
+  const end = search.hashes + HASH_BUDGET;
+  for (const gap of gaps) {
+    if (found.has(gap) || search.hashes >= end) continue;
+    const run = fillGap(gap, search, { start: 0, hashes: end - search.hashes });
+    if (run !== null) found.set(gap, take(events, run));
+  }
+  const findings = [...found].flatMap(([gap, run]) => missingLinks(gap, run, size));
+  const filled = new Set([...found.keys()].map((gap) => Number(gap.from)));
+  return { findings: [...findings, ...events.left.map((event) => event.finding)], filled, hashes: search.hashes };
+}
+
+function missingLinks(gap: Gap, run: readonly UnlinkedEvent[], size: bigint): Finding[] {
+  const kind: FindingClass = gap.to === size ? 'truncated' : gap.from === 0n ? 'head-cut' : 'deleted';
+  return run.map(({ id, finding: known }, at) => {
+    const place = { seq: Number(gap.from) + at, eventId: uuidText(id), partition: known.partition };
+    return finding(kind, { ...place, expected: 'a link', actual: 'none' });
+  });
+}
+
+function take(events: RemainingEvents, run: readonly number[]): UnlinkedEvent[] {
+  return run.map((at) => events.take(at));
+}
+
+/** Events in an order, of which some are taken; what is taken is skipped at once. */
+class RemainingEvents {
+  readonly #events: readonly UnlinkedEvent[];
+  /** Of each place the next one that may not be taken; itself while it is not. */
+  readonly #next: Int32Array;
+
+  constructor(events: readonly UnlinkedEvent[]) {
+    this.#events = events;
+    this.#next = Int32Array.from({ length: events.length + 1 }, (_, at) => at);
+  }
+
+  get left(): UnlinkedEvent[] {
+    return this.#events.filter((_, at) => this.#next[at] === at);
+  }
+
+  /** The place of the first event of a transaction or a later one. */
+  since(txid: bigint): number {
+    let [low, high] = [0, this.#events.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.at(middle).txid < txid) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The first place from one on that is not taken; null beyond the last. */
+  from(place: number): number | null {
+    let at = place;
+    for (let next = this.#next[at] ?? at; next !== at; next = this.#next[at] ?? at) {
+      this.#next[at] = this.#next[next] ?? next;
+      at = next;
+    }
+    return at < this.#events.length ? at : null;
+  }
+
+  at(place: number): UnlinkedEvent {
+    const event = this.#events[place];
+    if (event === undefined) throw new RangeError(`no event at ${place}`);
+    return event;
+  }
+
+  take(place: number): UnlinkedEvent {
+    this.#next[place] = place + 1;
+    return this.at(place);
+  }
+
+  /** So many places from one on that are not taken; fewer where the events end. */
+  run(place: number, length: number): number[] {
+    const places: number[] = [];
+    for (let at = this.from(place); at !== null && places.length < length; at = this.from(at + 1)) places.push(at);
+    return places;
+  }
+}
+
+interface Search {
+  readonly events: RemainingEvents;
+  hashes: number;
+}
+
+/** The places of a gap's events in their order, or null: tried are runs in the order of sealing, with up to one stranger. */
+function fillGap(
+  gap: Gap,
+  search: Search,
+  { start, hashes }: { readonly start: number; readonly hashes: number },
+): readonly number[] | null {
+  const length = lengthOf(gap);
+  const end = search.hashes + hashes;
+  const fits = (run: readonly number[]) => {
+    search.hashes += run.length + 1;
+    return endsRightly(
+      gap,
+      run.map((at) => search.events.at(at)),
+    );
+  };
+  for (const strangers of [0, 1]) {
+    let first = search.events.from(start);
+    while (first !== null && search.hashes < end) {
+      const run = search.events.run(first, length + strangers);
+      if (run.length < length + strangers) break;
+      if (strangers === 0 && fits(run)) return run;
+      for (let left = 1; strangers === 1 && left < length && search.hashes < end; left += 1) {
+        const without = run.toSpliced(left, 1);
+        if (fits(without)) return without;
+      }
+      first = search.events.from(first + 1);
     }
   }
   return null;
+}
+
+function lengthOf({ from, to }: Gap): number {
+  return Number(to - from);
 }
 
 function endsRightly({ from, to, before, after }: Gap, run: readonly UnlinkedEvent[]): boolean {

@@ -68,6 +68,7 @@ const gapShape = z.object({
   from: z.bigint(),
   to: z.bigint(),
   before: z.instanceof(Buffer),
+  txid: z.bigint(),
   leaf: z.instanceof(Buffer).nullable(),
   chain_hash: z.instanceof(Buffer).nullable(),
 });
@@ -77,17 +78,17 @@ export async function readGaps(client: SqlClient, head: Pick<ChainHead, 'size' |
   const rows = await queryRows(
     client,
     gapShape,
-    `select l.seq + 1 as "from", least(coalesce(l.next, $1::bigint), $1::bigint) as "to", l.chain_hash as before,
+    `select l.seq + 1 as "from", least(coalesce(l.next, $1::bigint), $1::bigint) as "to", l.chain_hash as before, l.txid,
             n.leaf, n.chain_hash
-       from (select seq, chain_hash, lead(seq) over (order by seq) as next from audit.chain_link
-             union all select -1, $2::bytea, min(seq) from audit.chain_link) l
+       from (select seq, chain_hash, txid, lead(seq) over (order by seq) as next from audit.chain_link
+             union all select -1, $2::bytea, 0, min(seq) from audit.chain_link) l
        left join audit.chain_link n on n.seq = l.next
       where least(coalesce(l.next, $1::bigint), $1::bigint) > l.seq + 1
       order by 1`,
     [head.size, GENESIS],
   );
-  return rows.map(({ from, to, before, leaf, chain_hash: hash }) => ({
-    ...{ from, to, before },
+  return rows.map(({ from, to, before, leaf, chain_hash: hash, txid }) => ({
+    ...{ from, to, before, txid },
     after: leaf === null || hash === null ? { leaf: null, chainHash: head.chainHash } : { leaf, chainHash: hash },
   }));
 }

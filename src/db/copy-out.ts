@@ -59,8 +59,19 @@ export class CopyOut implements pg.Submittable {
     this.#memory = memory;
   }
 
-  /** Called by pg when the connection is free. */
-  submit(connection: pg.Connection): void {
+  /** Called by pg when the connection is free, which expects an error to be given back: one that is thrown hangs its queue. */
+  submit(connection: pg.Connection): Error | null {
+    try {
+      this.#listen(connection);
+      connection.query(this.#text);
+      return null;
+    } catch (error) {
+      this.#restore();
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  #listen(connection: pg.Connection): void {
     const { stream } = connection;
     const [listener, second] = stream.listeners('data');
     if (listener === undefined || second !== undefined) throw new TypeError('pg listens in another way than before');
@@ -74,7 +85,6 @@ export class CopyOut implements pg.Submittable {
       stream.off('data', this.#onData).on('data', listener as Listener);
       stream.resume();
     };
-    connection.query(this.#text);
   }
 
   /** The next chunk; null after the last one. @throws what the server said */

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { copyIn, copyOut } from '../../src/db/copy.ts';
@@ -90,6 +91,27 @@ describe('copyOut', () => {
       expect(Buffer.concat(chunks).toString().split('\n')).toHaveLength(3001);
       expect(notices).toEqual(['at 1000', 'at 2000', 'at 3000']);
       await expect(client.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' });
+    });
+  });
+
+  test('where pg listens in another way the caller is told, at once or behind another query, and the connection is usable', async () => {
+    await db.engine.withClient(async (client) => {
+      const connection: unknown = Reflect.get(client, 'connection');
+      if (typeof connection !== 'object' || connection === null) throw new Error('no connection');
+      const stream: unknown = Reflect.get(connection, 'stream');
+      if (!(stream instanceof EventEmitter)) throw new Error('no stream');
+      const other = () => undefined;
+      stream.on('data', other);
+      const read = async () => {
+        for await (const chunk of copyOut(client, statement)) expect(chunk).toBeUndefined();
+      };
+      await expect(read()).rejects.toThrow('pg listens in another way than before');
+      const before = client.query('select pg_sleep(0.05)');
+      await expect(read()).rejects.toThrow('pg listens in another way than before');
+      await before;
+      stream.off('data', other);
+      expect(await queryOne(client, count, 'select 1::bigint as rows')).toEqual({ rows: 1n });
+      for await (const chunk of copyOut(client, statement)) expect(chunk.length).toBeGreaterThan(0);
     });
   });
 
