@@ -57,7 +57,7 @@ function sumsDiffer(link: JudgedLink, row: EventRow): boolean {
   const sums = new EventSums();
   sums.add('link', summedLink(link));
   sums.add('event', summedEvent(row));
-  return sums.differing().length > 0;
+  return sums.differing().ranges.length > 0;
 }
 
 function walkBreaks(link: JudgedLink, leaf: Buffer): boolean {

@@ -19,6 +19,8 @@ import { eachTuple } from './tuples.ts';
 export interface ScanInput {
   /** The key of the sums, drawn for the run. */
   readonly key: Uint8Array;
+  /** Transactions from this one on are young. */
+  readonly since: bigint;
   /** Tree sizes whose roots are wanted. */
   readonly sizes: readonly bigint[];
   readonly head: { readonly size: bigint; readonly chainHash: Uint8Array; readonly frontier: Uint8Array };
@@ -52,8 +54,8 @@ export class ChainScan {
 
   constructor(input: ScanInput) {
     this.#input = input;
-    this.#sums = new EventSums(input.key);
-    this.#events = new EventSums(input.key);
+    this.#sums = new EventSums(input.key, input.since);
+    this.#events = new EventSums(input.key, input.since);
     this.#hasher = new SlabHasher(this.#lanes, this.#events);
     this.#walk = new LinkWalk(input.sizes, undefined, this.#lanes === null ? null : new LinkLanes(this.#lanes));
   }

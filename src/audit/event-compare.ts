@@ -1,28 +1,22 @@
-/** Joins events and links by id where their sums differ, and judges each id. Both sides are streams in id order. */
+/** Joins events and links by id where their sums differ, and judges each id; both come as one stream in id order. */
 import type { KeyObject } from 'node:crypto';
 import type { SqlClient } from '../db/database.ts';
 import type { EventGroup } from './canonical.ts';
 import type { ChainHead } from './chain-store.ts';
 import { erasureKey, readErasures } from './erase-store.ts';
 import type { EventRow } from './event-source.ts';
-import type { EventSums } from './event-sums.ts';
+import type { Differing, EventSums } from './event-sums.ts';
 import { type Finding, finding } from './finding.ts';
 import type { UnlinkedEvent } from './gap.ts';
 import { type InlineJudgement, judgeInline } from './inline-judge.ts';
 import { readInlineRows, readInlineSegments } from './inline-store.ts';
+import { joinedSource, readLinksElsewhere } from './joined-source.ts';
 import { type Circumstances, type JudgedLink, type Judgement, judgeEvent } from './judge.ts';
-import { uuidText } from './pg-time.ts';
-import { explainPurged } from './purged-places.ts';
+import { readPurged } from './purged-places.ts';
 import type { Snapshot } from './snapshot.ts';
 import { readSweepable } from './sweep.ts';
 import { readTuples } from './tuples.ts';
-import {
-  eventsByIdSource,
-  linksByIdSource,
-  readDoubledIds,
-  readPartitionNames,
-  type TimeRange,
-} from './verify-store.ts';
+import { readDoubledIds, readPartitionNames } from './verify-store.ts';
 
 export interface Comparison {
   readonly findings: readonly Finding[];
@@ -61,23 +55,27 @@ export async function compareEvents(
   const unlinked: UnlinkedEvent[] = [];
   const counts = { sealed: 0, erased: 0, purged: 0, pending: 0 };
   const inline = await judgeInlineRows(client);
-  const ranges = input.sums.differing();
-  if (ranges.length > 0) {
+  const differing = await readDiffering(client, input.sums);
+  if (differing !== null) {
     const known = await readCircumstances(client, input, inline.members);
-    for (const judged of await judgeRanges(client, ranges, known)) {
+    const explain = await readPurged(client, input.publicKey);
+    for await (const judged of judgeJoined(client, differing, known)) {
       if (judged.kind === 'found') findings.push(judged.finding);
-      else if (judged.kind === 'missing') missing.push(judged);
       else if (judged.kind === 'inserted') unlinked.push(judged.event);
       else if (judged.kind === 'erased' || judged.kind === 'pending') counts[judged.kind] += 1;
+      else if (judged.kind === 'missing') {
+        const destroyed = explain(judged);
+        if (destroyed === null) missing.push(judged);
+        else if (destroyed === 'purged') counts.purged += 1;
+        else findings.push(destroyed);
+      }
     }
   }
   const named = new Set(findings.filter((found) => found.class === 'doubled').map((found) => found.eventId));
   for (const { event_id: eventId, links, seq } of doubled.filter((row) => !named.has(row.event_id))) {
     findings.push(finding('doubled', { seq: Number(seq), eventId, expected: '1 link', actual: `${links} links` }));
   }
-  const destroyed = await explainPurged(client, missing, input.publicKey);
-  counts.purged = destroyed.purged;
-  findings.push(...destroyed.findings, ...judgeMissing(destroyed.unexplained, input.head.size));
+  findings.push(...judgeMissing(missing, input.head.size));
   return { findings: mergeInline(findings, inline.findings).sort(bySeq), unlinked, counts };
 }
 
@@ -137,55 +135,34 @@ async function readCircumstances(
   };
 }
 
-/**
- * One connection carries one COPY at a time, so the links of the ranges are held while the events stream by: 150 bytes
- * a link of a differing slice.
- */
-async function judgeRanges(
-  client: SqlClient,
-  ranges: readonly TimeRange[],
-  known: Circumstances,
-): Promise<Judgement[]> {
-  const links = new Map<string, JudgedLink[]>();
-  for await (const slab of readTuples(client, linksByIdSource(ranges))) {
-    for (const link of slab) {
-      const id = uuidText(link.eventId);
-      links.set(id, [...(links.get(id) ?? []), compact(link)]);
-    }
-  }
-  const judged: Judgement[] = [];
-  let rows: EventRow[] = [];
-  const judgeRows = () => {
-    const [row] = rows;
-    if (row === undefined) return;
-    const id = uuidText(row.id);
-    const judgement = judgeEvent({ links: links.get(id) ?? [], rows }, known);
-    if (judgement.kind !== 'sound') judged.push(judgement);
-    links.delete(id);
-    rows = [];
-  };
-  for await (const slab of readTuples(client, eventsByIdSource(ranges))) {
-    for (const row of slab) {
-      if (rows[0] !== undefined && !rows[0].id.equals(row.id)) judgeRows();
-      rows.push(row);
-    }
-  }
-  judgeRows();
-  for (const alone of links.values()) judged.push(judgeEvent({ links: alone, rows: [] }, known));
-  return judged;
+/** What has to be joined; null when nothing differs. */
+async function readDiffering(client: SqlClient, sums: EventSums): Promise<Differing | null> {
+  const differing = sums.differing();
+  if (differing.young !== null) return sums.differing(await readLinksElsewhere(client, differing.young));
+  return differing.ranges.length === 0 ? null : differing;
 }
 
-/** Copies what a slab of the stream would otherwise keep alive. */
-function compact(link: JudgedLink): JudgedLink {
-  const copy = (bytes: Buffer | null) => (bytes === null ? null : Buffer.from(bytes));
-  return {
-    ...link,
-    timestamp: Buffer.from(link.timestamp),
-    eventId: Buffer.from(link.eventId),
-    leaf: Buffer.from(link.leaf),
-    actorCommitment: copy(link.actorCommitment),
-    payloadCommitment: copy(link.payloadCommitment),
-  };
+/** Judges id by id, as events and links come in the order of ids: memory is one id, however much differs. */
+async function* judgeJoined(
+  client: SqlClient,
+  differing: Differing,
+  known: Circumstances,
+): AsyncGenerator<Judgement, void, undefined> {
+  let id: Buffer | null = null;
+  let event: { links: JudgedLink[]; rows: EventRow[] } = { links: [], rows: [] };
+  for await (const slab of readTuples(client, joinedSource(differing))) {
+    for (const { row, link } of slab) {
+      const next = row === null ? link.eventId : row.id;
+      if (id !== null && !next.equals(id)) {
+        yield judgeEvent(event, known);
+        event = { links: [], rows: [] };
+      }
+      id = next;
+      if (row === null) event.links.push(link);
+      else event.rows.push(row);
+    }
+  }
+  if (id !== null) yield judgeEvent(event, known);
 }
 
 function bySeq(a: Finding, b: Finding): number {

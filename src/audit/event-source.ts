@@ -61,12 +61,17 @@ export const eventTuples: TupleShape<EventRow> = {
   decode: decodeEvent,
 };
 
+/** As many NULLs as RAW_EVENT_COLUMNS has columns. */
+export const NO_EVENT = new Array<string>(PARTITION + 1).fill('null').join(', ');
+
 /** Reads what a subquery over RAW_EVENT_COLUMNS gives, with the casts of the format applied outside of it. */
 export function eventSource(subquery: string): TupleSource<EventRow> {
-  return {
-    statement: `copy (select ${CAST_LIST} from (${subquery}) raw) to stdout (format binary)`,
-    ...eventTuples,
-  };
+  return { statement: eventStatement(subquery), ...eventTuples };
+}
+
+/** The same with further columns after those of an event, as they are. */
+export function eventStatement(subquery: string, further: readonly string[] = []): string {
+  return `copy (select ${[CAST_LIST, ...further].join(', ')} from (${subquery}) raw) to stdout (format binary)`;
 }
 
 function castOf(column: string): string {

@@ -2,6 +2,9 @@
  * Compares the events with the links without joining them: per slice of time, the multisets of (id, time, transaction,
  * leaf, commitments) on both sides by count and by a sum of keyed hashes. The key is drawn for the run, so nobody can prepare rows whose sums
  * agree. Only slices that differ are joined, to name rows. Memory is one sum per slice.
+ *
+ * Events of transactions that the sealer may not have come to are a slice of their own on both sides, whatever their
+ * time: one that waits does not make millions of its time differ.
  */
 import { randomBytes } from 'node:crypto';
 import { commitEvent, eventLeaf } from './canonical.ts';
@@ -49,15 +52,44 @@ export interface PlacedEvent {
 const ABSENT = Buffer.alloc(DIGEST_BYTES);
 const ABSENT_TEXT = ABSENT.toString('latin1');
 
+/** The slice of young transactions; no time has it. */
+const YOUNG = 2 ** 31 - 1;
+
 /** What one thread has summed up; survives a structured clone. */
 export interface PartialSums {
   readonly slices: ReadonlyMap<number, Int32Array>;
   readonly suspect: ReadonlySet<number>;
+  /** Slices of time that events of young transactions lie in. */
+  readonly young: ReadonlySet<number>;
+  /** No link of a young transaction has a lower seq; null when there is none. */
+  readonly youngSeq: bigint | null;
+}
+
+/** Where events and links differ. */
+export interface Differing {
+  /** [from, to) of microseconds since 2000-01-01 UTC, neighbours joined. */
+  readonly ranges: readonly TimeRange[];
+  /** Null when young events and links are the same. */
+  readonly young: YoungEvents | null;
+}
+
+/** Events of transactions from one on, within some ranges of time, and links of those from a seq on. */
+export interface YoungEvents {
+  readonly since: bigint;
+  readonly ranges: readonly TimeRange[];
+  readonly seq: bigint | null;
+}
+
+/** A range of microseconds since 2000-01-01 UTC, half-open. */
+export interface TimeRange {
+  readonly from: bigint;
+  readonly to: bigint;
 }
 
 export class EventSums {
-  /** Parts of one run share it. */
+  /** Parts of one run share both: the key, and the transaction from which on they are young. */
   readonly key: Uint8Array;
+  readonly since: bigint;
   readonly #mac: FixedMac;
   readonly #elements = Buffer.alloc(BATCH * ELEMENT_BYTES);
   readonly #words = new Int32Array(this.#elements.buffer, this.#elements.byteOffset, this.#elements.length / 4);
@@ -66,15 +98,22 @@ export class EventSums {
   #waiting = 0;
   readonly #slices = new Map<number, Int32Array>();
   readonly #suspect = new Set<number>();
+  readonly #young = new Set<number>();
+  #youngSeq: bigint | null = null;
+  /** As a double: ids beyond 2^53 are compared a little wrongly, on both sides alike. */
+  readonly #since: number;
 
-  constructor(key: Uint8Array = randomBytes(32)) {
+  /** @param since transactions from this one on are young */
+  constructor(key: Uint8Array = randomBytes(32), since: bigint = 2n ** 63n) {
     this.key = key;
+    this.since = since;
+    this.#since = Number(since);
     this.#mac = new FixedMac(key);
   }
 
   /** Adds an event or a link made by hand. */
   add(side: Side, { id, timestamp, txid, leaf, actor, payload }: SummedEvent): void {
-    const at = this.#begin(side, timestamp, 0);
+    const at = this.#begin(side, sliceAt(timestamp, 0), Number(txid));
     const elements = this.#elements;
     id.copy(elements, at + PLACE.id);
     timestamp.copy(elements, at + PLACE.time);
@@ -87,7 +126,8 @@ export class EventSums {
 
   /** Adds a tuple of eventTuples. */
   addEvent(tuple: Tuple, { leaf, actor, payload }: EventHashes): void {
-    const at = this.#begin('event', tuple.data, tuple.start(1));
+    const { data } = tuple;
+    const at = this.#begin('event', sliceAt(data, tuple.start(1)), idAt(data, tuple.start(TXID)));
     this.#copy(tuple, 0, at + PLACE.id, 16);
     this.#copy(tuple, 1, at + PLACE.time, 8);
     this.#copy(tuple, TXID, at + PLACE.txid, 8);
@@ -101,7 +141,10 @@ export class EventSums {
   /** Adds a tuple of linkTuples. @param view of the bytes that it lies in */
   addLink(tuple: Tuple, view: DataView): void {
     const time = tuple.start(LINK.time);
-    const at = this.#begin('link', tuple.data, time) / WORD_BYTES;
+    const { data } = tuple;
+    const txid = idAt(data, tuple.start(LINK.txid));
+    const at = this.#begin('link', sliceAt(data, time), txid) / WORD_BYTES;
+    if (txid >= this.#since) this.#sawYoungLink(data.readBigInt64BE(tuple.start(LINK.seq)));
     const field = (number: number, place: number, words: number) => {
       const from = tuple.isNull(number) ? null : tuple.start(number);
       if (from !== null && tuple.end(number) !== from + words * WORD_BYTES) {
@@ -120,7 +163,7 @@ export class EventSums {
 
   /** Adds an event whose parts lie at some places of one memory. */
   addPlaced(memory: Buffer, view: DataView, placed: PlacedEvent): void {
-    const at = this.#begin('event', memory, placed.time) / WORD_BYTES;
+    const at = this.#begin('event', sliceAt(memory, placed.time), idAt(memory, placed.txid)) / WORD_BYTES;
     this.#copyWords(view, placed.id, at + PLACE.id / WORD_BYTES, 4);
     this.#copyWords(view, placed.time, at + PLACE.time / WORD_BYTES, 2);
     this.#copyWords(view, placed.txid, at + PLACE.txid / WORD_BYTES, 2);
@@ -139,47 +182,50 @@ export class EventSums {
   /** Everything summed up so far. */
   get parts(): PartialSums {
     this.#addWaiting();
-    return { slices: this.#slices, suspect: this.#suspect };
+    return { slices: this.#slices, suspect: this.#suspect, young: this.#young, youngSeq: this.#youngSeq };
   }
 
   /** Everything summed up since the last call; begins anew. */
   take(): PartialSums {
-    const { slices, suspect } = this.parts;
-    const taken = { slices: new Map(slices), suspect: new Set(suspect) };
-    this.#slices.clear();
-    this.#suspect.clear();
+    const { slices, suspect, young, youngSeq } = this.parts;
+    const taken = { slices: new Map(slices), suspect: new Set(suspect), young: new Set(young), youngSeq };
+    for (const kept of [this.#slices, this.#suspect, this.#young]) kept.clear();
+    this.#youngSeq = null;
     return taken;
   }
 
   /** Adds what another thread has summed up under the same key. */
-  merge({ slices, suspect }: PartialSums): void {
+  merge({ slices, suspect, young, youngSeq }: PartialSums): void {
     for (const [at, part] of slices) {
       const slice = this.#slice(at);
       for (const [lane, value] of part.entries()) slice[lane] = ((slice[lane] ?? 0) + value) | 0;
     }
     for (const at of suspect) this.#suspect.add(at);
+    for (const at of young) this.#young.add(at);
+    if (youngSeq !== null) this.#sawYoungLink(youngSeq);
   }
 
-  /** Slices that differ, as ranges [from, to) of microseconds since 2000-01-01 UTC, neighbours joined. */
-  differing(): { from: bigint; to: bigint }[] {
+  /** What differs. @param also slices of these times, whatever their sums say */
+  differing(also: readonly Buffer[] = []): Differing {
     this.#addWaiting();
+    const wanted = new Set(also.map((timestamp) => sliceAt(timestamp, 0)));
     const differing = [...this.#slices]
       .filter(([at, sums]) => this.#suspect.has(at) || sums.some((lane) => lane !== 0))
-      .map(([at]) => at)
-      .sort((a, b) => a - b);
-    const ranges: { from: bigint; to: bigint }[] = [];
-    for (const at of differing) {
-      const [from, to] = [startOf(at), startOf(at + 1)];
-      const last = ranges.at(-1);
-      if (last?.to === from) last.to = to;
-      else ranges.push({ from, to });
-    }
-    return ranges;
+      .map(([at]) => at);
+    const slices = new Set([...differing.filter((at) => at !== YOUNG), ...wanted]);
+    const young = { since: this.since, ranges: rangesOf(this.#young), seq: this.#youngSeq };
+    return { ranges: rangesOf(slices), young: differing.includes(YOUNG) ? young : null };
   }
 
-  /** Room for an element of a slice; where it begins. */
-  #begin(side: Side, bytes: Buffer, timeAt: number): number {
-    this.#slicesOf[this.#waiting] = sliceAt(bytes, timeAt);
+  #sawYoungLink(seq: bigint): void {
+    if (this.#youngSeq === null || seq < this.#youngSeq) this.#youngSeq = seq;
+  }
+
+  /** Room for an element of a slice of time; where it begins. */
+  #begin(side: Side, slice: number, txid: number): number {
+    const isYoung = txid >= this.#since;
+    if (isYoung && side === 'event') this.#young.add(slice);
+    this.#slicesOf[this.#waiting] = isYoung ? YOUNG : slice;
     this.#signs[this.#waiting] = side === 'event' ? 1 : -1;
     return this.#waiting * ELEMENT_BYTES;
   }
@@ -232,6 +278,22 @@ export class EventSums {
 
 function sliceAt(bytes: Buffer, timeAt: number): number {
   return bytes.readInt32BE(timeAt) >> SLICE_SHIFT;
+}
+
+/** A transaction id, as a double. */
+function idAt(bytes: Buffer, at: number): number {
+  return bytes.readInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4);
+}
+
+function rangesOf(slices: ReadonlySet<number>): TimeRange[] {
+  const ranges: { from: bigint; to: bigint }[] = [];
+  for (const at of [...slices].sort((a, b) => a - b)) {
+    const [from, to] = [startOf(at), startOf(at + 1)];
+    const last = ranges.at(-1);
+    if (last?.to === from) last.to = to;
+    else ranges.push({ from, to });
+  }
+  return ranges;
 }
 
 function startOf(slice: number): bigint {

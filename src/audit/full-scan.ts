@@ -44,7 +44,7 @@ type Scanning = Pick<Verifying, 'db' | 'progress' | 'clock' | 'config' | 'log'>;
  */
 export async function scanChain(ctx: Scanning, client: SqlClient, run: VerifyRun, fresh: boolean): Promise<FullScan> {
   const plan = await planSteps(ctx, client, run, fresh);
-  const sums = new EventSums(Buffer.from(plan.kept.key, 'base64'));
+  const sums = new EventSums(Buffer.from(plan.kept.key, 'base64'), BigInt(plan.kept.since));
   for (const { step } of plan.taken) sums.merge(sumsOf(step));
   await checkTakenOver(client, plan);
   const { size, chainHash, frontier } = run.head;
@@ -53,6 +53,7 @@ export async function scanChain(ctx: Scanning, client: SqlClient, run: VerifyRun
     memory,
     input: {
       key: sums.key,
+      since: sums.since,
       sizes: run.opened.heads.map((checkpoint) => checkpoint.size),
       head: { size, chainHash, frontier: encodeFrontier(frontier) },
     },

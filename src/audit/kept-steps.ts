@@ -15,7 +15,7 @@ import { sha256 } from './hash.ts';
 import { readPrivate, writeDurably } from './signer-store.ts';
 
 /** Must be raised with everything that changes what the sums of the same events are: elements, slices, canonical bytes. */
-const FORMAT = 1;
+const FORMAT = 2;
 const LANE_BYTES = 4;
 
 const decimal = z.string().regex(/^-?[0-9]{1,19}$/);
@@ -41,6 +41,7 @@ const stepShape = z.strictObject({
   rows: z.int().min(0),
   slices: z.array(z.tuple([z.int(), lanesText])),
   suspect: z.array(z.int()),
+  young: z.array(z.int()),
 });
 
 const runShape = z.strictObject({
@@ -50,6 +51,8 @@ const runShape = z.strictObject({
   /** ISO 8601. */
   startedAt: z.string(),
   key: keyText,
+  /** Transactions from this one on are young: a slice of their own. */
+  since: decimal,
   /** The signer's last checkpoint when the run began; null when nothing was signed. */
   checkpoint: z.strictObject({ size: decimal, root: z.base64() }).nullable(),
   steps: z.array(stepShape),
@@ -83,8 +86,8 @@ export async function removeKeptRun(home: string): Promise<void> {
 }
 
 /** The sums of a step. */
-export function sumsOf({ slices, suspect }: KeptStep): PartialSums {
-  return { slices: new Map(slices), suspect: new Set(suspect) };
+export function sumsOf({ slices, suspect, young }: KeptStep): PartialSums {
+  return { slices: new Map(slices), suspect: new Set(suspect), young: new Set(young), youngSeq: null };
 }
 
 /** Writes steps behind the back of the run: while one write is under way, further steps gather for the next one. */

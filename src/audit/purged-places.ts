@@ -29,20 +29,28 @@ export async function explainPurged(
   key: KeyObject | null,
 ): Promise<PurgedPlaces> {
   if (missing.length === 0) return { purged: 0, findings: [], unexplained: [] };
+  const explain = await readPurged(client, key);
+  const explained = missing.map((link) => ({ link, said: explain(link) }));
+  return {
+    purged: explained.filter(({ said }) => said === 'purged').length,
+    findings: explained.flatMap(({ said }) => (said === null || said === 'purged' ? [] : [said])),
+    unexplained: explained.filter(({ said }) => said === null).map(({ link }) => link),
+  };
+}
+
+/** Explains one missing link: purged under a certificate, destroyed without one, or null when nobody says so. */
+export async function readPurged(
+  client: SqlClient,
+  key: KeyObject | null,
+): Promise<(link: MissingLink) => 'purged' | Finding | null> {
   const places = await readPlaces(client, key);
-  const findings: Finding[] = [];
-  const unexplained: MissingLink[] = [];
-  let purged = 0;
-  for (const link of missing) {
-    const place = placeOf(places, link.seq);
-    if (place === null) unexplained.push(link);
-    else if (place.certified) purged += 1;
-    else {
-      const facts = { seq: Number(link.seq), eventId: link.eventId, expected: 'a signed certificate', actual: 'none' };
-      findings.push(finding('purged-without-certificate', facts));
-    }
-  }
-  return { purged, findings, unexplained };
+  return ({ seq, eventId }) => {
+    const place = placeOf(places, seq);
+    if (place === null) return null;
+    if (place.certified) return 'purged';
+    const facts = { seq: Number(seq), eventId, expected: 'a signed certificate', actual: 'none' };
+    return finding('purged-without-certificate', facts);
+  };
 }
 
 interface Place {

@@ -62,7 +62,7 @@ function eventDiffers(row: EventRow, event: Slab, lanes: ShaLanes | null): boole
   const sums = new EventSums();
   sums.add('link', summedEvent(row));
   new SlabHasher(lanes, sums).push(event, () => undefined);
-  return sums.differing().length > 0;
+  return sums.differing().ranges.length > 0;
 }
 
 /** A chain of one link, whose leaf is another than the chain hash and the tree say. */

@@ -4,6 +4,7 @@ import type { SqlClient } from '../db/database.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import type { Resumed } from './finding.ts';
 import { type KeptRun, type KeptStep, readKeptRun, removeKeptRun } from './kept-steps.ts';
+import { xminOf } from './snapshot.ts';
 import { readStableUnits, readTraces, type StableUnit, type UnitTraces } from './stable-units.ts';
 import type { Verifying, VerifyRun } from './verify-run.ts';
 
@@ -57,10 +58,19 @@ export async function planSteps(ctx: Planning, client: SqlClient, run: VerifyRun
   return { units, unread, taken, kept: newRun(ctx, run), resumed };
 }
 
-function newRun(ctx: Planning, { origin, opened }: VerifyRun): KeptRun {
+function newRun(ctx: Planning, { origin, opened, head }: VerifyRun): KeptRun {
   const own = opened.own;
+  // What an older transaction wrote, the head's snapshot shows, and the sealer has linked.
+  const since = head.snapshot === null ? '0' : String(xminOf(head.snapshot));
   return {
-    ...{ version: 1, format: 1, origin, startedAt: isoOf(ctx.clock.now()), key: randomBytes(32).toString('base64') },
+    ...{
+      version: 1,
+      format: 2,
+      since,
+      origin,
+      startedAt: isoOf(ctx.clock.now()),
+      key: randomBytes(32).toString('base64'),
+    },
     checkpoint: own === null ? null : { size: String(own.size), root: own.root.toString('base64') },
     steps: [],
   };

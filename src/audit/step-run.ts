@@ -74,6 +74,7 @@ function stepOf(
 ): KeptStep {
   const slices = new Map<number, Int32Array<ArrayBuffer>>();
   const suspect = new Set<number>();
+  const young = new Set<number>();
   for (const part of parts) {
     for (const [at, lanes] of part.slices) {
       const sum = slices.get(at) ?? new Int32Array(MAC_WORDS + 1);
@@ -83,6 +84,7 @@ function stepOf(
       );
     }
     for (const at of part.suspect) suspect.add(at);
+    for (const at of part.young) young.add(at);
   }
   // Of events alone, the last lane of a slice counts its rows.
   const rows = [...slices.values()].reduce((sum, lanes) => sum + (lanes[MAC_WORDS] ?? 0), 0);
@@ -90,6 +92,7 @@ function stepOf(
     ...{ parent, relation, from: String(from), to: String(to), identity, horizon: String(horizon), readAt, rows },
     slices: [...slices],
     suspect: [...suspect],
+    young: [...young],
   };
 }
 

@@ -3,11 +3,9 @@ import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';
 import { EVENT_TABLES } from './event-origin.ts';
-import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
+import { eventSource, RAW_EVENT_COLUMNS } from './event-source.ts';
 import type { Finding } from './finding.ts';
-import { LINK_COLUMNS, type LinkRow, linkTuples } from './link-source.ts';
-import { microsText, uuidText } from './pg-time.ts';
-import type { TupleSource } from './tuples.ts';
+import { uuidText } from './pg-time.ts';
 
 /** Every event, hot, archived and late, in physical order. */
 export const allEventsSource = eventSource(
@@ -17,43 +15,6 @@ export const allEventsSource = eventSource(
 /** Keeps partitions from being moved or dropped while the transaction reads them; before its first query. */
 export async function lockChainTables(client: SqlClient): Promise<void> {
   await execute(client, `lock table ${EVENT_TABLES.join(', ')}, audit.chain_link in access share mode`);
-}
-
-/** A range of microseconds since 2000-01-01 UTC, half-open. */
-export interface TimeRange {
-  readonly from: bigint;
-  readonly to: bigint;
-}
-
-const YEAR_1 = -63_082_281_600_000_000n;
-const YEAR_10000 = 252_455_616_000_000_000n;
-
-/** Timestamps are ours: computed from int64, written by microsText, cut to what it can write. */
-function withinRanges(ranges: readonly TimeRange[]): string {
-  const bound = (micros: bigint) => {
-    if (micros <= YEAR_1) return "'-infinity'::timestamptz";
-    return micros >= YEAR_10000 ? "'infinity'::timestamptz" : `'${microsText(micros)}'::timestamptz`;
-  };
-  const conditions = ranges.map(
-    ({ from, to }) => `(event_timestamp >= ${bound(from)} and event_timestamp < ${bound(to)})`,
-  );
-  return `(${conditions.join(' or ')})`;
-}
-
-/** Events of some ranges, ordered by id. */
-export function eventsByIdSource(ranges: readonly TimeRange[]): TupleSource<EventRow> {
-  const within = withinRanges(ranges);
-  const tables = EVENT_TABLES.map((table) => `select ${RAW_EVENT_COLUMNS} from ${table} e where ${within}`);
-  return eventSource(`select * from (${tables.join(' union all ')}) u order by id, event_timestamp`);
-}
-
-/** Links of some ranges, ordered by event id. */
-export function linksByIdSource(ranges: readonly TimeRange[]): TupleSource<LinkRow> {
-  return {
-    statement: `copy (select ${LINK_COLUMNS} from audit.chain_link where ${withinRanges(ranges)}
-                       order by event_id, seq) to stdout (format binary)`,
-    ...linkTuples,
-  };
 }
 
 const doubledShape = z.object({ event_id: z.string(), links: z.bigint(), seq: z.bigint() });

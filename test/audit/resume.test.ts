@@ -205,7 +205,7 @@ describe('a full verification', () => {
       'another log',
     ],
     ['of other checkpoints', (body: string) => body.replace(/"root":"../, '"root":"AA'), 'other checkpoints'],
-    ['of another version', (body: string) => body.replace('"format":1', '"format":0'), 'another version'],
+    ['of another version', (body: string) => body.replace('"format":2', '"format":1'), 'another version'],
   ])('ignores steps %s, and says so', async (_, edit, reason) => {
     await cutShort('03', 2);
     const [body = ''] = (await readFile(file, 'utf8')).split('\n');
