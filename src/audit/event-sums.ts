@@ -13,10 +13,9 @@ import { type EventRow, TXID } from './event-source.ts';
 import { ELEMENT_BYTES, FixedMac, MAC_WORDS } from './fixed-mac.ts';
 import { DIGEST_BYTES } from './hash.ts';
 import { LINK, type LinkRow } from './link-source.ts';
+import { rangesOf, sliceAt, type TimeRange } from './time-slice.ts';
 import type { Tuple } from './tuples.ts';
 
-/** The high word of int64 microseconds, without its lowest 7 bits: a slice is 2^39 us, about 6.4 days. */
-const SLICE_SHIFT = 7;
 const WORD_BYTES = 4;
 const DIGEST_WORDS = DIGEST_BYTES / WORD_BYTES;
 /** Elements that are hashed at once. */
@@ -80,12 +79,6 @@ export interface YoungEvents {
   readonly seq: bigint | null;
 }
 
-/** A range of microseconds since 2000-01-01 UTC, half-open. */
-export interface TimeRange {
-  readonly from: bigint;
-  readonly to: bigint;
-}
-
 export class EventSums {
   /** Parts of one run share both: the key, and the transaction from which on they are young. */
   readonly key: Uint8Array;
@@ -127,7 +120,11 @@ export class EventSums {
   /** Adds a tuple of eventTuples. */
   addEvent(tuple: Tuple, { leaf, actor, payload }: EventHashes): void {
     const { data } = tuple;
-    const at = this.#begin('event', sliceAt(data, tuple.start(1)), idAt(data, tuple.start(TXID)));
+    const at = this.#begin(
+      'event',
+      sliceAt(data, tuple.start(1)),
+      tuple.isNull(TXID) ? 0 : idAt(data, tuple.start(TXID)),
+    );
     this.#copy(tuple, 0, at + PLACE.id, 16);
     this.#copy(tuple, 1, at + PLACE.time, 8);
     this.#copy(tuple, TXID, at + PLACE.txid, 8);
@@ -142,7 +139,7 @@ export class EventSums {
   addLink(tuple: Tuple, view: DataView): void {
     const time = tuple.start(LINK.time);
     const { data } = tuple;
-    const txid = idAt(data, tuple.start(LINK.txid));
+    const txid = tuple.isNull(LINK.txid) ? 0 : idAt(data, tuple.start(LINK.txid));
     const at = this.#begin('link', sliceAt(data, time), txid) / WORD_BYTES;
     if (txid >= this.#since) this.#sawYoungLink(data.readBigInt64BE(tuple.start(LINK.seq)));
     const field = (number: number, place: number, words: number) => {
@@ -276,28 +273,9 @@ export class EventSums {
   }
 }
 
-function sliceAt(bytes: Buffer, timeAt: number): number {
-  return bytes.readInt32BE(timeAt) >> SLICE_SHIFT;
-}
-
 /** A transaction id, as a double. */
 function idAt(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 2 ** 32 + bytes.readUInt32BE(at + 4);
-}
-
-function rangesOf(slices: ReadonlySet<number>): TimeRange[] {
-  const ranges: { from: bigint; to: bigint }[] = [];
-  for (const at of [...slices].sort((a, b) => a - b)) {
-    const [from, to] = [startOf(at), startOf(at + 1)];
-    const last = ranges.at(-1);
-    if (last?.to === from) last.to = to;
-    else ranges.push({ from, to });
-  }
-  return ranges;
-}
-
-function startOf(slice: number): bigint {
-  return BigInt(slice) << BigInt(32 + SLICE_SHIFT);
 }
 
 /** An event as its sums have it. */

@@ -7,9 +7,10 @@ import type { SqlClient } from '../db/database.ts';
 import { queryRows } from '../db/query.ts';
 import { EVENT_TABLES } from './event-origin.ts';
 import { type EventRow, eventStatement, eventTuples, NO_EVENT, RAW_EVENT_COLUMNS } from './event-source.ts';
-import type { Differing, TimeRange, YoungEvents } from './event-sums.ts';
+import type { Differing, YoungEvents } from './event-sums.ts';
 import type { JudgedLink } from './judge.ts';
 import { microsText } from './pg-time.ts';
+import type { TimeRange } from './time-slice.ts';
 import type { Tuple, TupleSource } from './tuples.ts';
 
 /** One of both, whose id is that of its neighbours where they belong together. */
