@@ -26,17 +26,19 @@ it('reads links after events, over one connection, while an exclusive lock on th
                      and mode = 'AccessExclusiveLock' and not granted`);
   const queryWaiting = (text: string) =>
     db.admin.withClient(async (client) => (await queryOne(client, z.object({ n: z.bigint() }), text)).n);
-  let waiter: Promise<void> | null = null;
+  const waiters: Promise<void>[] = [];
   await db.engine.withClient((client) =>
     transact(
       client,
       async () => {
         await lockChainTables(client);
         const run = await openRun(ctx, client, { unsealedAfterSeconds: 300, recentOnly: false });
-        waiter = db.admin.withClient((other) =>
-          transact(other, async () => {
-            await other.query('lock table audit.chain_link in access exclusive mode');
-          }),
+        waiters.push(
+          db.admin.withClient((other) =>
+            transact(other, async () => {
+              await other.query('lock table audit.chain_link in access exclusive mode');
+            }),
+          ),
         );
         await expect.poll(waiting, { timeout: 20_000, interval: 20 }).toBe(1n);
         const result = await verifyFull(ctx, client, run);
@@ -47,5 +49,5 @@ it('reads links after events, over one connection, while an exclusive lock on th
       'repeatable read',
     ),
   );
-  await waiter;
+  await Promise.all(waiters);
 });
