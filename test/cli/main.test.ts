@@ -124,6 +124,7 @@ describe('the command line', () => {
   it.each([
     // Between cells where the next fits a line, and below the last cell that leaves room.
     ['id      state    attempt 1 of 4  now', 34, ['id      state    attempt 1 of 4', '  now']],
+    ['id      state    attempt 1 of 4  now', 28, ['id      state', '  attempt 1 of 4  now']],
     [
       'abc  1  a text that is too long for the rest of its line',
       40,

@@ -80,6 +80,21 @@ describe('a purge', () => {
     await expect(run()).rejects.toMatchObject({ code: 'RETENTION_NOT_APPROVED' });
   });
 
+  test('is shown to people unit by unit before it is run', async () => {
+    const config = join(ctx.config.home, 'auditkeep.yaml');
+    await writeFile(config, JSON.stringify({ home: '.', databaseUrl: db.url(), logLevel: 'silent' }));
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    expect(await main(['purge', 'run', planId, '--config', config], { stdout, stderr })).toBe(0);
+    stdout.end();
+    expect((await text(stdout)).split('\n')).toEqual([
+      `plan ${planId}`,
+      'purge   audit_log_y2015m01  2015-01-01 to 2015-02-01  10 rows',
+      'purge   audit_log_y2015m02  2015-02-01 to 2015-03-01  10 rows',
+      'Nothing was changed. Give --apply.',
+      '',
+    ]);
+  });
+
   test('is approved by another records manager, once', async () => {
     await expect(approvePurge(roster.as(ctx, 'records'), planId)).rejects.toMatchObject({ code: 'DUTY_SEPARATION' });
     await expect(approvePurge(roster.as(ctx, 'approver'), planId)).rejects.toMatchObject({ code: 'ROLE_MISSING' });
