@@ -70,6 +70,19 @@ describe('renderPdf', () => {
     expect(text).toContain('<pdfaid:part>3</pdfaid:part>');
   });
 
+  it('puts controls that found nothing below each other, without what to do about them', async () => {
+    const model = await sampleModel();
+    const quiet = model.controls.flatMap((control) =>
+      control.status === 'no_occurrences' ? [{ ...control, limitations: [] }] : [],
+    );
+    const [one] = quiet;
+    if (one === undefined) throw new Error('the sample has no control without occurrences');
+    const pages = async (controls: typeof quiet) => countPages(await renderPdf({ ...model, controls }, null));
+    expect(await pages([one, one, one, one])).toBeLessThan((await pages([one])) + 3);
+    const found = { ...one, status: 'fail', exceptions: { ...one.exceptions, count: 1 } } as const;
+    expect(await pages([found, found, found, found])).toBeGreaterThan(await pages([one, one, one, one]));
+  });
+
   it.each(['sox', 'hipaa'])('draws %s', async (framework) => {
     expect(countPages(await renderPdf(await sampleModel(framework), null))).toBeGreaterThan(10);
   });

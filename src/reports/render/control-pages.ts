@@ -1,13 +1,26 @@
-/** One section a control: status, what must hold, figures, exceptions, what to do, and how the figures were made. */
+/** One section a control: status, what must hold, figures, exceptions, what to do; and the annex of how figures were made. */
 import type { ControlModel } from '../model.ts';
 import { formatCount, type Texts } from '../texts.ts';
 import { COLOR, CONTENT_WIDTH, FONT, PAGE, STATUS_COLOR } from './palette.ts';
 import { decorate, ensureRoom, field, heading, type Sheet, write } from './sheet.ts';
 import { drawTable } from './table.ts';
 
-/** Draws a control on a page of its own. */
+/** Room that a control's head, assertion, result and figures take; with less of it left it begins on the next page. */
+const BEGINNING = 230;
+/** Between two controls on a page. */
+const GAP = 22;
+/** Of controls that found nothing there is nothing to do and nothing to list. */
+const QUIET: ReadonlySet<ControlModel['status']> = new Set(['pass', 'no_occurrences', 'not_applicable']);
+
+/** Moves to where the next control begins: the first on a new page, another below the one before where it fits. */
+export function beginControl(sheet: Sheet, isFirst: boolean): void {
+  const { doc } = sheet;
+  if (isFirst || doc.y + GAP + BEGINNING > PAGE.height - PAGE.bottom) doc.addPage();
+  else doc.y += GAP;
+}
+
+/** Draws a control from the current position on. */
 export function drawControl(sheet: Sheet, control: ControlModel, texts: Texts): void {
-  sheet.doc.addPage();
   drawHead(sheet, control, texts);
   heading(sheet, 3, texts('control.assertion'));
   write(sheet, control.assertion, { gapAfter: 4 });
@@ -15,13 +28,13 @@ export function drawControl(sheet: Sheet, control: ControlModel, texts: Texts): 
   write(sheet, reasonText(control, texts), { gapAfter: 2 });
   if (control.population.count === 0) write(sheet, control.population.whenEmptyMeans);
   drawFigures(sheet, control, texts);
-  drawExceptions(sheet, control, texts);
-  if (control.status !== 'pass') {
+  const isQuiet = QUIET.has(control.status) && control.exceptions.count === 0;
+  if (!isQuiet) {
+    drawExceptions(sheet, control, texts);
     heading(sheet, 3, texts('control.remediation'));
     write(sheet, control.remediation);
   }
   drawList(sheet, texts('control.limitations'), control.limitations);
-  drawEvidence(sheet, control, texts);
 }
 
 function drawHead(sheet: Sheet, control: ControlModel, texts: Texts): void {
@@ -131,9 +144,16 @@ function drawList(sheet: Sheet, title: string, items: readonly string[]): void {
   for (const item of items) write(sheet, `•  ${item}`, { gapAfter: 1 });
 }
 
-function drawEvidence(sheet: Sheet, control: ControlModel, texts: Texts): void {
+/** Draws the annex of how the figures of each control were made. */
+export function drawEvidence(sheet: Sheet, controls: readonly ControlModel[], texts: Texts): void {
+  sheet.doc.addPage();
+  heading(sheet, 1, texts('control.evidence'));
+  for (const control of controls) drawFigureEvidence(sheet, control, texts);
+}
+
+function drawFigureEvidence(sheet: Sheet, control: ControlModel, texts: Texts): void {
   const { ipe } = control;
-  heading(sheet, 3, texts('control.evidence'), 90);
+  heading(sheet, 2, `${control.id.toUpperCase()}  ${control.title}`, 130);
   field(sheet, texts('control.mode'), texts(`mode.${control.mode}`));
   field(sheet, texts('control.frequency'), control.frequency);
   field(sheet, texts('evidence.population'), control.population.meaning);

@@ -6,7 +6,7 @@ import { AuditkeepError } from '../../errors.ts';
 import { parseInstant } from '../../time/clock.ts';
 import { freezeModel, type ReportModel } from '../model.ts';
 import { openTexts, type Texts } from '../texts.ts';
-import { drawControl } from './control-pages.ts';
+import { beginControl, drawControl, drawEvidence } from './control-pages.ts';
 import { type DecisionEntry, drawAnnex, drawDecisions } from './end-pages.ts';
 import { type ContentsEntry, contentsPageCount, drawContents, drawOverview, drawTitlePage } from './front-pages.ts';
 import { COLOR, CONTENT_WIDTH, FONT, PAGE, STATUS_COLOR } from './palette.ts';
@@ -52,7 +52,7 @@ function drawBody(sheet: Sheet, model: ReportModel, hash: string, texts: Texts):
   within(sheet, 'Sect', () => drawTitlePage(sheet, model, hash, texts));
   const contentsFirst = pageCount(sheet);
   const entries: ContentsEntry[] = [];
-  for (let left = contentsPageCount(model.controls.length + 3); left > 0; left -= 1) doc.addPage();
+  for (let left = contentsPageCount(model.controls.length + 4); left > 0; left -= 1) doc.addPage();
   const add = (level: 1 | 2, title: string, note = '', color: string = COLOR.quiet) =>
     entries.push({ level, title, note, color, page: pageCount(sheet) + 1 });
   const begin = (title: string) => {
@@ -63,16 +63,27 @@ function drawBody(sheet: Sheet, model: ReportModel, hash: string, texts: Texts):
   within(sheet, 'Sect', () => drawOverview(sheet, model, texts));
   const top = [
     { title: texts('contents.heading'), page: contentsFirst },
-    { title: overview, page: contentsFirst + contentsPageCount(model.controls.length + 3) },
+    { title: overview, page: contentsFirst + contentsPageCount(model.controls.length + 4) },
   ];
   const controls = begin(texts('controls.heading'));
   const controlPages: { title: string; page: number }[] = [];
   for (const control of model.controls) {
     const title = `${control.id.toUpperCase()}  ${control.title}`;
-    controlPages.push({ title, page: pageCount(sheet) });
-    add(2, title, texts(`status.${control.status}`), STATUS_COLOR[control.status]);
+    beginControl(sheet, controlPages.length === 0);
+    const page = pageCount(sheet);
+    controlPages.push({ title, page: page - 1 });
+    entries.push({
+      level: 2,
+      title,
+      note: texts(`status.${control.status}`),
+      color: STATUS_COLOR[control.status],
+      page,
+    });
     within(sheet, 'Sect', () => drawControl(sheet, control, texts));
   }
+  const evidence = begin(texts('control.evidence'));
+  const evidencePage = pageCount(sheet);
+  within(sheet, 'Sect', () => drawEvidence(sheet, model.controls, texts));
   const annex = begin(texts('annex.heading'));
   const annexPage = pageCount(sheet);
   within(sheet, 'Sect', () => drawAnnex(sheet, texts));
@@ -80,7 +91,8 @@ function drawBody(sheet: Sheet, model: ReportModel, hash: string, texts: Texts):
   drawContents(sheet, contentsFirst, entries, texts);
   addBookmarks(sheet, [
     ...top,
-    { title: controls, page: controlPages[0]?.page ?? annexPage, children: controlPages },
+    { title: controls, page: controlPages[0]?.page ?? evidencePage, children: controlPages },
+    { title: evidence, page: evidencePage },
     { title: annex, page: annexPage },
   ]);
   doc.switchToPage(pages - 1);
