@@ -139,4 +139,9 @@ it('gives up where a lane hashes wrongly, or hashes nothing', () => {
   checkSlabCanary(slab, lanes);
   Object.assign(lanes.run, { same });
   checkSlabCanary(slab, lanes);
+  // Lanes that see the first event again and again.
+  const single = new Uint8Array(madeEvent(20));
+  const seen = lanes.load(single);
+  Object.assign(lanes, { load: () => seen });
+  expect(() => checkSlabCanary(single, lanes)).toThrow('a changed event in place');
 });
