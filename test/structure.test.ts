@@ -1,6 +1,6 @@
 /** The shape of the code base: file lengths and names, as CONTRIBUTING.md promises them. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, normalize, sep } from 'node:path';
 import { expect, test } from 'vitest';
 
 const LONGEST_FILE = 400;
@@ -32,4 +32,25 @@ test('the median source file has at most 150 lines', () => {
 
 test('file and folder names say what they hold', () => {
   expect(filesUnder('src', /./).filter((file) => EMPTY_NAMES.test(file))).toEqual([]);
+});
+
+/** The rooms of src/audit, the highest first: each imports from those below it only. */
+const AUDIT_ROOMS = [
+  ...['export', 'verify', 'seal', 'publish', 'witness', 'signer', 'scan'],
+  ...['record', 'inline', 'links', 'event', 'lanes', 'tree', 'copy'],
+];
+
+test('imports between the rooms of src/audit point down', () => {
+  const root = join('src', 'audit');
+  const floorOf = (path: string) => AUDIT_ROOMS.indexOf(path.slice(root.length + 1).split(sep)[0] ?? '');
+  const imports = filesUnder(root, /\.ts$/).flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/ from '(\.[^']+)'/g)].map((match) => ({
+      file,
+      imported: normalize(join(file, '..', match[1] ?? '')),
+    })),
+  );
+  const inside = imports.filter(({ imported }) => imported.startsWith(root));
+  expect(inside.length).toBeGreaterThan(300);
+  expect(filesUnder(root, /\.ts$/).filter((file) => floorOf(file) < 0)).toEqual([]);
+  expect(inside.filter(({ file, imported }) => floorOf(imported) < floorOf(file))).toEqual([]);
 });

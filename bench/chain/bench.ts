@@ -2,10 +2,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
-import type { Verifying } from '../../src/audit/verify-run.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
+import type { Verifying } from '../../src/audit/verify/verify-run.ts';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { migrate } from '../../src/schema/migrate.ts';
 import { startTestServer } from '../../test/support/server.ts';

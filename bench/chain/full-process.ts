@@ -1,5 +1,5 @@
 /** Full verification in a process of its own, so that its memory is its own: `full-process.ts URL HOME`, JSON to stdout. */
-import { verifyChain } from '../../src/audit/verify.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { timed } from '../results.ts';
 import { benchContext } from './setting.ts';

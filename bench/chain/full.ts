@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { z } from 'zod';
-import { allEventsSource } from '../../src/audit/verify-store.ts';
+import { allEventsSource } from '../../src/audit/verify/verify-store.ts';
 import { copyOut } from '../../src/db/copy.ts';
 import type { Database } from '../../src/db/database.ts';
 import { streamRows } from '../../src/db/stream.ts';

@@ -1,6 +1,6 @@
 /** What the chain's benchmarks run on: databases with partitions and events, and contexts. */
 import { pino } from 'pino';
-import type { Verifying } from '../../src/audit/verify-run.ts';
+import type { Verifying } from '../../src/audit/verify/verify-run.ts';
 import { loadConfig } from '../../src/config.ts';
 import type { Database } from '../../src/db/database.ts';
 import { systemClock } from '../../src/time/clock.ts';

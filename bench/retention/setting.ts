@@ -1,7 +1,7 @@
 /** What the benchmarks of retention run on: a durable server with a migrated database, months with events, contexts. */
 import { pino } from 'pino';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
 import { ensurePartitions } from '../../src/retention/partition.ts';

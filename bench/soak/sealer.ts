@@ -1,7 +1,7 @@
 /** The sealer of the soak as a process of its own, so that SIGKILL can end it anywhere: `sealer.ts DATABASE_URL HOME`. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { loadConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/db/database.ts';
 

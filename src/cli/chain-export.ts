@@ -1,6 +1,6 @@
 /** `auditkeep chain prove | export`: what an auditor checks without us. */
-import { type ExportResult, exportChain, planExport } from '../audit/export.ts';
-import { proveEvent } from '../audit/proof.ts';
+import { type ExportResult, exportChain, planExport } from '../audit/export/export.ts';
+import { proveEvent } from '../audit/export/proof.ts';
 import { AuditkeepError, EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { type AnyCommand, defineCommand } from './command.ts';

@@ -1,12 +1,12 @@
 /** `auditkeep chain status | seal | verify | checkpoint` */
-import { type Finding, VERIFY_LEVELS, type Verification } from '../audit/finding.ts';
-import type { LastRun } from '../audit/last-runs.ts';
-import { sealChain } from '../audit/seal.ts';
-import { planCheckpoint, signCheckpoint } from '../audit/sign.ts';
-import { hasSignerTraces } from '../audit/signer-store.ts';
-import { type ChainStatus, readChainStatus } from '../audit/status.ts';
-import { planSweep, sweepChain } from '../audit/sweep.ts';
-import { verifyChain } from '../audit/verify.ts';
+import { type Finding, VERIFY_LEVELS, type Verification } from '../audit/links/finding.ts';
+import { planCheckpoint, signCheckpoint } from '../audit/publish/sign.ts';
+import { type ChainStatus, readChainStatus } from '../audit/publish/status.ts';
+import { sealChain } from '../audit/seal/seal.ts';
+import { planSweep, sweepChain } from '../audit/seal/sweep.ts';
+import type { LastRun } from '../audit/signer/last-runs.ts';
+import { hasSignerTraces } from '../audit/signer/signer-store.ts';
+import { verifyChain } from '../audit/verify/verify.ts';
 import type { WitnessStatus } from '../audit/witness/anchor.ts';
 import type { Context } from '../context.ts';
 import { EXIT } from '../errors.ts';

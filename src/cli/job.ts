@@ -1,6 +1,6 @@
 /** Jobs in the queues: waiting, running, ended and dead ones. */
 import { z } from 'zod';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** When jobs run: seeing, changing, pausing, and running one now. */
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';

@@ -1,7 +1,7 @@
 /** `auditkeep witness init | serve`: the witness of other installations' chains. No database, no configuration. */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { parseVerifierKey, type VerifierKey } from '../audit/checkpoint.ts';
+import { parseVerifierKey, type VerifierKey } from '../audit/tree/checkpoint.ts';
 import { checkNewWitnessKey, createWitnessKey, readWitnessKey, witnessVerifierKey } from '../audit/witness/key-file.ts';
 import { lockStore } from '../audit/witness/log-store.ts';
 import { createWitness } from '../audit/witness/server.ts';

@@ -1,5 +1,5 @@
 /** Which of the seven categories of audit_log an AWS CloudTrail event belongs to. */
-import type { EventCategory } from '../audit/record.ts';
+import type { EventCategory } from '../audit/record/record.ts';
 
 /** What the category is derived from. */
 export interface CloudtrailKind {

@@ -3,7 +3,7 @@
  * (keys-and-privacy, "Columns"). What is sealed is the group's framed columns in the order of audit-event/v1, without
  * the envelope column itself.
  */
-import { frameFields } from '../audit/canonical.ts';
+import { frameFields } from '../audit/event/canonical.ts';
 import type { CellContext, DataClass } from '../keys/keyring.ts';
 import type { ActorColumns, EventRow, PayloadColumns } from './event-row.ts';
 

@@ -1,6 +1,6 @@
 /** Writes batches of events: one transaction each, with its audit event. */
 import { hash } from 'node:crypto';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { lockTransaction, withSessionLock } from '../db/advisory-lock.ts';
 import { copyIn } from '../db/copy.ts';

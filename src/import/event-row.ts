@@ -1,5 +1,5 @@
 /** A row for audit.audit_log, whatever system it comes from. */
-import type { EventCategory, EventResult } from '../audit/record.ts';
+import type { EventCategory, EventResult } from '../audit/record/record.ts';
 import type { UtcInstant } from '../time/clock.ts';
 
 /** The columns that stay bare in the chain's leaf: closed vocabulary, no personal data. */

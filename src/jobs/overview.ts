@@ -1,6 +1,6 @@
 /** What an operator looks at first: one reading of the whole installation, in one snapshot. */
 import { z } from 'zod';
-import { readAnchorSummary } from '../audit/status.ts';
+import { readAnchorSummary } from '../audit/publish/status.ts';
 import type { AnchorSummary } from '../audit/witness/anchor.ts';
 import type { Context } from '../context.ts';
 import { type LockHolder, readLockHolders } from '../db/advisory-lock.ts';

@@ -1,7 +1,7 @@
 /** Each minute: links what was committed since and signs the new head. */
 import { z } from 'zod';
-import { sealChain } from '../audit/seal.ts';
-import { signCheckpoint } from '../audit/sign.ts';
+import { signCheckpoint } from '../audit/publish/sign.ts';
+import { sealChain } from '../audit/seal/seal.ts';
 import { lockedBy, readLockHolders } from '../db/advisory-lock.ts';
 import { countOf } from '../plural.ts';
 import { isoOf } from '../time/clock.ts';

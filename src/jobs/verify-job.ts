@@ -1,7 +1,7 @@
 /** The jobs that verify the audit chain differ in level and schedule only. */
 import { z } from 'zod';
-import type { VerifyLevel } from '../audit/finding.ts';
-import { verifyChain } from '../audit/verify.ts';
+import type { VerifyLevel } from '../audit/links/finding.ts';
+import { verifyChain } from '../audit/verify/verify.ts';
 import { countOf } from '../plural.ts';
 import { type AnyJob, defineJob } from './job.ts';
 

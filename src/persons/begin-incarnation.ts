@@ -10,9 +10,20 @@
  * the state that it finds. Where the number was moved by somebody without a signed record, the two officers sign it here.
  */
 
-import { readAgreedSize } from '../audit/agreed-size.ts';
-import { appendLinks, type ChainHead, currentSnapshot, extendChainLinks, readHead } from '../audit/chain-store.ts';
-import type { EventRow } from '../audit/event-source.ts';
+import { readTuples } from '../audit/copy/tuples.ts';
+import type { EventRow } from '../audit/event/event-source.ts';
+import {
+  appendLinks,
+  type ChainHead,
+  currentSnapshot,
+  extendChainLinks,
+  readHead,
+} from '../audit/links/chain-store.ts';
+import { NOTHING_SEEN, parseSnapshot, type Snapshot } from '../audit/links/snapshot.ts';
+import { wentBack } from '../audit/links/transaction-order.ts';
+import { readAgreedSize } from '../audit/publish/agreed-size.ts';
+import { readPublished } from '../audit/publish/published.ts';
+import { signCheckpoint } from '../audit/publish/sign.ts';
 import {
   eventByIdSource,
   INCARNATION_EVENT,
@@ -20,13 +31,11 @@ import {
   isSignedIncarnation,
   moveIncarnation,
   readUnlinkedRecord,
-} from '../audit/incarnation-record.ts';
-import { encodeFrontier } from '../audit/merkle.ts';
-import { readPublished } from '../audit/published.ts';
-import { recordEvent } from '../audit/record.ts';
-import { finishRound } from '../audit/seal.ts';
-import { linkRows } from '../audit/seal-batch.ts';
-import { signCheckpoint } from '../audit/sign.ts';
+} from '../audit/record/incarnation-record.ts';
+import { recordEvent } from '../audit/record/record.ts';
+import { finishRound } from '../audit/seal/seal.ts';
+import { linkRows } from '../audit/seal/seal-batch.ts';
+import { sweepUnlinked } from '../audit/seal/sweep.ts';
 import {
   incarnationOf,
   originOf,
@@ -35,11 +44,8 @@ import {
   readSignerState,
   setSignerStateAside,
   writeSignerState,
-} from '../audit/signer-store.ts';
-import { NOTHING_SEEN, parseSnapshot, type Snapshot } from '../audit/snapshot.ts';
-import { sweepUnlinked } from '../audit/sweep.ts';
-import { wentBack } from '../audit/transaction-order.ts';
-import { readTuples } from '../audit/tuples.ts';
+} from '../audit/signer/signer-store.ts';
+import { encodeFrontier } from '../audit/tree/merkle.ts';
 import type { Context } from '../context.ts';
 import { withSessionLock } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';

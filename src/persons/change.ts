@@ -1,6 +1,6 @@
 /** Changing the register: prepare the act, let officers sign it, store it with its audit event. */
 import { createHash } from 'node:crypto';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';

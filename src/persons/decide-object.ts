@@ -1,7 +1,7 @@
 /** One signed decision on something under retention: nonce, signature, check, storage and audit event. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryOne, queryRows } from '../db/query.ts';

@@ -12,10 +12,11 @@
  * command for it: `subject erase` is to call it once requests of persons concerned are kept.
  */
 
-import type { EventGroup } from '../audit/canonical.ts';
-import { readLastCheckpoint } from '../audit/chain-store.ts';
-import { readCoveredSize } from '../audit/covered.ts';
-import { ERASURE_EVENT, erasureRoot, erasureText, VACUUM_EVENT } from '../audit/erase-record.ts';
+import type { EventGroup } from '../audit/event/canonical.ts';
+import { readLastCheckpoint } from '../audit/links/chain-store.ts';
+import { readCoveredSize } from '../audit/publish/covered.ts';
+import { signCheckpoint } from '../audit/publish/sign.ts';
+import { ERASURE_EVENT, erasureRoot, erasureText, VACUUM_EVENT } from '../audit/record/erase-record.ts';
 import {
   countRecorded,
   eraseRecorded,
@@ -25,11 +26,10 @@ import {
   readUnsealedIds,
   readVacuumResult,
   recordErasure,
-} from '../audit/erase-store.ts';
-import { recordEvent } from '../audit/record.ts';
-import { sealChain } from '../audit/seal.ts';
-import { signCheckpoint } from '../audit/sign.ts';
-import { hasSignerTraces } from '../audit/signer-store.ts';
+} from '../audit/record/erase-store.ts';
+import { recordEvent } from '../audit/record/record.ts';
+import { sealChain } from '../audit/seal/seal.ts';
+import { hasSignerTraces } from '../audit/signer/signer-store.ts';
 import type { Context } from '../context.ts';
 import { withSessionLock } from '../db/advisory-lock.ts';
 import { sqlStateOf } from '../db/errors.ts';

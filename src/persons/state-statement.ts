@@ -1,6 +1,6 @@
 /** Signing waivers and attestations, and reading them back checked. */
 import { createHash, randomUUID } from 'node:crypto';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';

@@ -1,6 +1,6 @@
 /** Two persons of the register sign one text: the acts on the chain itself (erasure, a new incarnation). */
-import { readDatabaseTime } from '../audit/erase-store.ts';
-import type { TwoPersonRecord } from '../audit/two-person-record.ts';
+import { readDatabaseTime } from '../audit/record/erase-store.ts';
+import type { TwoPersonRecord } from '../audit/record/two-person-record.ts';
 import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
 import { readSshKeyFile, type SshKeyFile } from '../keys/ssh-key.ts';

@@ -3,7 +3,7 @@
  * is one transaction with its audit event; killed at any point, the next run goes on where this one stopped.
  */
 
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';

@@ -1,6 +1,6 @@
 /** Makes a report: period, evaluation, model, review PDF, and a draft row that holds the encrypted model. */
 import { randomUUID } from 'node:crypto';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { translateRefusals } from '../persons/refusal.ts';

@@ -3,7 +3,7 @@
  * that a person signs; the database enforces order and separation of duties, and every reader checks the signatures again.
  */
 import { createHash } from 'node:crypto';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';

@@ -1,11 +1,12 @@
 /** purging -> purged: the certificate is written, journalled outside the database, and recorded with the last edge. */
-import { readHead } from '../audit/chain-store.ts';
-import { leafSource } from '../audit/link-source.ts';
-import { readLogName } from '../audit/log-name.ts';
-import { appendLeaves, EMPTY_FRONTIER, rootOf } from '../audit/merkle.ts';
-import { recordEvent } from '../audit/record.ts';
-import { openLogKey } from '../audit/signer-store.ts';
-import { readTuples } from '../audit/tuples.ts';
+
+import { readTuples } from '../audit/copy/tuples.ts';
+import { readHead } from '../audit/links/chain-store.ts';
+import { leafSource } from '../audit/links/link-source.ts';
+import { readLogName } from '../audit/publish/log-name.ts';
+import { recordEvent } from '../audit/record/record.ts';
+import { openLogKey } from '../audit/signer/signer-store.ts';
+import { appendLeaves, EMPTY_FRONTIER, rootOf } from '../audit/tree/merkle.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { transact } from '../db/transaction.ts';

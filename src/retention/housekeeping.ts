@@ -4,7 +4,7 @@
  * same transaction, so that a killed run goes on where it was.
  */
 import { z } from 'zod';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { queryOne } from '../db/query.ts';
 import { inTransaction } from '../db/transaction.ts';

@@ -1,6 +1,6 @@
 /** Partitions exist before they are needed: the daily plan, its execution, and what an import needs at once. */
 
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';

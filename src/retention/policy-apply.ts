@@ -4,7 +4,7 @@
  *   file --apply--> in force
  *   file --apply, shortening, signed by a policy owner--> requested --approve, signed by another--> waits 72 h --> in force
  */
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { inTransaction } from '../db/transaction.ts';

@@ -4,8 +4,8 @@
  * the hash of its plan have been checked again. One transaction a destruction, so a run that is cut off is gone on with.
  */
 
-import { recordEvent } from '../audit/record.ts';
-import { readLogPublicKey } from '../audit/signer-store.ts';
+import { recordEvent } from '../audit/record/record.ts';
+import { readLogPublicKey } from '../audit/signer/signer-store.ts';
 import type { Context } from '../context.ts';
 import { type Database, openDatabase } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';

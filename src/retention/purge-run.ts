@@ -7,7 +7,7 @@
  * asks the database for plan, policy and holds once more; a unit that a hold reaches goes back to its archive. A run that is
  * killed anywhere is gone on with by the next one.
  */
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';

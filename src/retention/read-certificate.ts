@@ -1,8 +1,8 @@
 /** Certificates of destruction for people and auditors: checked, then written as JSON and a page. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../audit/durable-file.ts';
-import { readLogPublicKey } from '../audit/signer-store.ts';
+import { replaceFile } from '../audit/signer/durable-file.ts';
+import { readLogPublicKey } from '../audit/signer/signer-store.ts';
 import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type Certificate, isCertificateSigned, parseCertificate } from './certificate.ts';

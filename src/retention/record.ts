@@ -1,5 +1,5 @@
 /** What retention does to a unit, as an audit event in the transaction that does it. */
-import { type EventResult, recordEvent } from '../audit/record.ts';
+import { type EventResult, recordEvent } from '../audit/record/record.ts';
 import type { JsonValue } from '../canonical-json.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';

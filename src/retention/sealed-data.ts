@@ -3,7 +3,7 @@
  * and belongs to an enclave whose attestation stands. Findings go where analysts look for them.
  */
 import { z } from 'zod';
-import { recordEvent } from '../audit/record.ts';
+import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';

@@ -1,15 +1,21 @@
 /** audit.append_links() by raw SQL as the engine: nothing that it accepts may lead the chain or its next rounds astray. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { appendLinks, type ChainHead, currentSnapshot, type HeadMove, readHead } from '../../src/audit/chain-store.ts';
-import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from '../../src/audit/event-source.ts';
-import { encodeFrontier } from '../../src/audit/merkle.ts';
-import { timestampText, uuidText } from '../../src/audit/pg-time.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { linkRows } from '../../src/audit/seal-batch.ts';
-import { parseSnapshot } from '../../src/audit/snapshot.ts';
-import { readTuples } from '../../src/audit/tuples.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { timestampText, uuidText } from '../../src/audit/copy/pg-time.ts';
+import { readTuples } from '../../src/audit/copy/tuples.ts';
+import { type EventRow, eventSource, RAW_EVENT_COLUMNS } from '../../src/audit/event/event-source.ts';
+import {
+  appendLinks,
+  type ChainHead,
+  currentSnapshot,
+  type HeadMove,
+  readHead,
+} from '../../src/audit/links/chain-store.ts';
+import { parseSnapshot } from '../../src/audit/links/snapshot.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { linkRows } from '../../src/audit/seal/seal-batch.ts';
+import { encodeFrontier } from '../../src/audit/tree/merkle.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import type { SqlClient } from '../../src/db/database.ts';
 import { queryOne, type SqlValue } from '../../src/db/query.ts';
 import { testContext } from '../support/context.ts';

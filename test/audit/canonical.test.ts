@@ -1,6 +1,8 @@
 /** The canonical bytes against their published vectors and against two other implementations: SQL, and verify.mjs. */
 import { isDeepStrictEqual } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { timestampText, uuidText } from '../../src/audit/copy/pg-time.ts';
+import { readTuples, type Tuple, type TupleSource } from '../../src/audit/copy/tuples.ts';
 import {
   ACTOR_COLUMNS,
   BARE_COLUMNS,
@@ -10,13 +12,11 @@ import {
   eventLeaf,
   frameFields,
   PAYLOAD_COLUMNS,
-} from '../../src/audit/canonical.ts';
-import { chainLeaves, EMPTY_CHAIN } from '../../src/audit/chain.ts';
-import { type EventHashes, hashEvent, hashTuple } from '../../src/audit/event-digest.ts';
-import { type EventRow, eventSource, eventTuples, RAW_EVENT_COLUMNS } from '../../src/audit/event-source.ts';
-import { digestBytes } from '../../src/audit/hash.ts';
-import { timestampText, uuidText } from '../../src/audit/pg-time.ts';
-import { readTuples, type Tuple, type TupleSource } from '../../src/audit/tuples.ts';
+} from '../../src/audit/event/canonical.ts';
+import { type EventHashes, hashEvent, hashTuple } from '../../src/audit/event/event-digest.ts';
+import { type EventRow, eventSource, eventTuples, RAW_EVENT_COLUMNS } from '../../src/audit/event/event-source.ts';
+import { chainLeaves, EMPTY_CHAIN } from '../../src/audit/tree/chain.ts';
+import { digestBytes } from '../../src/audit/tree/hash.ts';
 import { useDatabase } from '../support/database.ts';
 import vectors from '../vectors/audit-event-v1.json' with { type: 'json' };
 import { verifier } from '../verifier/verifier.ts';

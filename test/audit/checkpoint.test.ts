@@ -8,8 +8,8 @@ import {
   parseVerifierKey,
   signTreeHead,
   type TreeHead,
-} from '../../src/audit/checkpoint.ts';
-import { sha256 } from '../../src/audit/hash.ts';
+} from '../../src/audit/tree/checkpoint.ts';
+import { sha256 } from '../../src/audit/tree/hash.ts';
 import vectors from '../vectors/checkpoint-v1.json' with { type: 'json' };
 
 const privateKey = createPrivateKey(vectors.privateKeyPem);

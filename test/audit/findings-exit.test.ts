@@ -1,9 +1,9 @@
 /** `chain verify` as a process on a tampered database: each level says what it found to whoever started it, and to the log. */
 import { beforeAll, expect, it } from 'vitest';
-import { type FindingClass, VERIFY_LEVELS, type VerifyLevel } from '../../src/audit/finding.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { readChainStatus } from '../../src/audit/status.ts';
+import { type FindingClass, VERIFY_LEVELS, type VerifyLevel } from '../../src/audit/links/finding.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { readChainStatus } from '../../src/audit/publish/status.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { type Ended, PRODUCT, startCli } from '../cli/process.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -1,8 +1,8 @@
 /** What a superuser forges around the sealer: impossible transaction ids, and a sealer that only seems to work. */
 import { beforeAll, expect, it } from 'vitest';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';

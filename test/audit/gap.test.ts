@@ -1,10 +1,10 @@
 /** Which events the links were of that somebody took out; what that costs is counted in hashes, not in time. */
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { finding } from '../../src/audit/finding.ts';
-import { explainGaps, type Gap, type UnlinkedEvent } from '../../src/audit/gap.ts';
-import { linkHash } from '../../src/audit/hash.ts';
-import { uuidText } from '../../src/audit/pg-time.ts';
+import { uuidText } from '../../src/audit/copy/pg-time.ts';
+import { finding } from '../../src/audit/links/finding.ts';
+import { explainGaps, type Gap, type UnlinkedEvent } from '../../src/audit/links/gap.ts';
+import { linkHash } from '../../src/audit/tree/hash.ts';
 
 const START = Buffer.alloc(32);
 

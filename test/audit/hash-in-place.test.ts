@@ -1,15 +1,15 @@
 /** Hashing where the bytes lie gives what hashing of objects gives; what is taken together equals what is taken alone. */
 import { createCipheriv, createHash, createHmac, randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { frameFields } from '../../src/audit/canonical.ts';
-import { EventSums, type SummedEvent } from '../../src/audit/event-sums.ts';
-import { ELEMENT_BYTES, FixedMac, MAC_WORDS } from '../../src/audit/fixed-mac.ts';
-import { KeyedMessage, linkHash, Message } from '../../src/audit/hash.ts';
-import { soundRun } from '../../src/audit/link-run.ts';
-import { LINK_COLUMNS, linkTuples } from '../../src/audit/link-source.ts';
-import { appendLeaves, appendPackedLeaves, EMPTY_FRONTIER } from '../../src/audit/merkle.ts';
-import { RepeatFilter } from '../../src/audit/repeat-filter.ts';
-import { slabRows } from '../../src/audit/slabs.ts';
+import { slabRows } from '../../src/audit/copy/slabs.ts';
+import { frameFields } from '../../src/audit/event/canonical.ts';
+import { soundRun } from '../../src/audit/links/link-run.ts';
+import { LINK_COLUMNS, linkTuples } from '../../src/audit/links/link-source.ts';
+import { EventSums, type SummedEvent } from '../../src/audit/scan/event-sums.ts';
+import { ELEMENT_BYTES, FixedMac, MAC_WORDS } from '../../src/audit/scan/fixed-mac.ts';
+import { RepeatFilter } from '../../src/audit/scan/repeat-filter.ts';
+import { KeyedMessage, linkHash, Message } from '../../src/audit/tree/hash.ts';
+import { appendLeaves, appendPackedLeaves, EMPTY_FRONTIER } from '../../src/audit/tree/merkle.ts';
 import { binaryArray } from '../../src/db/binary-array.ts';
 
 it('hashes a message that grows beyond its room, and the next one', () => {

@@ -1,10 +1,10 @@
 /** A database restored to yesterday: refused, until two key officers sign that the chain goes on under another origin. */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { VERIFY_LEVELS } from '../../src/audit/finding.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { readChainStatus } from '../../src/audit/status.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { VERIFY_LEVELS } from '../../src/audit/links/finding.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { readChainStatus } from '../../src/audit/publish/status.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';

@@ -1,8 +1,8 @@
 /** The inline profile: rows that carry their own hashes, in a declared segment. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Finding } from '../../src/audit/finding.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import type { Finding } from '../../src/audit/links/finding.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';

@@ -2,12 +2,12 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { VerifyLevel } from '../../src/audit/finding.ts';
-import { rangeEventQuery } from '../../src/audit/range-store.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { nextPart, ROLLING_PARTS, readRolling } from '../../src/audit/verified-store.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import type { VerifyLevel } from '../../src/audit/links/finding.ts';
+import { rangeEventQuery } from '../../src/audit/links/range-store.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { nextPart, ROLLING_PARTS, readRolling } from '../../src/audit/signer/verified-store.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { addEvents, column } from './event-fixtures.ts';

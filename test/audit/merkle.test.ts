@@ -1,7 +1,7 @@
 /** The tree against published cases (RFC 6962 proofs, negatives included) and against its own definition. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { leafHash, sha256 } from '../../src/audit/hash.ts';
+import { leafHash, sha256 } from '../../src/audit/tree/hash.ts';
 import {
   appendLeaves,
   consistencyProof,
@@ -13,7 +13,7 @@ import {
   treeHash,
   verifyConsistency,
   verifyInclusion,
-} from '../../src/audit/merkle.ts';
+} from '../../src/audit/tree/merkle.ts';
 import { consistencyCases, hasMerkleCases, inclusionCases } from '../support/merkle-cases.ts';
 
 describe.skipIf(!hasMerkleCases)('published cases (shared/data/merkle)', () => {

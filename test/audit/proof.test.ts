@@ -1,12 +1,12 @@
 /** `chain prove`: what it proves, what it gives away, and what it refuses; stored tiles of a tree that has some. */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { verifyInclusion } from '../../src/audit/merkle.ts';
-import { proveEvent } from '../../src/audit/proof.ts';
-import { readRoot } from '../../src/audit/proof-path.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { readChainStatus } from '../../src/audit/status.ts';
-import { nodeReader, storeTiles } from '../../src/audit/tile-store.ts';
+import { proveEvent } from '../../src/audit/export/proof.ts';
+import { nodeReader, storeTiles } from '../../src/audit/links/tile-store.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { readChainStatus } from '../../src/audit/publish/status.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyInclusion } from '../../src/audit/tree/merkle.ts';
+import { readRoot } from '../../src/audit/tree/proof-path.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';

@@ -3,10 +3,10 @@
  * two key officers have signed the next incarnation, which sweeps; a crash between its steps only needs it again.
  */
 import { beforeAll, expect, it } from 'vitest';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { planSweep, sweepChain } from '../../src/audit/sweep.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { planSweep, sweepChain } from '../../src/audit/seal/sweep.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';

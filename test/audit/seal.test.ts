@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { useDatabase } from '../support/database.ts';
 import { addEvents, column, insertEvents } from './event-fixtures.ts';
 

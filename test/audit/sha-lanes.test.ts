@@ -1,19 +1,26 @@
 /** Hashing in lanes gives what hashing one by one gives, whatever the lengths; and a lane that lies is found out. */
 import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { frameFields } from '../../src/audit/canonical.ts';
-import { hashTuple } from '../../src/audit/event-digest.ts';
-import { ACTOR_SALT, eventTuples, HASH_VERSION, OWN_HASH, PAYLOAD_SALT, TXID } from '../../src/audit/event-source.ts';
-import { EventSums } from '../../src/audit/event-sums.ts';
-import { linkHash, nodeHashes } from '../../src/audit/hash.ts';
-import { LinkLanes } from '../../src/audit/link-lanes.ts';
-import { soundRun } from '../../src/audit/link-run.ts';
-import { linkTuples } from '../../src/audit/link-source.ts';
-import { BLOCK_BYTES, MOST_BLOCKS, ShaLanes, WORK } from '../../src/audit/sha-lanes.ts';
-import { checkSlabCanary } from '../../src/audit/slab-canary.ts';
-import { SlabHasher } from '../../src/audit/slab-hasher.ts';
-import { bytesOf } from '../../src/audit/slabs.ts';
-import { eachTuple } from '../../src/audit/tuples.ts';
+import { bytesOf } from '../../src/audit/copy/slabs.ts';
+import { eachTuple } from '../../src/audit/copy/tuples.ts';
+import { frameFields } from '../../src/audit/event/canonical.ts';
+import { hashTuple } from '../../src/audit/event/event-digest.ts';
+import {
+  ACTOR_SALT,
+  eventTuples,
+  HASH_VERSION,
+  OWN_HASH,
+  PAYLOAD_SALT,
+  TXID,
+} from '../../src/audit/event/event-source.ts';
+import { BLOCK_BYTES, MOST_BLOCKS, ShaLanes, WORK } from '../../src/audit/lanes/sha-lanes.ts';
+import { LinkLanes } from '../../src/audit/links/link-lanes.ts';
+import { soundRun } from '../../src/audit/links/link-run.ts';
+import { linkTuples } from '../../src/audit/links/link-source.ts';
+import { EventSums } from '../../src/audit/scan/event-sums.ts';
+import { checkSlabCanary } from '../../src/audit/scan/slab-canary.ts';
+import { SlabHasher } from '../../src/audit/scan/slab-hasher.ts';
+import { linkHash, nodeHashes } from '../../src/audit/tree/hash.ts';
 
 function created(): ShaLanes {
   const lanes = ShaLanes.create();

@@ -1,7 +1,7 @@
 /** A break in the links, over more links than one slab holds: every place is told once, and no other is accused. */
 import { expect, it } from 'vitest';
-import { sealChain } from '../../src/audit/seal.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';

@@ -1,10 +1,10 @@
 /** Tiles: the layout of C2SP tlog-tiles, and the tree read through them. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DIGEST_BYTES, type Digest, sha256 } from '../../src/audit/hash.ts';
-import { inclusionProof, treeHash } from '../../src/audit/merkle.ts';
-import { type NodeReader, readInclusionPath, readRoot } from '../../src/audit/proof-path.ts';
-import { levelWidth, TileCutter, tilePath } from '../../src/audit/tile.ts';
+import { DIGEST_BYTES, type Digest, sha256 } from '../../src/audit/tree/hash.ts';
+import { inclusionProof, treeHash } from '../../src/audit/tree/merkle.ts';
+import { type NodeReader, readInclusionPath, readRoot } from '../../src/audit/tree/proof-path.ts';
+import { levelWidth, TileCutter, tilePath } from '../../src/audit/tree/tile.ts';
 
 const leavesOf = (n: number) => Array.from({ length: n }, (_, at) => sha256(Buffer.from(String(at))));
 

@@ -1,7 +1,7 @@
 /** When transaction ids have gone back: by the end of what was sealed, or of the round that was cut short. */
 import { describe, expect, it } from 'vitest';
-import { parseSnapshot } from '../../src/audit/snapshot.ts';
-import { requireTransactionOrder, wentBack } from '../../src/audit/transaction-order.ts';
+import { parseSnapshot } from '../../src/audit/links/snapshot.ts';
+import { requireTransactionOrder, wentBack } from '../../src/audit/links/transaction-order.ts';
 
 const at = (xmax: number) => parseSnapshot(`${xmax}:${xmax}:`);
 const cursor = (xmax: number) => ({ target: at(xmax), txid: 1n, timestamp: '', id: '' });

@@ -1,11 +1,11 @@
 /** Events that the sealer leaves alone are found by the signer's own notes, whatever the database says of its times. */
 import { expect, it } from 'vitest';
-import { VERIFY_LEVELS } from '../../src/audit/finding.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { type SeenSnapshot, seenBefore, withSeen } from '../../src/audit/seen-snapshots.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { parseSnapshot } from '../../src/audit/snapshot.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { VERIFY_LEVELS } from '../../src/audit/links/finding.ts';
+import { parseSnapshot } from '../../src/audit/links/snapshot.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { type SeenSnapshot, seenBefore, withSeen } from '../../src/audit/signer/seen-snapshots.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';

@@ -1,11 +1,11 @@
 /** Somebody who waits for a lock behind ours must not make full verification wait for itself. */
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { verifyFull } from '../../src/audit/verify-full.ts';
-import { openRun } from '../../src/audit/verify-run.ts';
-import { lockChainTables } from '../../src/audit/verify-store.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyFull } from '../../src/audit/verify/verify-full.ts';
+import { openRun } from '../../src/audit/verify/verify-run.ts';
+import { lockChainTables } from '../../src/audit/verify/verify-store.ts';
 import { queryOne } from '../../src/db/query.ts';
 import { transact } from '../../src/db/transaction.ts';
 import { testContext } from '../support/context.ts';

@@ -2,12 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { EventSums, type SummedEvent } from '../../src/audit/event-sums.ts';
-import { type Joined, joinedSource } from '../../src/audit/joined-source.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { readTuples } from '../../src/audit/tuples.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { readTuples } from '../../src/audit/copy/tuples.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { EventSums, type SummedEvent } from '../../src/audit/scan/event-sums.ts';
+import { type Joined, joinedSource } from '../../src/audit/scan/joined-source.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { queryOne } from '../../src/db/query.ts';
 import { testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -1,7 +1,7 @@
 /** What a run of an import knows of the events that wait for the sealer: exact, whoever stored them and when. */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import type { SqlClient } from '../../src/db/database.ts';
 import { execute } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';

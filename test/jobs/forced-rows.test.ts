@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { quoteIdentifier } from '../../src/db/identifier.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';
 import type { JobOutcome } from '../../src/jobs/job.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { generateEvents } from '../../src/import/generate.ts';
 import { importNdjson } from '../../src/import/import.ts';
 import { installQueues } from '../../src/jobs/install.ts';

@@ -1,6 +1,6 @@
 /** What the registry promises: which job runs when, and which level is verified when. */
 import { describe, expect, test } from 'vitest';
-import { VERIFY_LEVELS } from '../../src/audit/finding.ts';
+import { VERIFY_LEVELS } from '../../src/audit/links/finding.ts';
 import { findJob, JOBS } from '../../src/jobs/registry.ts';
 
 /** Job, level and cron: the guarantees of docs/design on how long tampering may go unseen rest on these. */

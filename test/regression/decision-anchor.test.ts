@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';

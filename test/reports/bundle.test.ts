@@ -6,7 +6,7 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { zipSync } from 'fflate';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { canonicalJson } from '../../src/canonical-json.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';

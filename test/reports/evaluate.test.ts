@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import { withSessionLock } from '../../src/db/advisory-lock.ts';
 import type { Database } from '../../src/db/database.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';

@@ -3,7 +3,7 @@ import { appendFile, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { readJournal } from '../../src/retention/destruction-journal.ts';
 import { placeHold, releaseHold } from '../../src/retention/hold-place.ts';

@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { queryRows } from '../../src/db/query.ts';
 import { type EraseInput, eraseEvents } from '../../src/persons/erase-events.ts';
 import { runArchive } from '../../src/retention/archive.ts';

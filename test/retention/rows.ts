@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
-import { sealChain } from '../../src/audit/seal.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
 import type { Actor } from '../../src/context.ts';
 import type { Database, SqlClient } from '../../src/db/database.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';

@@ -5,12 +5,12 @@
  */
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Finding, FindingClass } from '../../src/audit/finding.ts';
-import { appendLeaves, EMPTY_FRONTIER, encodeFrontier } from '../../src/audit/merkle.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { openLogKey } from '../../src/audit/signer-store.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import type { Finding, FindingClass } from '../../src/audit/links/finding.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { openLogKey } from '../../src/audit/signer/signer-store.ts';
+import { appendLeaves, EMPTY_FRONTIER, encodeFrontier } from '../../src/audit/tree/merkle.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { addEvents, column } from '../audit/event-fixtures.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

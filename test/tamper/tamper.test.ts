@@ -5,10 +5,10 @@
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Finding, VERIFY_LEVELS } from '../../src/audit/finding.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { type Finding, VERIFY_LEVELS } from '../../src/audit/links/finding.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { addEvents, column } from '../audit/event-fixtures.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -430,7 +430,7 @@ function relink(): string[] {
 
 /** The frontier of the first n links, as a bytea literal. */
 async function frontierOf(n: number): Promise<string> {
-  const { appendLeaves, EMPTY_FRONTIER, encodeFrontier } = await import('../../src/audit/merkle.ts');
+  const { appendLeaves, EMPTY_FRONTIER, encodeFrontier } = await import('../../src/audit/tree/merkle.ts');
   const leaves = (await column(
     db.admin,
     `select leaf from audit.chain_link where seq < ${n} order by seq`,

@@ -5,12 +5,12 @@ import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from '
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { exportChain } from '../../src/audit/export.ts';
-import { proveEvent } from '../../src/audit/proof.ts';
-import { sealChain } from '../../src/audit/seal.ts';
-import { signCheckpoint } from '../../src/audit/sign.ts';
-import { readChainStatus } from '../../src/audit/status.ts';
-import { verifyChain } from '../../src/audit/verify.ts';
+import { exportChain } from '../../src/audit/export/export.ts';
+import { proveEvent } from '../../src/audit/export/proof.ts';
+import { signCheckpoint } from '../../src/audit/publish/sign.ts';
+import { readChainStatus } from '../../src/audit/publish/status.ts';
+import { sealChain } from '../../src/audit/seal/seal.ts';
+import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { cosign } from '../../src/audit/witness/cosignature.ts';
 import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
 import { eraseEvents } from '../../src/persons/erase-events.ts';

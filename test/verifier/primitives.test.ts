@@ -1,9 +1,9 @@
 /** The verifier's own tree and notes, against published cases and notes that other programs signed. */
 import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { sha256 } from '../../src/audit/hash.ts';
-import { consistencyProof, treeHash } from '../../src/audit/merkle.ts';
-import { tilePath } from '../../src/audit/tile.ts';
+import { sha256 } from '../../src/audit/tree/hash.ts';
+import { consistencyProof, treeHash } from '../../src/audit/tree/merkle.ts';
+import { tilePath } from '../../src/audit/tree/tile.ts';
 import { consistencyCases, hasMerkleCases, inclusionCases } from '../support/merkle-cases.ts';
 import eventVectors from '../vectors/audit-event-v1.json' with { type: 'json' };
 import checkpointVectors from '../vectors/checkpoint-v1.json' with { type: 'json' };

@@ -1,7 +1,7 @@
 /** Cosignatures: the specification's own example, a second implementation in both directions, and what must not open. */
 import { createPublicKey } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { COSIGNATURE_TYPE, formatVerifierKey, parseVerifierKey } from '../../src/audit/checkpoint.ts';
+import { COSIGNATURE_TYPE, formatVerifierKey, parseVerifierKey } from '../../src/audit/tree/checkpoint.ts';
 import { cosign, openCosignature } from '../../src/audit/witness/cosignature.ts';
 import { fixedKey, leavesOf, readCosignature, TestLog, textOf, writeCosignature } from './fixtures.ts';
 

@@ -1,8 +1,8 @@
 /** Logs and requests for the witness's tests, and a second implementation of the wire formats, written from C2SP alone. */
 import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
-import { formatVerifierKey, signTreeHead } from '../../src/audit/checkpoint.ts';
-import { type Digest, sha256 } from '../../src/audit/hash.ts';
-import { consistencyProof, treeHash } from '../../src/audit/merkle.ts';
+import { formatVerifierKey, signTreeHead } from '../../src/audit/tree/checkpoint.ts';
+import { type Digest, sha256 } from '../../src/audit/tree/hash.ts';
+import { consistencyProof, treeHash } from '../../src/audit/tree/merkle.ts';
 
 const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 

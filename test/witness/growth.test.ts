@@ -1,7 +1,7 @@
 /** Consistency proofs from a stream against RFC 6962's recursion over the whole list, for every pair of small sizes. */
 import { describe, expect, it } from 'vitest';
-import type { Digest } from '../../src/audit/hash.ts';
-import { appendLeaves, consistencyProof, EMPTY_FRONTIER } from '../../src/audit/merkle.ts';
+import type { Digest } from '../../src/audit/tree/hash.ts';
+import { appendLeaves, consistencyProof, EMPTY_FRONTIER } from '../../src/audit/tree/merkle.ts';
 import { proveGrowth } from '../../src/audit/witness/growth.ts';
 import { leavesOf } from './fixtures.ts';
 

@@ -2,7 +2,7 @@
 import { chmod, copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { sha256 } from '../../src/audit/hash.ts';
+import { sha256 } from '../../src/audit/tree/hash.ts';
 import { runCli } from '../cli/process.ts';
 import { temporaryHome } from '../support/context.ts';
 import {

@@ -3,7 +3,7 @@ import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { parseVerifierKey } from '../../src/audit/checkpoint.ts';
+import { parseVerifierKey } from '../../src/audit/tree/checkpoint.ts';
 import { createWitnessKey, witnessVerifierKey } from '../../src/audit/witness/key-file.ts';
 import { createWitness } from '../../src/audit/witness/server.ts';
 import { TestClock, temporaryHome } from '../support/context.ts';

@@ -1,6 +1,6 @@
 /** The body of add-checkpoint (https://c2sp.org/tlog-witness), written by the client and read by the witness. */
-import { decodeBase64 } from '../checkpoint.ts';
-import { DIGEST_BYTES, type Digest } from '../hash.ts';
+import { decodeBase64 } from '../tree/checkpoint.ts';
+import { DIGEST_BYTES, type Digest } from '../tree/hash.ts';
 
 /** What a request may weigh: 63 proof lines and a note of 16,384 characters fit. */
 export const MAX_REQUEST_BYTES = 65_536;

@@ -1,8 +1,8 @@
 /** How far the chain is anchored by witnesses: their cosignatures beside the signer's key, each verified again. */
 import type { Config } from '../../config.ts';
 import { AuditkeepError } from '../../errors.ts';
-import { openCheckpoint, type TreeHead, type VerifierKey } from '../checkpoint.ts';
-import { type Finding, finding } from '../finding.ts';
+import { type Finding, finding } from '../links/finding.ts';
+import { openCheckpoint, type TreeHead, type VerifierKey } from '../tree/checkpoint.ts';
 import { openCosignature } from './cosignature.ts';
 import { type Witness, witnessPolicy } from './policy.ts';
 import { readWitnessMemory, type WitnessMemory, type WitnessOutcome } from './signer-memory.ts';

@@ -2,8 +2,8 @@
  * Asks one witness for its cosignature (https://c2sp.org/tlog-witness, the client's side). Whatever the witness does
  * (answers garbage, too much, too late or not at all) ends in an answer of ours within its time limit.
  */
-import { openCheckpoint, type TreeHead, type VerifierKey } from '../checkpoint.ts';
-import type { Digest } from '../hash.ts';
+import { openCheckpoint, type TreeHead, type VerifierKey } from '../tree/checkpoint.ts';
+import type { Digest } from '../tree/hash.ts';
 import { formatAddCheckpoint, parseSizeBody, SIZE_TYPE } from './add-checkpoint.ts';
 import { openCosignature } from './cosignature.ts';
 import type { Witness } from './policy.ts';

@@ -3,7 +3,7 @@
  * a checkpoint that says when the witness saw it as the largest consistent tree of the log.
  */
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
-import { COSIGNATURE_TYPE, keyId, type NoteSignature, splitNote, type VerifierKey } from '../checkpoint.ts';
+import { COSIGNATURE_TYPE, keyId, type NoteSignature, splitNote, type VerifierKey } from '../tree/checkpoint.ts';
 
 const TIME_BYTES = 8;
 const SIGNATURE_BYTES = 64;

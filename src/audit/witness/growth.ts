@@ -2,8 +2,8 @@
  * Consistency proofs from a stream of leaves (RFC 6962 section 2.1.2), in memory of O(log n): every node of a proof
  * either is a node of the old tree's frontier or covers only leaves that came later. So the work is O(new leaves).
  */
-import type { Digest } from '../hash.ts';
-import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from '../merkle.ts';
+import type { Digest } from '../tree/hash.ts';
+import { appendLeaves, EMPTY_FRONTIER, type Frontier, rootOf } from '../tree/merkle.ts';
 
 /** The leaves [start, end) below one node. */
 interface Range {

@@ -1,8 +1,8 @@
 /** What a witness answers to a checkpoint, by https://c2sp.org/tlog-witness: a decision over plain data. */
 import { AuditkeepError } from '../../errors.ts';
-import { openCheckpoint, type TreeHead, type VerifierKey } from '../checkpoint.ts';
-import { sha256 } from '../hash.ts';
-import { verifyConsistency } from '../merkle.ts';
+import { openCheckpoint, type TreeHead, type VerifierKey } from '../tree/checkpoint.ts';
+import { sha256 } from '../tree/hash.ts';
+import { verifyConsistency } from '../tree/merkle.ts';
 import type { AddCheckpoint } from './add-checkpoint.ts';
 
 /** The largest tree of a log that the witness cosigned. */

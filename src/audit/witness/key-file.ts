@@ -7,8 +7,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AuditkeepError } from '../../errors.ts';
 import { checkWritableFolder, exists } from '../../writable-folder.ts';
-import { COSIGNATURE_TYPE, decodeBase64, formatVerifierKey, keyId } from '../checkpoint.ts';
-import { createFile } from '../durable-file.ts';
+import { createFile } from '../signer/durable-file.ts';
+import { COSIGNATURE_TYPE, decodeBase64, formatVerifierKey, keyId } from '../tree/checkpoint.ts';
 import type { Cosigner } from './cosignature.ts';
 
 const SEED_BYTES = 32;

@@ -10,8 +10,8 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AuditkeepError } from '../../errors.ts';
-import { createFile, replaceFile } from '../durable-file.ts';
-import { DIGEST_BYTES, sha256 } from '../hash.ts';
+import { createFile, replaceFile } from '../signer/durable-file.ts';
+import { DIGEST_BYTES, sha256 } from '../tree/hash.ts';
 import type { WitnessedHead } from './judge.ts';
 
 const headShape = z.strictObject({

@@ -1,7 +1,7 @@
 /** Which witnesses this installation asks and how many of them make a checkpoint anchored. */
 import type { Config } from '../../config.ts';
 import { AuditkeepError } from '../../errors.ts';
-import { COSIGNATURE_TYPE, keyId, parseVerifierKey, type VerifierKey } from '../checkpoint.ts';
+import { COSIGNATURE_TYPE, keyId, parseVerifierKey, type VerifierKey } from '../tree/checkpoint.ts';
 
 export interface Witness {
   /** The configured verifier key, which names the witness in the signer's store. */

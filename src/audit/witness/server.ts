@@ -5,7 +5,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Clock } from '../../time/clock.ts';
-import { splitNote, type VerifierKey } from '../checkpoint.ts';
+import { splitNote, type VerifierKey } from '../tree/checkpoint.ts';
 import { type AddCheckpoint, MAX_REQUEST_BYTES, parseAddCheckpoint, SIZE_TYPE } from './add-checkpoint.ts';
 import { type Cosigner, cosign } from './cosignature.ts';
 import { judgeCheckpoint, originLine, type Verdict } from './judge.ts';

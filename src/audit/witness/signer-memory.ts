@@ -6,8 +6,8 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { decodeFrontier, encodeFrontier, type Frontier } from '../merkle.ts';
-import { checkpointFolder, damagedStore, readPrivate, writeDurably } from '../signer-store.ts';
+import { checkpointFolder, damagedStore, readPrivate, writeDurably } from '../signer/signer-store.ts';
+import { decodeFrontier, encodeFrontier, type Frontier } from '../tree/merkle.ts';
 
 /** How asking a witness ended. The last two accuse the log; the signature that would prove them is the witness's to show. */
 const OUTCOMES = ['cosigned', 'unreachable', 'refused', 'invalid', 'rolled-back', 'rewritten'] as const;

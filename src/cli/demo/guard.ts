@@ -3,7 +3,7 @@
  * of its own. It does so on an empty database, or on one that an earlier demo filled, and on no other.
  */
 import { z } from 'zod';
-import { recordEvent, SERVICE_NAME } from '../../audit/record.ts';
+import { recordEvent, SERVICE_NAME } from '../../audit/record/record.ts';
 import type { Context } from '../../context.ts';
 import { queryOne } from '../../db/query.ts';
 import { inTransaction } from '../../db/transaction.ts';

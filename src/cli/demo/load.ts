@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { SERVICE_NAME } from '../../audit/record.ts';
+import { SERVICE_NAME } from '../../audit/record/record.ts';
 import type { Context } from '../../context.ts';
 import { queryOne } from '../../db/query.ts';
 import { AuditkeepError } from '../../errors.ts';

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { verifyChain } from '../../audit/verify.ts';
+import { verifyChain } from '../../audit/verify/verify.ts';
 import type { Context } from '../../context.ts';
 import { type Database, openDatabase, type SqlClient } from '../../db/database.ts';
 import { sqlStateOf } from '../../db/errors.ts';
