@@ -66,6 +66,7 @@ export const ERROR_CODES = {
     meaning: 'an encrypted cell does not belong to the place it was read from, or its header was altered',
   },
   DB_AUTHENTICATION: { exit: EXIT.unavailable, meaning: 'the database refused the login' },
+  DB_DIFFERS: { exit: EXIT.refused, meaning: 'two connections of one command lead to different databases' },
   DB_ENCODING: { exit: EXIT.usage, meaning: 'the database encoding is not UTF8' },
   DB_EXTENSION: { exit: EXIT.unavailable, meaning: 'the server lacks a PostgreSQL extension' },
   DB_FULL: { exit: EXIT.unavailable, meaning: 'the database server has no space left' },

@@ -37,7 +37,7 @@ export interface UnitEdge {
   readonly disposal: boolean;
 }
 
-/** Every edge but those to and from failed, which every state with an edge of its own has. */
+/** Every edge but those to and from failed, which every state with an edge of its own has, but for restored. */
 export const UNIT_EDGES: readonly UnitEdge[] = [
   edge('new', 'hot'),
   edge('new', 'archived'),

@@ -8,6 +8,7 @@ import { recordEvent } from '../audit/record/record.ts';
 import { readLogPublicKey } from '../audit/signer/signer-store.ts';
 import type { Context } from '../context.ts';
 import { type Database, openDatabase } from '../db/database.ts';
+import { isSameDatabase } from '../db/same-database.ts';
 import { AuditkeepError } from '../errors.ts';
 import { checkObjectDecisions } from '../persons/object-decision.ts';
 import { type CheckedRegister, readRegister } from '../persons/read-register.ts';
@@ -19,7 +20,7 @@ import type { RetryWindow } from './lock-retry.ts';
 import { readCertificate, readPlans } from './purge-store.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
-import { readUnitPlace, replayDestruction } from './replay-store.ts';
+import { type CertifiedPlace, readCertifiedPlace, replayDestruction } from './replay-store.ts';
 import { moveInStructure } from './structure.ts';
 
 type ReplayContext = Pick<Context, 'db' | 'clock' | 'actor' | 'config'>;
@@ -52,11 +53,12 @@ export async function planReplay(ctx: Pick<Context, 'db' | 'config'>): Promise<r
     for (const entry of journal) {
       const { certificate, document, signature } = entry;
       if ((await readCertificate(client, certificate.certificate_id)) !== null) continue;
+      const place = await readCertifiedPlace(client, document);
+      if (isPurged(place)) continue;
       const [stored] = await readPlans(client, certificate.plan.id);
       const plan = entry.plan ?? stored ?? null;
       const signed = key !== null && isCertificateSigned(document, signature, key);
       const fault = signed ? faultOf(entry, plan, register) : 'it is not signed by the key of the log in this home';
-      const place = await readUnitPlace(client, certificate.unit.id);
       missing.push({ entry, plan, blocker: fault ?? blockerOf(place) });
     }
     return missing;
@@ -75,18 +77,32 @@ function faultOf({ certificate }: JournalEntry, plan: ReplayedPlan | null, regis
   return approval === null ? `its approval does not hold: ${findings.join('; ')}` : null;
 }
 
-function blockerOf(place: { readonly state: string; readonly held: boolean } | null): string | null {
-  if (place === null) return 'its unit is not there: let an archival run collect what is late';
+/** Whether a destruction is done, under whichever certificate: what it is of lies purged in its place. */
+export function isPurged(place: CertifiedPlace | null): boolean {
+  return place?.same === true && place.state === 'purged';
+}
+
+function blockerOf(place: CertifiedPlace | null): string | null {
+  if (place === null || place.state === 'restored' || place.state === 'expired') {
+    return 'its unit is not there: let an archival run collect what is late';
+  }
+  if (place.state === 'hot') return 'its unit is hot: archive it first';
+  if (!place.same) return 'what lies in its place is not what was destroyed: find out who changed it';
   if (place.held) return 'a legal hold reaches it: release the hold first';
   switch (place.state) {
-    case 'hot':
+    case 'archived':
+    case 'purge_due':
+    case 'purge_approved':
+    case 'quarantined':
+    case 'purging':
+      return null;
     case 'sealed':
     case 'failed':
       return `its unit is ${place.state}: archive it first`;
     case 'split':
       return 'its unit was split';
     default:
-      return null;
+      return `its unit is ${place.state}`;
   }
 }
 
@@ -97,7 +113,8 @@ export type ReplayOutcome =
 
 /**
  * Does again what planReplay lists; durable one by one. One failure never stops the others.
- * @throws USAGE without a login of the owner's role (maintenanceDatabaseUrl); CHAIN_SIGNER_STORE; never for a destruction
+ * @throws USAGE without a login of the owner's role (maintenanceDatabaseUrl); DB_DIFFERS where that login leads to another
+ * database; CHAIN_SIGNER_STORE; never for a destruction
  */
 export async function replayDestructions(
   ctx: ReplayContext,
@@ -107,6 +124,7 @@ export async function replayDestructions(
   if (missing.length === 0) return [];
   const db = openOwner(ctx);
   try {
+    await refuseElsewhere(ctx, db);
     const done: (MissingDestruction & { outcome: ReplayOutcome })[] = [];
     for (const one of missing) done.push({ ...one, outcome: await replay({ ...ctx, db }, one, input) });
     return done;
@@ -123,6 +141,15 @@ function openOwner({ config }: ReplayContext): Database {
   throw new AuditkeepError('USAGE', {
     message: 'a replay destroys as the owner of the tables, not as the engine',
     hint: 'give the login of auditkeep_maint in AUDITKEEP_MAINTENANCE_DATABASE_URL',
+  });
+}
+
+/** What was checked over one connection is destroyed over another. */
+async function refuseElsewhere(ctx: ReplayContext, owner: Database): Promise<void> {
+  if (await isSameDatabase(ctx.db, owner)) return;
+  throw new AuditkeepError('DB_DIFFERS', {
+    message: 'the maintenance login leads to another database than DATABASE_URL; nothing was destroyed',
+    hint: 'let AUDITKEEP_MAINTENANCE_DATABASE_URL name the same server and database as DATABASE_URL',
   });
 }
 

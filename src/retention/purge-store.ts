@@ -193,7 +193,8 @@ export function readCertificate(client: SqlClient, id: string): Promise<StoredCe
 
 /** The id that the certificate of a unit has or will have. */
 export async function readCertificateId(client: SqlClient, planId: string, unitId: bigint): Promise<string> {
-  const text = 'select retention.certificate_id($1::uuid, $2::bigint) as id';
+  const text = `select coalesce((select c.certificate_id from retention.certificate c where c.unit_id = $2::bigint),
+                                retention.certificate_id($1::uuid, $2::bigint)) as id`;
   return (await queryOne(client, z.object({ id: z.string() }), text, [planId, unitId])).id;
 }
 

@@ -3,16 +3,19 @@ import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { queryMaybe, queryOne } from '../db/query.ts';
 
-/** Where a unit is, and whether a hold reaches it; null where there is none of that id. */
-export function readUnitPlace(
-  client: SqlClient,
-  unitId: number,
-): Promise<{ readonly state: string; readonly held: boolean } | null> {
+const placeShape = z.object({ state: z.string(), held: z.boolean(), same: z.boolean() });
+
+/** The unit that lies where a certificate says, whether a hold reaches it, and whether it holds what the certificate says. */
+export type CertifiedPlace = z.infer<typeof placeShape>;
+
+/** Where the unit of a certificate is, under whatever id; null where there is none. @param document the certificate's text */
+export function readCertifiedPlace(client: SqlClient, document: string): Promise<CertifiedPlace | null> {
   return queryMaybe(
     client,
-    z.object({ state: z.string(), held: z.boolean() }),
-    'select u.state, retention.is_held(u.unit_id) as held from retention.unit u where u.unit_id = $1::bigint',
-    [unitId],
+    placeShape,
+    `select u.state, retention.is_held(u.unit_id) as held, p.same
+       from retention.certified_place($1::jsonb) p join retention.unit u using (unit_id)`,
+    [document],
   );
 }
 

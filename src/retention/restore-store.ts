@@ -47,7 +47,9 @@ export function readRestorable(
             u.generation, u.state, m.row_count as rows, encode(m.fingerprint, 'hex') as fingerprint,
             (select c.schema_name || '.' || c.relation_name from retention.unit c
               where c.parent_id = u.unit_id and c.state = 'restored') as copy,
-            case when u.state in ('purging', 'purged') then retention.certificate_id(u.plan_id, u.unit_id) end as certificate
+            case when u.state in ('purging', 'purged') then
+              coalesce((select e.certificate_id from retention.certificate e where e.unit_id = u.unit_id),
+                       retention.certificate_id(u.plan_id, u.unit_id)) end as certificate
        from retention.unit u left join retention.manifest m using (unit_id)
       where u.table_name = $1::text and ($2::text is null or u.category = $2::text)
         and u.lower_bound < $4::timestamptz and u.upper_bound > $3::timestamptz

@@ -193,6 +193,13 @@ describe('an erasure', () => {
 });
 
 describe('destruction', () => {
+  test('finds every copy: none can be taken to a state that it does not look for', async () => {
+    const unitId = await unitOf('restored_audit_log_y2015m04_g2');
+    const fail = `select retention.fail_unit(${unitId}) as value`;
+    expect(await scalar(db.engine, z.boolean(), fail)).toBe(false);
+    expect(await stateOf(db.engine, 'restored_audit_log_y2015m04_g2')).toBe('restored');
+  });
+
   test('takes the copies of a unit along', async () => {
     const unitId = await unitOf('audit_log_y2015m04');
     await approve(db, unitId);
