@@ -10,6 +10,7 @@ import { nextPart, ROLLING_PARTS, readRolling } from '../../src/audit/signer/ver
 import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { tamper as restoreHead } from '../tamper/tampering.ts';
 import { addEvents, column } from './event-fixtures.ts';
 
 describe('levels of verification', () => {
@@ -228,6 +229,45 @@ describe('what lies beside the signer', () => {
     expect(findings[0]?.expected).toContain('mirror of leaves');
     await writeFile(join(home, 'checkpoints', 'leaves'), mirror);
     expect(await classes('rolling')).toEqual([]);
+  });
+});
+
+describe('a database and a state of the signer that went back together', () => {
+  const db = useDatabase();
+
+  it('are told by a checkpoint file that stayed, and so is a chain that has grown past it since', async () => {
+    const ctx = await testContext(db);
+    const { home } = ctx.config;
+    const classes = async (level: VerifyLevel) => (await verifyChain(ctx, { level })).findings.map((one) => one.class);
+    const grow = async (events: number, first: number) => {
+      await addEvents(db.engine, events, first);
+      await sealChain(ctx);
+      await signCheckpoint(ctx);
+    };
+    await grow(60, 0);
+    expect(await classes('incremental')).toEqual([]);
+    await db.admin.withClient((client) =>
+      client.query('create schema saved; create table saved.head as table audit.chain_head'),
+    );
+    const store = ['state.json', 'verified.json'].map((name) => join(home, 'signer', name));
+    const texts = await Promise.all(store.map((file) => readFile(file)));
+    await grow(10, 100);
+    await Promise.all(store.map((file, at) => writeFile(file, texts[at] ?? '')));
+    await restoreHead(
+      db.admin,
+      'delete from audit.audit_log where id in (select event_id from audit.chain_link where seq >= 60)',
+      'delete from audit.chain_link where seq >= 60',
+      'delete from audit.checkpoint where size > 60',
+      'delete from audit.tile',
+      'delete from audit.chain_head',
+      'insert into audit.chain_head table saved.head',
+    );
+    for (const level of ['head', 'incremental'] as const) expect(await classes(level)).toEqual(['rolled-back']);
+    await addEvents(db.engine, 20, 200);
+    await sealChain(ctx);
+    await rm(join(home, 'checkpoints', 'leaves'));
+    await signCheckpoint(ctx);
+    expect(await classes('incremental')).toEqual(['rewritten']);
   });
 });
 

@@ -32,7 +32,7 @@ it('reads links after events, over one connection, while an exclusive lock on th
       client,
       async () => {
         await lockChainTables(client);
-        const run = await openRun(ctx, client, { unsealedAfterSeconds: 300, recentOnly: false });
+        const run = await openRun(ctx, client, { unsealedAfterSeconds: 300, level: 'full' });
         waiters.push(
           db.admin.withClient((other) =>
             transact(other, async () => {

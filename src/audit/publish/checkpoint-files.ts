@@ -5,7 +5,7 @@ import { checkpointFile, damagedStore, listCheckpointFiles } from '../signer/sig
 import { decodeBase64 } from '../tree/checkpoint.ts';
 import type { KeptCheckpoint } from './checkpoint-check.ts';
 
-/** Which files: all from a size on, or those of some sizes, without listing a folder that grows by a file a minute. */
+/** Which files: all from a size on, or those of some sizes. */
 type Which = { readonly from: bigint } | { readonly sizes: readonly bigint[] };
 
 /**
@@ -19,7 +19,7 @@ export async function readCheckpointFiles(
   const files =
     'sizes' in which
       ? [...new Set(which.sizes)].map((size) => ({ size, file: checkpointFile(home, incarnation, size) }))
-      : (await listCheckpointFiles(home, incarnation)).filter(({ size }) => size >= which.from);
+      : await listCheckpointFiles(home, incarnation, which.from);
   const read: KeptCheckpoint[] = [];
   for (const { size, file } of files) {
     const note = await readFile(file, 'utf8').catch((error: unknown) => {

@@ -36,9 +36,11 @@ const stateFile = (home: string) => join(home, 'signer', 'state.json');
 export const checkpointFolder = (home: string, incarnation: number) =>
   incarnation === 1 ? join(home, 'checkpoints') : join(home, 'checkpoints', `incarnation-${incarnation}`);
 
+const checkpointName = (size: bigint) => `${String(size).padStart(20, '0')}.checkpoint`;
+
 /** The file of the checkpoint of a size. */
 export const checkpointFile = (home: string, incarnation: number, size: bigint) =>
-  join(checkpointFolder(home, incarnation), `${String(size).padStart(20, '0')}.checkpoint`);
+  join(checkpointFolder(home, incarnation), checkpointName(size));
 
 /**
  * The log's private key, created on first use and never again: a lost one is not replaced.
@@ -145,17 +147,25 @@ export async function setSignerStateAside(home: string): Promise<void> {
   await writeDurably(join(home, 'signer', name), text, 'keep');
 }
 
-/** The published checkpoints of an incarnation, by size; none when the directory is missing. @throws CHAIN_SIGNER_STORE */
+/**
+ * The published checkpoints of an incarnation from a size on, by size; none when the directory is missing. Names are read,
+ * no file is opened.
+ * @throws CHAIN_SIGNER_STORE
+ */
 export async function listCheckpointFiles(
   home: string,
   incarnation: number,
+  from = 0n,
 ): Promise<{ readonly size: bigint; readonly file: string }[]> {
   const folder = checkpointFolder(home, incarnation);
   const names = await readdir(folder).catch((error: unknown) => {
     if (isMissing(error)) return [];
     throw damagedStore(`${folder} cannot be read`, error);
   });
-  return names.sort().flatMap((name) => {
+  const first = checkpointName(from);
+  // A folder grows by a file a minute: what is older is dropped by its name, before anything is made of it.
+  const recent = names.filter((name) => name >= first);
+  return recent.sort().flatMap((name) => {
     const [, digits] = /^(\d{20})\.checkpoint$/.exec(name) ?? [];
     return digits === undefined ? [] : [{ size: BigInt(digits), file: join(folder, name) }];
   });

@@ -4,7 +4,7 @@ import type { Context } from '../../context.ts';
 import type { SqlClient } from '../../db/database.ts';
 import { AuditkeepError } from '../../errors.ts';
 import { type ChainHead, currentSnapshot, readCheckpoints, readHead } from '../links/chain-store.ts';
-import { type Finding, finding } from '../links/finding.ts';
+import { type Finding, finding, type VerifyLevel } from '../links/finding.ts';
 import type { Snapshot } from '../links/snapshot.ts';
 import { wentBack } from '../links/transaction-order.ts';
 import { type KeptCheckpoint, type OpenedHeads, openHeads } from '../publish/checkpoint-check.ts';
@@ -13,7 +13,15 @@ import { coveredSize } from '../publish/covered.ts';
 import { type LogName, numberFindings, readLogName } from '../publish/log-name.ts';
 import { type IncarnationRecord, incarnationFindings, readIncarnations } from '../record/incarnation-record.ts';
 import { readSeen, rememberSeen, seenBefore } from '../signer/seen-snapshots.ts';
-import { hasSignerTraces, originOf, readLogPublicKey, readSignerState } from '../signer/signer-store.ts';
+import {
+  hasSignerTraces,
+  incarnationOf,
+  listCheckpointFiles,
+  originOf,
+  readLogPublicKey,
+  readSignerOrigin,
+  readSignerState,
+} from '../signer/signer-store.ts';
 import { readVerified } from '../signer/verified-store.ts';
 import { type Anchor, readAnchor } from '../witness/anchor.ts';
 
@@ -48,17 +56,23 @@ export interface VerifyRun {
   readonly wentBack: boolean;
 }
 
+/** Levels that run all day. */
+export const QUIET_LEVELS: ReadonlySet<VerifyLevel> = new Set(['head', 'incremental']);
+
 export interface RunInput {
   readonly unsealedAfterSeconds: number;
   /**
-   * Only checkpoints from what was verified last are opened; one a minute makes half a million a year. Nor are earlier
-   * incarnations looked at: a restore that two officers signed would be a finding a minute, for ever.
+   * At head and incremental only checkpoints from what was verified last are opened; one a minute makes half a million a
+   * year. Nor are earlier incarnations looked at: a restore that two officers signed would be a finding a minute, for ever.
    */
-  readonly recentOnly: boolean;
+  readonly level: VerifyLevel;
 }
 
 /** Reads head and signed heads in the client's transaction. @throws CHAIN_SIGNER_STORE */
 export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput): Promise<VerifyRun> {
+  const recentOnly = QUIET_LEVELS.has(input.level);
+  // Before the head is read: what is signed from then on may lie beyond it.
+  const published = recentOnly ? await recentlyPublished(ctx.config, input.level) : null;
   const head = await readHead(client);
   const now = await currentSnapshot(client);
   const log = await readLogName(ctx.config, head);
@@ -67,18 +81,19 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   const key = publicKey === null ? null : { name: origin, publicKey };
   const witnessed = await readAnchor(ctx.config, origin, key);
   const state = await readSignerState(ctx.config.home, origin);
-  const from = input.recentOnly ? await recentSize(ctx.config.home, origin, state.frontier.size) : 1n;
+  const from = recentOnly ? await recentSize(ctx.config.home, origin, state.frontier.size) : 1n;
   const kept = (await readCheckpoints(client, from)).map((row) => ({ ...row, place: 'audit.checkpoint' }));
-  const recentSizes = [...kept.map(({ size }) => size), state.frontier.size];
-  const looksBack = !input.recentOnly || head.incarnation !== log.incarnation;
+  const sizes =
+    published === null ? null : [...kept.map(({ size }) => size), state.frontier.size, ...published(log.incarnation)];
+  const looksBack = !recentOnly || head.incarnation !== log.incarnation;
   const records = looksBack ? await readIncarnations(client, head) : [];
   const opened = openHeads({
     key,
-    earlier: key === null ? [] : earlierOrigins(ctx.config.origin, log.incarnation, input.recentOnly ? [] : records),
+    earlier: key === null ? [] : earlierOrigins(ctx.config.origin, log.incarnation, recentOnly ? [] : records),
     cosigned: witnessed.heads,
     ownNote: state.note,
     // Without a key no signature can be judged, and the number is the database's word.
-    stored: key === null ? [] : [...kept, ...(await readFiles(ctx.config, log, input.recentOnly ? recentSizes : null))],
+    stored: key === null ? [] : [...kept, ...(await readFiles(ctx.config, log, sizes))],
   });
   // A sealer that will come to its end in the future is one whose time somebody set.
   const overdue = head.idleSeconds > input.unsealedAfterSeconds || head.idleSeconds < -CLOCK_STEP_SECONDS;
@@ -90,7 +105,7 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   return {
     ...{ head, ...log, opened, publicKey, witnessed, overdue, covered, now },
     signed: await hasSignerTraces(ctx.config.home),
-    lost: lostAt(log, head, { records, recentOnly: input.recentOnly }),
+    lost: lostAt(log, head, { records, recentOnly }),
     due: await readDue(ctx, { origin, now, signer: key !== null }, input.unsealedAfterSeconds),
     wentBack: wentBack(head, now),
   };
@@ -131,6 +146,24 @@ async function readFiles(
     files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from: 1n })));
   }
   return files;
+}
+
+/**
+ * The sizes of the files that a quiet level opens beside those that the database and the signer's state name, which may
+ * have gone back together: at head what was published beyond the state, otherwise everything since the last verification.
+ * @returns by incarnation: where the state is lost, the first one's
+ */
+async function recentlyPublished(
+  { home, origin: name }: Pick<Verifying['config'], 'home' | 'origin'>,
+  level: VerifyLevel,
+): Promise<(incarnation: number) => bigint[]> {
+  const origin = (await readSignerOrigin(home)) ?? name;
+  const of = incarnationOf(name, origin);
+  if (of === null) return () => []; // readSignerState refuses another log's
+  const { size } = (await readSignerState(home, origin)).frontier;
+  const from = level === 'head' ? size + 1n : await recentSize(home, origin, size);
+  const sizes = (await listCheckpointFiles(home, of, from)).map((listed) => listed.size);
+  return (incarnation) => (incarnation === of ? sizes : []);
 }
 
 /** What was seen so long ago; what is seen now is noted for later runs. */

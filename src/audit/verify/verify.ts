@@ -14,16 +14,13 @@ import { removeKeptRun } from './kept-steps.ts';
 import { nameRewrittenRows } from './rewritten-row.ts';
 import { verifyFull } from './verify-full.ts';
 import { type Progressing, verifyHead, verifyIncremental, verifyRolling, withUnprotected } from './verify-levels.ts';
-import { openRun, type Verifying, type VerifyRun } from './verify-run.ts';
+import { openRun, QUIET_LEVELS, type Verifying, type VerifyRun } from './verify-run.ts';
 import { insertSecurityEvents, lockChainTables } from './verify-store.ts';
 
 /** Committed events that the sealer has left alone for longer are findings. */
 const UNSEALED_AFTER_SECONDS = 300;
 /** Findings of one run that go to the security log one by one; all of them are in the result. */
 const LOGGED_FINDINGS = 1000;
-
-/** Levels that run all day: an event for each sound run would be most of a quiet chain. */
-const QUIET_LEVELS: ReadonlySet<VerifyLevel> = new Set(['head', 'incremental']);
 
 /** Errors that say that the verification, not its circumstances, is wrong. */
 const VERDICTS: ReadonlySet<string> = new Set(['CHAIN_CANARY', 'CHAIN_NOTHING_CHECKED']);
@@ -71,7 +68,7 @@ async function verifyAt(
   const level = input.level ?? 'full';
   const run = await openRun(ctx, client, {
     unsealedAfterSeconds: input.unsealedAfterSeconds ?? UNSEALED_AFTER_SECONDS,
-    recentOnly: QUIET_LEVELS.has(level),
+    level,
   });
   const { result, keep } = await verifyLevel(ctx, client, run, { level, fresh: input.fresh ?? false });
   const findings = await nameRewrittenRows(client, ctx.config.home, run, result.findings);
@@ -112,6 +109,7 @@ async function reportResult(ctx: Verifying, result: Verification): Promise<void>
   const { checked, from, to, anchored, level, resumed } = result;
   const taken =
     resumed === null || resumed.units === 0 ? {} : { resumedUnits: resumed.units, resumedEvents: resumed.events };
+  // An event for each sound run would be most of a quiet chain.
   if (result.intact && QUIET_LEVELS.has(level)) {
     ctx.log.info({ checked, to, level }, 'chain.verified');
     return;
