@@ -202,6 +202,13 @@ export class AuditkeepError extends Error {
   }
 }
 
+const GRAVEST_FIRST: readonly ExitCode[] = [EXIT.bug, EXIT.findings, EXIT.refused, EXIT.usage, EXIT.unavailable];
+
+/** The exit code of several outcomes: the gravest of theirs. */
+export function gravestExitCode(codes: readonly ExitCode[]): ExitCode {
+  return GRAVEST_FIRST.find((code) => codes.includes(code)) ?? EXIT.done;
+}
+
 /** The process exit code that an error leads to. */
 export function exitCodeOf(error: unknown): ExitCode {
   return error instanceof AuditkeepError ? ERROR_CODES[error.code].exit : EXIT.bug;

@@ -1,5 +1,5 @@
 /** `auditkeep archive restore`: a range as tables of its own, or, signed by two, below its hot table again. */
-import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
+import { AuditkeepError, EXIT, type ExitCode, exitCodeOf, gravestExitCode } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { FAMILIES, type FamilyName } from '../retention/policy.ts';
 import {
@@ -61,7 +61,7 @@ export const restoreCommand: AnyCommand = defineCommand({
     return {
       data: { units: units.map((unit) => ({ ...unitJson(unit), ...outcomeJson(unit.outcome) })) },
       text: listText(units.map((unit) => `${unitLine(unit, unit.outcome.kind)}${outcomeText(unit.outcome)}`)),
-      exitCode: exitCodeOf(units.map(({ outcome }) => outcome.kind)),
+      exitCode: gravestExitCode(units.map(({ outcome }) => exitCodeOfOutcome(outcome))),
     };
   },
 });
@@ -88,7 +88,9 @@ async function approve(session: Session, restoreId: string, dryRun: boolean): Pr
   const lines = run.units.map(
     ({ partition, outcome }) => `${outcome.kind.padEnd(8)} ${partition}${reasonText(outcome)}`,
   );
-  const text = dryRun ? 'it would be approved, and attached' : `attached until ${run.until}: tombstones gave way`;
+  const hangs = run.units.some(({ outcome }) => outcome.kind !== 'failed');
+  const done = hangs ? [`attached until ${run.until}: tombstones gave way`] : [];
+  const said = dryRun ? ['it would be approved, and attached'] : done;
   return {
     data: {
       ...{ restoreId: run.restoreId, until: run.until },
@@ -98,8 +100,8 @@ async function approve(session: Session, restoreId: string, dryRun: boolean): Pr
         reason: reasonIn(outcome),
       })),
     },
-    text: withDryRun([...lines, text].join('\n'), dryRun),
-    exitCode: exitCodeOf(run.units.map(({ outcome }) => outcome.kind)),
+    text: withDryRun([...lines, ...said].join('\n'), dryRun),
+    exitCode: gravestExitCode(run.units.map(({ outcome }) => exitCodeOfOutcome(outcome))),
   };
 }
 
@@ -116,10 +118,9 @@ function reasonText(outcome: AttachOutcome | RestoreOutcome): string {
   return reason === null ? '' : `  ${reason}`;
 }
 
-/** Failed units are the gravest, then those that a rule keeps where they are. */
-function exitCodeOf(kinds: readonly string[]): ExitCode {
-  if (kinds.includes('failed')) return EXIT.bug;
-  return kinds.includes('blocked') ? EXIT.refused : EXIT.done;
+function exitCodeOfOutcome(outcome: AttachOutcome | RestoreOutcome): ExitCode {
+  if (outcome.kind === 'failed') return exitCodeOf(outcome.error);
+  return outcome.kind === 'blocked' ? EXIT.refused : EXIT.done;
 }
 
 function planResult(units: readonly PlannedRestore[]): CommandResult {

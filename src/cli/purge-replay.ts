@@ -1,5 +1,5 @@
 /** `auditkeep purge replay`: what a restored database holds again is destroyed again, under its certificates. */
-import { EXIT, type ExitCode } from '../errors.ts';
+import { EXIT, type ExitCode, exitCodeOf, gravestExitCode } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import {
   type MissingDestruction,
@@ -33,7 +33,7 @@ export const replayCommand: AnyCommand = defineCommand({
     return {
       data: { destructions: done.map((one) => ({ ...oneJson(one), ...outcomeJson(one.outcome) })) },
       text: textOf(done.map((one) => line(one, one.outcome.kind, outcomeJson(one.outcome).reason))),
-      exitCode: exitCodeOf(done.map(({ outcome }) => outcome.kind)),
+      exitCode: gravestExitCode(done.map(({ outcome }) => exitCodeOfOutcome(outcome))),
     };
   },
 });
@@ -74,8 +74,7 @@ function outcomeJson(outcome: ReplayOutcome): { outcome: string; reason: string 
   }
 }
 
-/** Failed destructions are the gravest, then those that something stands in the way of. */
-function exitCodeOf(kinds: readonly string[]): ExitCode {
-  if (kinds.includes('failed')) return EXIT.bug;
-  return kinds.includes('blocked') ? EXIT.refused : EXIT.done;
+function exitCodeOfOutcome(outcome: ReplayOutcome): ExitCode {
+  if (outcome.kind === 'failed') return exitCodeOf(outcome.error);
+  return outcome.kind === 'blocked' ? EXIT.refused : EXIT.done;
 }

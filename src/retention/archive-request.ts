@@ -60,10 +60,7 @@ export async function runRequested(
     runs.push(run);
     // Late rows that wait for their link or a lock are asked for as well.
     if (run.late.some(({ outcome }) => outcome.kind === 'postponed' || outcome.kind === 'failed')) continue;
-    const done = run.units.filter(({ outcome }) => outcome.kind === 'archived').length;
-    await ctx.db.withClient((client) =>
-      execute(client, 'select retention.finish_archive_request($1::uuid, $2::int)', [planId, done]),
-    );
+    await ctx.db.withClient((client) => execute(client, 'select retention.finish_archive_request($1::uuid)', [planId]));
   }
   return runs;
 }

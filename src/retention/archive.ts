@@ -253,11 +253,11 @@ async function recordUnitStep(
   });
 }
 
-/** Every unit that has left the hot tables, oldest first. */
+/** Every unit that has left the hot tables, also those that hang there again for a while; oldest first. */
 export async function listArchive(
   ctx: Pick<Context, 'db'>,
   scope: Pick<ArchiveScope, 'table'> = {},
 ): Promise<readonly UnitFacts[]> {
   const units = await ctx.db.withClient((client) => readUnits(client, scope.table ?? null));
-  return units.filter((unit) => unit.state !== 'hot' && unit.state !== 'sealed');
+  return units.filter((unit) => unit.state !== 'hot' && (unit.state !== 'sealed' || unit.expiresAt !== null));
 }

@@ -42,8 +42,9 @@ export function rescue(ctx: DisposeContext, input: DisposeInput): Promise<MovedU
 export async function withdraw(ctx: DisposeContext, { unitId, reason }: DisposeInput): Promise<void> {
   await translated(
     inTransaction(ctx.db, async (client) => {
-      await withdrawUnit(client, unitId);
-      await recordStep(ctx, client, 'WITHDRAW', { partition: `unit ${unitId}`, details: { reason } });
+      const relation = await withdrawUnit(client, unitId);
+      const details = { reason, unit: unitId.toString() };
+      await recordStep(ctx, client, 'WITHDRAW', { partition: relation, details });
     }),
   );
 }

@@ -35,7 +35,7 @@ export interface PlanUnit {
   readonly sealedRows: bigint | null;
 }
 
-type Blocker = 'held' | 'attached' | 'not-ended' | 'failed-before' | 'rows-not-due' | 'no-manifest' | Fault;
+type Blocker = 'held' | 'not-ended' | 'failed-before' | 'rows-not-due' | 'no-manifest' | Fault;
 
 export interface Plan {
   /** SHA-256 (hex) of policy, units, bounds, sealed rows, holds and actions; sizes and guesses stay outside. */
@@ -146,7 +146,8 @@ export function planNeeded(
 }
 
 /**
- * The units of a branch that are older than its hot period, or than `before` where somebody asks for that.
+ * The units of a branch that are older than its hot period, or than `before` where somebody asks for that; those that two
+ * persons attached again are not, until their time is over.
  */
 export function planArchival(
   policy: BranchPolicy,
@@ -158,10 +159,14 @@ export function planArchival(
   const cutoff = before ?? (policy.hot === null ? null : subtractPeriod(now, policy.hot));
   if (cutoff === null) return [];
   return facts.leaves.flatMap((leaf) => {
-    if (leaf.unit === null || leaf.to === null || leaf.to > cutoff) return [];
+    if (leaf.unit === null || leaf.to === null || leaf.to > cutoff || isAttached(leaf.unit, now)) return [];
     const unit = archival(policy, leaf, leaf.to, now);
     return [{ ...unit, blockers: [...unit.blockers, ...blockingFaults(faults.get(leaf.relation) ?? [])] }];
   });
+}
+
+function isAttached({ state, expiresAt }: Pick<UnitFacts, 'state' | 'expiresAt'>, now: UtcInstant): boolean {
+  return state === 'sealed' && expiresAt !== null && expiresAt > now;
 }
 
 /** Sealing itself refuses altered leaves and says what is wrong; these would only fail in the move. */
@@ -174,7 +179,6 @@ function archival(policy: BranchPolicy, leaf: LeafFacts, to: UtcInstant, now: Ut
   if (leaf.unit?.held === true) blockers.push('held');
   if (to > now) blockers.push('not-ended');
   if (leaf.unit?.state === 'failed') blockers.push('failed-before');
-  if (leaf.unit?.state === 'sealed' && (leaf.unit.expiresAt ?? now) > now) blockers.push('attached');
   return { ...lineOf(policy, leaf, to), action: 'archive', blockers };
 }
 

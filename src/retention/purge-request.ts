@@ -180,11 +180,11 @@ function unsignedObject(what: string, findings: readonly string[]): AuditkeepErr
   });
 }
 
-/** Refusals of the database as coded errors. */
-export async function refusing<T>(fn: () => Promise<T>): Promise<T> {
+/** Refusals of the database as coded errors. @param hints other words for them, by SQLSTATE */
+export async function refusing<T>(fn: () => Promise<T>, hints: Readonly<Record<string, string>> = {}): Promise<T> {
   try {
     return await fn();
   } catch (error) {
-    throw translateRefusal(error);
+    throw translateRefusal(error, hints);
   }
 }

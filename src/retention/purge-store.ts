@@ -120,9 +120,11 @@ export async function startPlan(client: SqlClient, planId: string): Promise<void
   await execute(client, 'select retention.start_plan($1::uuid)', [planId]);
 }
 
-/** Takes a unit back that has not left its archive yet. */
-export async function withdrawUnit(client: SqlClient, unitId: bigint): Promise<void> {
+/** Takes a unit back that has not left its archive yet; gives `schema.table` of it. */
+export async function withdrawUnit(client: SqlClient, unitId: bigint): Promise<string> {
   await execute(client, 'select retention.withdraw_unit($1::bigint)', [unitId]);
+  const text = `select schema_name || '.' || relation_name as relation from retention.unit where unit_id = $1::bigint`;
+  return (await queryOne(client, z.object({ relation: z.string() }), text, [unitId])).relation;
 }
 
 const goingShape = z.object({

@@ -13,7 +13,10 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
     code: 'RETENTION_UNPROTECTED',
     hint: 'find out who changed the partition, then restore its triggers and CHECK',
   },
-  AK108: { code: 'RETENTION_NOT_YET', hint: 'a later run seals it; open incidents hold a unit for at most 90 days' },
+  AK108: {
+    code: 'RETENTION_NOT_YET',
+    hint: 'it is not time yet: a later run goes on; open incidents hold a unit for at most 90 days',
+  },
   AK110: { code: 'RETENTION_BUSY', hint: 'another worker has claimed the unit; the next run tries again' },
   AK111: {
     code: 'RETENTION_DIFFERS',
@@ -37,9 +40,10 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
   AK123: { code: 'POLICY_STALE', hint: 'look at auditkeep policy show --all and apply again' },
 };
 
-/** The coded error for a refusal by the database, or the error itself. */
-export function translateRefusal(error: unknown): unknown {
-  const refusal = REFUSALS[sqlStateOf(error) ?? ''];
+/** The coded error for a refusal by the database, or the error itself. @param hints other words for it, by SQLSTATE */
+export function translateRefusal(error: unknown, hints: Readonly<Record<string, string>> = {}): unknown {
+  const state = sqlStateOf(error) ?? '';
+  const refusal = REFUSALS[state];
   if (refusal === undefined || !(error instanceof Error)) return error;
-  return new AuditkeepError(refusal.code, { message: error.message, hint: refusal.hint, cause: error });
+  return new AuditkeepError(refusal.code, { message: error.message, hint: hints[state] ?? refusal.hint, cause: error });
 }

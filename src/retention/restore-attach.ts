@@ -21,6 +21,17 @@ import { moveInStructure } from './structure.ts';
 
 type AttachContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
+/** What to do about a refusal, where the words for destruction would mislead. */
+const REQUEST_HINTS = {
+  AK102: 'give --days from 1 to 90',
+  AK126: 'auditkeep archive restore --dry-run shows its units and what stands in the way',
+};
+const ATTACH_HINTS = {
+  AK109: 'another records manager approves it: auditkeep archive restore --approve ID',
+  AK126: 'request it again as it is now: auditkeep archive restore --attach',
+  AK127: 'request it again: auditkeep archive restore --attach',
+};
+
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 const documentSchema = z.strictObject({
@@ -62,11 +73,13 @@ export async function requestAttach(
   const until = isoOf(toInstant(ctx.clock.now() + input.days * DAY_MS));
   const document = attachText({ restoreId, until, reason: input.reason, units: units.filter((unit) => unit.attach) });
   const sha256 = textHash(document);
-  await refusing(() =>
-    decideObject(ctx, {
-      ...{ kind: 'restore', hash: sha256, meaning: 'request', reason: input.reason },
-      id: (client) => draftRestore(client, document),
-    }),
+  await refusing(
+    () =>
+      decideObject(ctx, {
+        ...{ kind: 'restore', hash: sha256, meaning: 'request', reason: input.reason },
+        id: (client) => draftRestore(client, document),
+      }),
+    REQUEST_HINTS,
   );
   return { restoreId, sha256, until, units };
 }
@@ -184,16 +197,18 @@ export function attach(
   ctx: AttachContext,
   { unitId, restoreId, reason, until, window }: AttachStep,
 ): Promise<{ readonly relation: string; readonly rows: number }> {
-  return refusing(() =>
-    moveInStructure(
-      ctx,
-      { window },
-      (client) => attachUnit(client, unitId, restoreId),
-      (client, { relation, rows }) =>
-        recordStep(ctx, client, 'ATTACH', {
-          partition: relation,
-          details: { reason, restore: restoreId, rows, until },
-        }),
-    ),
+  return refusing(
+    () =>
+      moveInStructure(
+        ctx,
+        { window },
+        (client) => attachUnit(client, unitId, restoreId),
+        (client, { relation, rows }) =>
+          recordStep(ctx, client, 'ATTACH', {
+            partition: relation,
+            details: { reason, restore: restoreId, rows, until },
+          }),
+      ),
+    ATTACH_HINTS,
   );
 }

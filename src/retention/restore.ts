@@ -116,21 +116,45 @@ async function restoreOne(ctx: RestoreContext, unit: PlannedRestore, input: Rest
   }
 }
 
-/** Drops every copy whose time is over, each in a transaction with its audit event. @returns how many */
+/**
+ * Drops every copy whose time is over, each in a transaction with its audit event. One that a reader keeps stops no other.
+ * @returns how many
+ * @throws RETENTION_BUSY when all that is left is read by somebody, RETENTION_FAILED otherwise; after the last copy
+ */
 export async function expireCopies(
   ctx: RestoreContext,
-  input: { readonly signal?: AbortSignal } = {},
+  input: { readonly signal?: AbortSignal; readonly window?: RetryWindow } = {},
 ): Promise<number> {
   let expired = 0;
+  const failures: unknown[] = [];
   for (const unitId of await ctx.db.withClient(readExpiredCopies)) {
     if (input.signal?.aborted === true) break;
-    await retryOnLock(DEFAULT_WINDOW, () =>
-      inTransaction(ctx.db, async (client) => {
-        const relation = await expireCopy(client, unitId);
-        await recordStep(ctx, client, 'EXPIRE', { partition: relation, details: { reason: 'its time is over' } });
-      }),
-    );
-    expired += 1;
+    try {
+      await expireOne(ctx, unitId, input.window ?? DEFAULT_WINDOW);
+      expired += 1;
+    } catch (error) {
+      failures.push(translateRefusal(error));
+    }
   }
+  if (failures.length > 0) throw leftOver(failures, expired);
   return expired;
+}
+
+function expireOne(ctx: RestoreContext, unitId: bigint, window: RetryWindow): Promise<void> {
+  return retryOnLock(window, () =>
+    inTransaction(ctx.db, async (client) => {
+      const relation = await expireCopy(client, unitId);
+      await recordStep(ctx, client, 'EXPIRE', { partition: relation, details: { reason: 'its time is over' } });
+    }),
+  );
+}
+
+function leftOver(failures: readonly unknown[], expired: number): AuditkeepError {
+  const isBusy = failures.every((error) => error instanceof AuditkeepError && error.code === 'RETENTION_BUSY');
+  return new AuditkeepError(isBusy ? 'RETENTION_BUSY' : 'RETENTION_FAILED', {
+    message: `${failures.length} of ${failures.length + expired} restored copies could not be dropped`,
+    hint: isBusy ? 'somebody reads them; the next run tries again' : 'auditkeep archive list shows them',
+    details: { expired, left: failures.length },
+    cause: failures[0],
+  });
 }

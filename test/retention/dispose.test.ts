@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
 import { runArchive } from '../../src/retention/archive.ts';
-import { drop, quarantine, rescue, split } from '../../src/retention/dispose.ts';
+import { drop, quarantine, rescue, split, withdraw } from '../../src/retention/dispose.ts';
 import { collectDue, planLate } from '../../src/retention/late.ts';
 import { findDrift } from '../../src/schema/drift.ts';
 import { type TestDatabase, useDatabase } from '../support/database.ts';
@@ -156,6 +156,14 @@ describe('a unit on its way to destruction', () => {
     expect(await rescue(ctx(), input())).toMatchObject({ relation: `audit.${UNIT}` });
     expect(await countByOrigin(db.engine)).toEqual({ archive: 20 });
     expect(await stateOf(db.engine, UNIT)).toBe('archived');
+  });
+
+  test('is taken back before it leaves its archive, and the event names it', async () => {
+    await approve(db, unitId);
+    await withdraw(ctx(), input());
+    expect(await stateOf(db.engine, UNIT)).toBe('archived');
+    const told = `select resource_id as value from audit.audit_log_all where event_type = 'partition.withdrawn'`;
+    expect(await scalar(db.engine, z.string(), told)).toMatch(new RegExp(`^audit(_archive)?\\.${UNIT}$`));
   });
 
   test('a hold stops it at every edge', async () => {

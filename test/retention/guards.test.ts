@@ -203,6 +203,7 @@ test('the engine runs the guarded functions and no other', async () => {
     'adopt_partition',
     'attach_unit',
     'certificate_id',
+    'certified_place',
     'clock',
     'collect_late',
     'create_partition',

@@ -60,6 +60,9 @@ describe('retention.request_archive', () => {
     expect(await stateOf(db.engine, 'audit_log_y2025m01')).toBe('archived');
     expect(await stateOf(db.engine, 'audit_log_y2025m03')).toBe('hot');
     expect(await scalar(db.engine, z.boolean(), done)).toBe(true);
+    // Both, though the runs moved one each.
+    const units = `select units as value from retention.archive_request where plan_id = '${planId}'`;
+    expect(await scalar(db.engine, z.number(), units)).toBe(2);
     const reasons = `select additional_data ->> 'reason' as value from audit.audit_log_all
       where event_type = 'partition.archived' order by 1 limit 1`;
     expect(await scalar(db.engine, z.string(), reasons)).toBe(`request ${planId} of login postgres: year end`);

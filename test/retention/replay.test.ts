@@ -176,6 +176,13 @@ test('a hold that it still has stops what it reaches, a missing row stops its un
       }),
     ],
   ]);
+  // The gravest of what came of them: a finding, before a refusal.
+  const env = {
+    DATABASE_URL: early.url('auditkeep_engine'),
+    AUDITKEEP_HOME: ctx.config.home,
+    AUDITKEEP_MAINTENANCE_DATABASE_URL: early.url('auditkeep_maint'),
+  };
+  expect(await startCli(['purge', 'replay', '--apply'], env, { entry: PRODUCT }).ended).toMatchObject({ code: 3 });
   expect(await scalar(early.engine, z.bigint(), 'select count(*) as value from quarantine.restored_audit_log')).toBe(
     0n,
   );

@@ -6,7 +6,8 @@ import { signCheckpoint } from '../../src/audit/publish/sign.ts';
 import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { queryRows } from '../../src/db/query.ts';
 import { type EraseInput, eraseEvents } from '../../src/persons/erase-events.ts';
-import { runArchive } from '../../src/retention/archive.ts';
+import { listArchive, runArchive } from '../../src/retention/archive.ts';
+import { runRequested } from '../../src/retention/archive-request.ts';
 import { drop, quarantine } from '../../src/retention/dispose.ts';
 import { placeHold } from '../../src/retention/hold-place.ts';
 import { collectDue } from '../../src/retention/late.ts';
@@ -15,6 +16,7 @@ import { approveAttach, requestAttach } from '../../src/retention/restore-attach
 import { readBranches } from '../../src/retention/store.ts';
 import { findDrift } from '../../src/schema/drift.ts';
 import { systemClock } from '../../src/time/clock.ts';
+import { PRODUCT, startCli } from '../cli/process.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { TestClock, type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -225,7 +227,18 @@ describe('expiry', () => {
     const early = `select retention.expire_copy(${await unitOf('restored_audit_log_y2015m01_g2')})`;
     expect(await failureOf(db.engine, early)).toMatchObject({ code: 'AK108' });
     await guardsLater(db, 24 * 14 + 1);
-    expect(await expireCopies(ctx)).toBe(4);
+    // One that somebody reads stops no other.
+    await db.admin.withClient(async (reader) => {
+      await reader.query(`begin; lock table ${COPIES}_y2015m01_g2 in access share mode`);
+      const window = { attempts: 2, maxPauseMs: 20 };
+      await expect(expireCopies(ctx, { window })).rejects.toMatchObject({
+        code: 'RETENTION_BUSY',
+        details: { expired: 3, left: 1 },
+      });
+      await reader.query('rollback');
+    });
+    expect(await stateOf(db.engine, 'restored_audit_log_y2015m01_g2')).toBe('restored');
+    expect(await expireCopies(ctx)).toBe(1);
     expect(await count(COPIES)).toBe(0n);
     expect(await events('partition.expired')).toBe(5n);
     await guardsLater(db, 0);
@@ -296,7 +309,17 @@ describe('--attach', () => {
       const { units } = await runArchive(ctx, { table: 'audit_log', before, reason: 'test' });
       return units.map(({ partition, outcome }) => [partition, outcome]);
     };
-    expect(await run()).toEqual([[UNIT, { kind: 'postponed', reason: 'attached', byRule: true }]]);
+    expect(await run()).toEqual([]);
+    expect((await listArchive(ctx)).map(({ relation, state }) => [relation, state])).toContainEqual([
+      `audit.${UNIT}`,
+      'sealed',
+    ]);
+    // Nor does it keep open what a DBA asked for.
+    const asked = `select retention.request_archive('audit_log', '2016-01-01Z', 'year end') as value`;
+    const planId = await scalar(db.admin, z.uuid(), asked);
+    await runRequested(ctx, {});
+    const units = `select units::text as value from retention.archive_request where plan_id = '${planId}'`;
+    expect(await scalar(db.engine, z.string().nullable(), units)).toBe('0');
     const raw = `select retention.move_unit('audit_log', '2015-02-01Z')`;
     expect(await failureOf(db.engine, raw)).toMatchObject({ code: 'AK108' });
     await guardsLater(db, 24 * 14 + 1);
@@ -304,8 +327,11 @@ describe('--attach', () => {
     expect(await run()).toEqual([[UNIT, { kind: 'archived', rows: 10 }]]);
     expect(await leaves()).toEqual(hung);
     expect((await approveAttach(ctx, { restoreId })).units[0]?.outcome).toMatchObject({
-      error: { code: 'PLAN_WINDOW' },
+      error: { code: 'PLAN_WINDOW', hint: 'request it again: auditkeep archive restore --attach' },
     });
+    const env = { DATABASE_URL: db.url('auditkeep_engine'), AUDITKEEP_HOME: ctx.config.home };
+    const told = await startCli(['archive', 'restore', '--approve', restoreId], env, { entry: PRODUCT }).ended;
+    expect([told.code, told.stdout.split('\n').map((line) => line.slice(0, 8))]).toEqual([4, ['failed  ', '']]);
     const left = await db.engine.withClient((client) =>
       queryRows(
         client,

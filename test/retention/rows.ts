@@ -107,7 +107,9 @@ export async function rewind(admin: Database, table: string, category: string, e
 /** The same over a superuser's connection, also within its transaction. */
 export async function rewindIn(client: SqlClient, table: string, category: string, end: string): Promise<void> {
   await client.query("set session_replication_role = 'replica'");
+  await client.query('alter table retention.unit disable trigger ak_unit_change');
   await client.query('delete from retention.unit where table_name = $1 and category = $2', [table, category]);
+  await client.query('alter table retention.unit enable always trigger ak_unit_change');
   await client.query(
     `do $$ declare leaf record; b retention.branch; parent regclass; begin
        select * into strict b from retention.branch where table_name = '${table}' and category = '${category}';

@@ -34,13 +34,14 @@ beforeAll(async () => {
 });
 
 let destroyed = 0;
+let restored = 0;
 
 test.each(Array.from({ length: RUNS }, (_, at) => FIRST + at))(
   'seed %i',
   async (seed) => {
     const copy = await copyDatabase(db);
     const ctx = await testContext(copy, { clock: new TestClock(systemClock.now()) });
-    const world: World = { db: copy, ctx, roster, rows: [], holds: [], ahead: 0 };
+    const world: World = { db: copy, ctx, roster, rows: [], holds: [], ahead: 0, restored: 0 };
     const operations = sequenceOf(seed, LENGTH);
     for (const [at, operation] of operations.entries()) {
       try {
@@ -52,10 +53,12 @@ test.each(Array.from({ length: RUNS }, (_, at) => FIRST + at))(
       }
     }
     destroyed += await checkEnd(world);
+    restored += world.restored;
   },
   240_000,
 );
 
-test('sequences come to destruction, or they would show nothing', () => {
+test('sequences come to destruction and to copies, or they would show nothing', () => {
   expect(destroyed).toBeGreaterThan(0);
+  expect(restored).toBeGreaterThan(0);
 });

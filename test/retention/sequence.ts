@@ -1,6 +1,6 @@
 /**
  * What may happen to a database under retention, as operations that a random sequence is made of, and what has to hold after
- * each: every inserted row is in exactly one place, and none that a hold reaches is ever destroyed.
+ * each: every inserted row is in exactly one place, none that is destroyed lives on as a copy, and none that a hold reaches is ever destroyed.
  */
 import { expect } from 'vitest';
 import { z } from 'zod';
@@ -66,6 +66,7 @@ export function sequenceOf(seed: number, length: number): readonly Operation[] {
   const road: readonly Operation[] = [
     { kind: 'archive', kill: kill() },
     { kind: 'archive', kill: null },
+    { kind: 'restore', month: random(MONTHS), kill: null },
     { kind: 'request', kill: null },
     { kind: 'jump', hours: 73 },
     { kind: 'purge', kill: kill() },
@@ -105,6 +106,8 @@ export interface World {
   readonly holds: Hold[];
   /** Hours that the guards are ahead. */
   ahead: number;
+  /** Copies that were made. */
+  restored: number;
 }
 
 const dayOf = (month: number, day: number) => `2015-0${month + 1}-${String(day).padStart(2, '0')}`;
@@ -148,13 +151,12 @@ async function actOf(world: World, operation: Operation): Promise<unknown> {
     }
     case 'jump':
       return await jump(world, operation.hours);
-    case 'archive':
+    case 'archive': {
       await linkAll(ctx.db);
-      return await runArchival(ctx, {
-        table: 'audit_log',
-        before: toInstant(Date.UTC(2016, 0, 1)),
-        reason: 'sequence',
-      });
+      const before = toInstant(Date.UTC(2016, 0, 1));
+      const run = await runArchival(ctx, { table: 'audit_log', before, reason: 'sequence' });
+      return refuseFailed([...run.units, ...run.late]);
+    }
     case 'request': {
       const { planId } = await requestPurge(roster.as(ctx, 'records'), { table: 'audit_log', reason: 'sequence' });
       return await approvePurge(roster.as(ctx, 'records2'), planId);
@@ -167,10 +169,23 @@ async function actOf(world: World, operation: Operation): Promise<unknown> {
     }
     case 'restore': {
       const scope = { table: 'audit_log', from: startOf(operation.month), to: startOf(operation.month + 1) } as const;
-      return await restoreRange(ctx, { ...scope, days: 3, reason: 'sequence' });
+      const units = await restoreRange(ctx, { ...scope, days: 3, reason: 'sequence' });
+      world.restored += units.filter(({ outcome }) => outcome.kind === 'restored').length;
+      return refuseFailed(units);
     }
     case 'expire':
       return await expireCopies(ctx);
+  }
+}
+
+/** A unit's failure is in its outcome, where nothing else would see it; a lock that is taken is none. */
+function refuseFailed(
+  units: readonly { readonly outcome: { readonly kind: string; readonly error?: unknown } }[],
+): void {
+  for (const { outcome } of units) {
+    const { kind, error } = outcome;
+    const isBusy = error instanceof AuditkeepError && error.code === 'RETENTION_BUSY';
+    if (kind === 'failed' && !isBusy) throw new Error('a unit failed', { cause: error });
   }
 }
 
@@ -221,9 +236,10 @@ async function jump(world: World, hours: number): Promise<void> {
 async function purgeAll({ ctx }: World): Promise<void> {
   for (const { plan_id: plan, starts_at: approved } of await listPlans(ctx)) {
     if (approved === null) continue;
-    await runPurge(ctx, { plan, reason: 'sequence' }).catch((error: unknown) => {
+    const run = await runPurge(ctx, { plan, reason: 'sequence' }).catch((error: unknown) => {
       if (!(error instanceof AuditkeepError)) throw error;
     });
+    refuseFailed(run?.units ?? []);
   }
 }
 
@@ -287,6 +303,12 @@ export async function check(world: World): Promise<void> {
   const ids = found.map(({ id }) => id).sort();
   expect(ids, 'rows in one place each').toEqual(world.rows.map(({ id }) => id).sort());
   const gone = new Set(found.filter(({ place }) => place === 'destroyed').map(({ id }) => id));
+  const copies = `select id::text, '' as place from quarantine.restored_audit_log where event_type = 'test'`;
+  const copied = await world.db.admin.withClient((client) => queryRows(client, shape, copies));
+  expect(
+    copied.filter(({ id }) => gone.has(id)),
+    'destroyed, and there as a copy',
+  ).toEqual([]);
   const lost = world.holds.flatMap(({ reaches, beyond }) =>
     world.rows.filter((row) => reaches(row) && gone.has(row.id) && !beyond.has(row.id)),
   );
