@@ -42,7 +42,7 @@ export function buildModel(input: ModelInput): ReportModel {
     source: input.source,
     opinion: judgeReport(
       statuses,
-      requirements.filter(({ attestation }) => attestation !== null).map(({ status }) => status),
+      requirements.map(({ status }) => status),
     ),
     statusCounts: countStatuses(statuses),
     requirements,

@@ -49,7 +49,6 @@ export interface Judgement {
     | 'evidence_missing'
     | 'evidence_stale'
     | 'duplicate_keys'
-    | 'more_exceptions_than_population'
     | 'population_incomplete'
     | 'population_empty'
     | 'no_exceptions';
@@ -67,9 +66,15 @@ export function judgeControl(figures: ControlFigures, whenEmpty: EmptyMeaning): 
     return { status: 'insufficient_data', reason: 'population_incomplete' };
   }
   if (figures.stale > 0) return { status: 'stale', reason: 'evidence_stale' };
+  if (figures.population === 0) return judgeEmpty(figures, whenEmpty);
   if (figures.exceptions > 0) return { status: 'pass_with_waiver', reason: 'exceptions_waived' };
-  if (figures.population === 0) return { status: whenEmpty, reason: 'population_empty' };
   return { status: 'pass', reason: 'no_exceptions' };
+}
+
+/** Nothing to judge is never a pass, and waived exceptions of nothing show that the population is not the whole one. */
+function judgeEmpty({ exceptions }: ControlFigures, whenEmpty: EmptyMeaning): Judgement {
+  if (exceptions > 0) return { status: 'insufficient_data', reason: 'population_incomplete' };
+  return { status: whenEmpty, reason: 'population_empty' };
 }
 
 const WORST_FIRST: readonly RequirementStatus[] = [
@@ -92,10 +97,14 @@ const UNDECIDED: readonly ControlStatus[] = ['error', 'insufficient_data', 'stal
 
 /**
  * exceptions: some control failed, or a person attested that a requirement is not met; inconclusive: neither, but not all
- * could be judged or none passed.
+ * could be judged, nobody attested a requirement that has no control, or none passed.
  */
-export function judgeReport(statuses: readonly ControlStatus[], attested: readonly RequirementStatus[] = []): Opinion {
-  if (statuses.includes('fail') || attested.includes('fail')) return 'exceptions';
+export function judgeReport(
+  statuses: readonly ControlStatus[],
+  requirements: readonly RequirementStatus[] = [],
+): Opinion {
+  if (statuses.includes('fail') || requirements.includes('fail')) return 'exceptions';
+  if (requirements.includes('manual_pending')) return 'inconclusive';
   const passed = statuses.includes('pass') || statuses.includes('pass_with_waiver');
   return statuses.some((status) => UNDECIDED.includes(status)) || !passed ? 'inconclusive' : 'satisfied';
 }

@@ -27,6 +27,11 @@ describe('judgeControl', () => {
     ['two exceptions of which one is waived', withChecks({ exceptions: 2, waived: 1 }), 'fail'],
     ['two exceptions that are waived', withChecks({ exceptions: 2, waived: 2 }), 'pass_with_waiver'],
     ['waived, but not confirmed', withChecks({ exceptions: 1, waived: 1, independent: 6 }), 'insufficient_data'],
+    [
+      'waived exceptions of an empty population',
+      withChecks({ population: 0, independent: 0, distinctKeys: 0, exceptions: 1, waived: 1 }),
+      'insufficient_data',
+    ],
     ['waived, but stale', withChecks({ exceptions: 1, waived: 1, stale: 1 }), 'stale'],
     ['a source that does not reach back', withChecks({ missing: 1 }), 'insufficient_data'],
     ['a source that ended too early', withChecks({ stale: 1 }), 'stale'],
@@ -58,7 +63,9 @@ describe('judgeRequirement and judgeReport', () => {
     expect(judgeRequirement(['stale', 'pass_with_waiver'])).toBe('stale');
     expect(judgeReport(['pass_with_waiver', 'no_occurrences'])).toBe('satisfied');
     expect(judgeReport(['pass', 'stale'])).toBe('inconclusive');
-    expect(judgeReport(['pass'], ['pass', 'fail'])).toBe('exceptions');
+    expect(judgeReport(['pass'], ['pass', 'fail', 'manual_pending'])).toBe('exceptions');
+    expect(judgeReport(['pass'], ['pass', 'pass'])).toBe('satisfied');
+    expect(judgeReport(['pass'], ['pass', 'manual_pending'])).toBe('inconclusive');
   });
 
   it('never conclude satisfaction from nothing', () => {

@@ -15,7 +15,7 @@ const MADE: Readonly<Record<string, readonly string[]>> = {
   status: [...CONTROL_STATUSES, 'manual_pending'],
   statusMeaning: [...CONTROL_STATUSES, 'manual_pending'],
   reason: [
-    ...['no_exceptions', 'exceptions_found', 'exceptions_waived', 'duplicate_keys', 'more_exceptions_than_population'],
+    ...['no_exceptions', 'exceptions_found', 'exceptions_waived', 'duplicate_keys'],
     ...['population_incomplete', 'population_empty', 'evidence_missing', 'evidence_stale', 'sql_failed', 'time_limit'],
   ],
   mode: ['as_of', 'of_period', 'cohort'],
