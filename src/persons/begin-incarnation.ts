@@ -7,7 +7,8 @@
  *   linked -- the signer's state is set aside and the new origin's first checkpoint is signed --> going on
  *
  * A crash in between is harmless: the signer refuses everything until the same command has run again, and it goes on from
- * the state that it finds. Where the number was moved by somebody without a signed record, the two officers sign it here.
+ * the state that it finds. Where the number was moved by somebody without a signed record, it is set to the one after the
+ * last signed one, which the two officers sign here: no number that was written in becomes the log's.
  */
 
 import { readTuples } from '../audit/copy/tuples.ts';
@@ -29,8 +30,9 @@ import {
   INCARNATION_EVENT,
   incarnationText,
   isSignedIncarnation,
-  moveIncarnation,
+  readSignedNumber,
   readUnlinkedRecord,
+  setIncarnation,
 } from '../audit/record/incarnation-record.ts';
 import { recordEvent } from '../audit/record/record.ts';
 import { finishRound } from '../audit/seal/seal.ts';
@@ -132,7 +134,7 @@ async function isAheadOfSigner({ home, origin: name }: Context['config'], head: 
 
 interface Loss {
   readonly head: ChainHead;
-  /** The incarnation that the chain would go on as: above the signer's, and the database's unless nobody signed that. */
+  /** The incarnation that the chain would go on as: the one after the last that was signed, whatever the database says. */
   readonly next: number;
   readonly kept: bigint;
   readonly abandoned: bigint;
@@ -151,9 +153,11 @@ async function readLoss(config: Context['config'], client: SqlClient): Promise<L
   const published = await readPublished(config, origin);
   const kept = await readAgreedSize(client, head, { home, incarnation, state, key: { name: origin, publicKey } });
   if (incarnation === head.incarnation && kept >= published.size) throw notRolledBack(head.size, published.size);
+  // After a crash the same number goes on.
+  const moved = incarnation < head.incarnation && (await isSignedIncarnation(client, head));
   return {
     head,
-    next: Math.max(incarnation + 1, head.incarnation),
+    next: moved ? head.incarnation : Math.max(incarnation, await readSignedNumber(client)) + 1,
     kept,
     abandoned: published.size,
     note: published.note ?? '',
@@ -178,7 +182,7 @@ async function moveChain(ctx: Beginning, client: SqlClient, keyFiles: readonly s
   const record = await signByTwo(signers, NAMESPACES.incarnation, payload);
   await extendChainLinks(client);
   await transact(client, async () => {
-    for (let from = head.incarnation; from < next; from += 1) await moveIncarnation(client, from);
+    if (head.incarnation !== next) await setIncarnation(client, head.incarnation, next);
     await recordEvent(ctx, client, {
       type: INCARNATION_EVENT,
       category: 'security',

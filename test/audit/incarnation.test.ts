@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { VERIFY_LEVELS } from '../../src/audit/links/finding.ts';
 import { signCheckpoint } from '../../src/audit/publish/sign.ts';
 import { readChainStatus } from '../../src/audit/publish/status.ts';
+import { incarnationFindings } from '../../src/audit/record/incarnation-record.ts';
 import { sealChain } from '../../src/audit/seal/seal.ts';
 import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
@@ -158,5 +159,52 @@ describe('a number that somebody moved without two officers', () => {
     expect(await column(db.admin, 'select incarnation from audit.chain_head')).toEqual([3]);
     expect((await verifyChain(ctx)).findings.every((found) => found.class === 'rolled-back')).toBe(true);
     expect(await verifyChain(ctx, { level: 'head' })).toMatchObject({ intact: true });
+  });
+});
+
+describe('a number that somebody wrote far ahead', () => {
+  it('is not adopted: the chain goes on as the one after the last that was signed', async () => {
+    for (const [written, next] of [
+      [2_000_000_000, 4],
+      [3000, 5],
+    ] as const) {
+      await tamper(db.admin, `update audit.chain_head set incarnation = ${written}`);
+      expect((await planIncarnation(ctx)).origin).toMatch(new RegExp(`/${next}$`));
+      expect((await beginIncarnation(ctx, officers())).origin).toMatch(new RegExp(`/${next}$`));
+      expect(await column(db.admin, 'select incarnation from audit.chain_head')).toEqual([next]);
+    }
+    const { findings } = await verifyChain(ctx);
+    expect(findings.map((found) => [found.class, found.expected === 'a signed record'])).toEqual(
+      Array.from({ length: 4 }, () => ['rolled-back', false]),
+    );
+    expect(await verifyChain(ctx, { level: 'head' })).toMatchObject({ intact: true });
+  });
+
+  it('is set back by its own function alone, and with it nothing else', async () => {
+    await db.admin.withClient(async (client) => {
+      await expect(client.query('update audit.chain_head set incarnation = 2')).rejects.toMatchObject({
+        code: 'AK100',
+      });
+      await client.query("select set_config('auditkeep.incarnation', '2', false)");
+      await expect(client.query('update audit.chain_head set incarnation = 2, size = size - 1')).rejects.toMatchObject({
+        code: 'AK100',
+      });
+      await client.query('reset auditkeep.incarnation');
+    });
+    await expect(
+      db.engine.withClient((client) => client.query('select audit.set_incarnation(7, 8)')),
+    ).rejects.toMatchObject({ code: 'AK020' });
+  });
+
+  it('is one finding for all numbers that follow each other, however far they reach', () => {
+    const record = (incarnation: number) => ({ incarnation, eventId: 'e', kept: 1n, abandoned: 2n });
+    const told = incarnationFindings([record(3), record(900_000_000)], { last: 999_999_999 });
+    expect(told.map(({ actual }) => actual)).toEqual([
+      'none of incarnation 2',
+      '1',
+      'none of incarnation 4 to 899999999',
+      '1',
+      'none of incarnation 900000001 to 999999999',
+    ]);
   });
 });

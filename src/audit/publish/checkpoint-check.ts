@@ -9,8 +9,11 @@ import { openCheckpoint, type TreeHead, type VerifierKey } from '../tree/checkpo
 export interface SignedHeads {
   /** From the signer's store; null when this home never signed, so that no signature can be judged. */
   readonly key: VerifierKey | null;
-  /** The names that the log had before this incarnation, under the same key: what they signed beyond `kept` was abandoned. */
-  readonly earlier: readonly { readonly origin: string; readonly kept: bigint }[];
+  /**
+   * How much is kept of what was signed under a name that the log had before this incarnation, under the same key: what
+   * lies beyond was abandoned. Undefined for any other name.
+   */
+  readonly keptOf: (origin: string) => bigint | undefined;
   /** The last note in the signer's store. */
   readonly ownNote: string | null;
   /** What witnesses cosigned, opened by witness/anchor.ts: outside the database too. */
@@ -37,14 +40,13 @@ export interface OpenedHeads {
  * its root: nobody but the signer publishes. Of earlier incarnations the signatures are judged, and the roots as far as
  * the log kept their leaves.
  */
-export function openHeads({ key, earlier, ownNote, cosigned, stored }: SignedHeads): OpenedHeads {
+export function openHeads({ key, keptOf, ownNote, cosigned, stored }: SignedHeads): OpenedHeads {
   if (key === null) return { heads: [], own: null, findings: [] };
   const heads: TreeHead[] = [...cosigned];
   const findings: Finding[] = [];
   const own = ownNote === null ? null : openCheckpoint(ownNote, key);
-  const keptOf = new Map(earlier.map(({ origin, kept }) => [origin, kept]));
   for (const row of stored) {
-    const kept = keptOf.get(row.origin);
+    const kept = keptOf(row.origin);
     const name = kept === undefined ? key.name : row.origin;
     const opened = openStored(row, { ...key, name });
     if ('code' in opened) {

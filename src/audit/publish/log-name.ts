@@ -31,12 +31,12 @@ export async function readLogName(
 /**
  * Pure: what the number in the head says against the signer's. Beyond it: each one that nobody signed, or what was lost at
  * it. Before it: the chain went back to before a restore that two officers signed.
- * @param records of the incarnations from 2 on, as readIncarnations gives them
+ * @param records as readIncarnations gives them
  */
 export function numberFindings(
   log: LogName,
   head: Pick<ChainHead, 'incarnation'>,
-  records: readonly (IncarnationRecord | null)[],
+  records: readonly IncarnationRecord[],
 ): Finding[] {
   if (head.incarnation < log.incarnation) {
     const actual = `incarnation ${head.incarnation}`;

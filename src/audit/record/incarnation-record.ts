@@ -21,7 +21,8 @@ export const INCARNATION_EVENT = 'chain.incarnation';
 const payloadSchema = z.strictObject({
   format: z.literal(INCARNATION_FORMAT),
   installation_id: z.uuid(),
-  incarnation: z.int().min(2),
+  /** Of nine digits at most, as in a log's name. */
+  incarnation: z.int().min(2).max(999_999_999),
   /** The signed note of the last checkpoint before the restore. */
   abandoned_note: z.string(),
   abandoned_size: z.string().regex(/^[0-9]+$/),
@@ -44,11 +45,13 @@ export function eventByIdSource(id: string): TupleSource<EventRow> {
   return eventSource(tables.join(' union all '));
 }
 
-/** Moves the chain to its next incarnation. @throws SQLSTATE AK020 when it is not in the expected one */
-export async function moveIncarnation(client: SqlClient, expected: number): Promise<number> {
+/** Sets the chain's number, forward or back. @throws SQLSTATE AK020 when it is not in the expected one */
+export async function setIncarnation(client: SqlClient, expected: number, next: number): Promise<void> {
   const shape = z.object({ incarnation: z.number() });
-  return (await queryOne(client, shape, 'select audit.begin_incarnation($1::integer) as incarnation', [expected]))
-    .incarnation;
+  await queryOne(client, shape, 'select audit.set_incarnation($1::integer, $2::integer) as incarnation', [
+    expected,
+    next,
+  ]);
 }
 
 /** One incarnation as two key officers signed it. */
@@ -61,13 +64,13 @@ export interface IncarnationRecord {
 }
 
 /**
- * The records of incarnations from 2 on, in order, up to the last one that was signed and not beyond the head's; null for
- * one before it that nobody signed. The number in the head may be anybody's, so nothing is as long as it says.
+ * The records of incarnations that were signed, in order, not beyond the head's; of one number the first that was linked.
+ * The number in the head may be anybody's, so nothing is as long as it says.
  */
 export async function readIncarnations(
   client: SqlClient,
   { incarnation: last }: Pick<ChainHead, 'incarnation'>,
-): Promise<(IncarnationRecord | null)[]> {
+): Promise<IncarnationRecord[]> {
   if (last === 1) return [];
   const rows = await queryRows(
     client,
@@ -84,9 +87,23 @@ export async function readIncarnations(
     const [kept, abandoned] = [BigInt(payload.kept_size), BigInt(payload.abandoned_size)];
     return [{ incarnation: payload.incarnation, eventId: id, kept, abandoned }];
   });
-  const known = new Map(signed.filter(({ incarnation }) => incarnation <= last).map((one) => [one.incarnation, one]));
-  const newest = Math.max(1, ...known.keys());
-  return Array.from({ length: newest - 1 }, (_, at) => known.get(at + 2) ?? null);
+  const known = new Map<number, IncarnationRecord>();
+  for (const one of signed) {
+    if (one.incarnation <= last && !known.has(one.incarnation)) known.set(one.incarnation, one);
+  }
+  return [...known.values()].sort((a, b) => a.incarnation - b.incarnation);
+}
+
+/** The largest number that two officers signed, linked or not; 1 where they never did. */
+export async function readSignedNumber(client: SqlClient): Promise<number> {
+  const rows = await queryRows(
+    client,
+    z.object({ record: z.unknown() }),
+    'select e.additional_data as record from audit.audit_log_all e where e.event_type = $1::text',
+    [INCARNATION_EVENT],
+  );
+  const owners = rows.length === 0 ? new Map<string, string>() : await readKeyOwners(client);
+  return rows.reduce((most, { record }) => Math.max(most, openRecord(record, owners)?.incarnation ?? 1), 1);
 }
 
 /** The id of the signed record of the head's incarnation where it is stored and not linked yet; otherwise null. */
@@ -109,7 +126,7 @@ export async function readUnlinkedRecord(
 /** Whether two officers signed for the head's incarnation, linked already or not. */
 export async function isSignedIncarnation(client: SqlClient, head: Pick<ChainHead, 'incarnation'>): Promise<boolean> {
   if ((await readUnlinkedRecord(client, head)) !== null) return true;
-  return (await readIncarnations(client, head)).length === head.incarnation - 1;
+  return (await readIncarnations(client, head)).at(-1)?.incarnation === head.incarnation;
 }
 
 /** What two officers signed; null where they did not. */
@@ -121,27 +138,31 @@ function openRecord(record: unknown, owners: ReadonlyMap<string, string>): Incar
 }
 
 /**
- * What was lost at each new incarnation from `first` to `last`, and incarnations that nobody signed; one finding for all of
- * those after the last signed one.
+ * What was lost at each new incarnation from `first` to `last`, and incarnations that nobody signed: one finding for those
+ * that follow each other.
  * @param records as readIncarnations gives them
  */
 export function incarnationFindings(
-  records: readonly (IncarnationRecord | null)[],
+  records: readonly IncarnationRecord[],
   { first = 2, last }: { readonly first?: number; readonly last: number },
 ): Finding[] {
-  const told = records.slice(first - 2).map((record, at) => {
-    if (record === null) return unsigned(String(first + at));
+  const told: Finding[] = [];
+  let next = first;
+  for (const record of records) {
+    if (record.incarnation < first || record.incarnation > last) continue;
+    told.push(...unsigned(next, record.incarnation - 1));
     const [kept, abandoned] = [Number(record.kept), Number(record.abandoned)];
     const sizes = { expected: String(abandoned), actual: String(kept), checkpointFrom: kept, checkpointTo: abandoned };
-    return finding('rolled-back', { seq: kept, eventId: record.eventId, ...sizes });
-  });
-  const next = Math.max(first, records.length + 2);
-  if (next > last) return told;
-  return [...told, unsigned(next === last ? String(last) : `${next} to ${last}`)];
+    told.push(finding('rolled-back', { seq: kept, eventId: record.eventId, ...sizes }));
+    next = record.incarnation + 1;
+  }
+  return [...told, ...unsigned(next, last)];
 }
 
-function unsigned(which: string): Finding {
-  return finding('rolled-back', { expected: 'a signed record', actual: `none of incarnation ${which}` });
+function unsigned(from: number, to: number): Finding[] {
+  if (from > to) return [];
+  const which = from === to ? String(to) : `${from} to ${to}`;
+  return [finding('rolled-back', { expected: 'a signed record', actual: `none of incarnation ${which}` })];
 }
 
 function parsePayload(text: string): IncarnationPayload | null {

@@ -158,16 +158,29 @@ export async function listCheckpointFiles(
   from = 0n,
 ): Promise<{ readonly size: bigint; readonly file: string }[]> {
   const folder = checkpointFolder(home, incarnation);
-  const names = await readdir(folder).catch((error: unknown) => {
-    if (isMissing(error)) return [];
-    throw damagedStore(`${folder} cannot be read`, error);
-  });
+  const names = await namesIn(folder);
   const first = checkpointName(from);
   // A folder grows by a file a minute: what is older is dropped by its name, before anything is made of it.
   const recent = names.filter((name) => name >= first);
   return recent.sort().flatMap((name) => {
     const [, digits] = /^(\d{20})\.checkpoint$/.exec(name) ?? [];
     return digits === undefined ? [] : [{ size: BigInt(digits), file: join(folder, name) }];
+  });
+}
+
+/** The incarnations that have a folder of checkpoints, in order; the first in any case. @throws CHAIN_SIGNER_STORE */
+export async function listIncarnationFolders(home: string): Promise<number[]> {
+  const later = (await namesIn(checkpointFolder(home, 1))).flatMap((name) => {
+    const [, digits] = /^incarnation-([1-9][0-9]{0,8})$/.exec(name) ?? [];
+    return digits === undefined || digits === '1' ? [] : [Number(digits)];
+  });
+  return [1, ...later.sort((a, b) => a - b)];
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw damagedStore(`${folder} cannot be read`, error);
   });
 }
 

@@ -17,6 +17,7 @@ import {
   hasSignerTraces,
   incarnationOf,
   listCheckpointFiles,
+  listIncarnationFolders,
   originOf,
   readLogPublicKey,
   readSignerOrigin,
@@ -89,7 +90,7 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
   const records = looksBack ? await readIncarnations(client, head) : [];
   const opened = openHeads({
     key,
-    earlier: key === null ? [] : earlierOrigins(ctx.config.origin, log.incarnation, recentOnly ? [] : records),
+    keptOf: keptOfEarlier(ctx.config.origin, log.incarnation, recentOnly ? [] : records),
     cosigned: witnessed.heads,
     ownNote: state.note,
     // Without a key no signature can be judged, and the number is the database's word.
@@ -115,23 +116,26 @@ export async function openRun(ctx: Verifying, client: SqlClient, input: RunInput
 function lostAt(
   log: LogName,
   head: ChainHead,
-  { records, recentOnly }: { readonly records: readonly (IncarnationRecord | null)[]; readonly recentOnly: boolean },
+  { records, recentOnly }: { readonly records: readonly IncarnationRecord[]; readonly recentOnly: boolean },
 ): Finding[] {
   const strange = numberFindings(log, head, records);
   if (recentOnly) return strange;
   const last = Math.min(log.incarnation, head.incarnation);
-  return [...incarnationFindings(records.slice(0, last - 1), { last }), ...strange];
+  return [...incarnationFindings(records, { last }), ...strange];
 }
 
 /**
- * The names before this one. What they signed counts as far as every later incarnation kept it; nothing where nobody
- * signed how far, or where records were not read.
+ * What counts of the names before this one: as far as every later incarnation kept it; nothing where nobody signed how
+ * far, or where records were not read.
  */
-function earlierOrigins(name: string, incarnation: number, records: readonly (IncarnationRecord | null)[]) {
-  return Array.from({ length: incarnation - 1 }, (_, at) => {
-    const kept = records.slice(at, incarnation - 1).map((record) => record?.kept ?? 0n);
-    return { origin: originOf(name, at + 1), kept: kept.reduce((a, b) => (a < b ? a : b), kept[0] ?? 0n) };
-  });
+function keptOfEarlier(name: string, incarnation: number, records: readonly IncarnationRecord[]) {
+  return (origin: string): bigint | undefined => {
+    const of = incarnationOf(name, origin);
+    if (of === null || of >= incarnation) return undefined;
+    const later = records.filter((record) => record.incarnation > of && record.incarnation <= incarnation);
+    if (later.length < incarnation - of) return 0n;
+    return later.reduce((least, { kept }) => (kept < least ? kept : least), later[0]?.kept ?? 0n);
+  };
 }
 
 /** The directories of checkpoints of all incarnations, or of this one the files of some sizes. */
@@ -142,7 +146,8 @@ async function readFiles(
 ): Promise<KeptCheckpoint[]> {
   if (sizes !== null) return readCheckpointFiles(home, { origin, incarnation: last, sizes });
   const files: KeptCheckpoint[] = [];
-  for (let incarnation = 1; incarnation <= last; incarnation += 1) {
+  for (const incarnation of await listIncarnationFolders(home)) {
+    if (incarnation > last) break;
     files.push(...(await readCheckpointFiles(home, { origin: originOf(name, incarnation), incarnation, from: 1n })));
   }
   return files;
