@@ -118,6 +118,8 @@ async function signStatement(
   );
 }
 
+const DAY_MS = 24 * 60 * 60 * 1000;
+
 const KINDS = {
   'auditkeep-waiver/v1': 'waiver',
   'auditkeep-waiver/v2': 'waiver',
@@ -139,14 +141,22 @@ function parseOwn(value: { readonly format: Statement['format'] } & Readonly<Rec
   }
   const statement = parsed.data;
   if (statement.format === 'auditkeep-waiver-approval/v1') return statement;
-  const longest = 366 * 24 * 60 * 60 * 1000;
+  const longest = 366 * DAY_MS;
   if (statement.format === 'auditkeep-attestation/v1') {
-    if (statement.period_end < statement.period_start) throw invalid('the period ends before it begins');
+    checkAttestedPeriod(statement);
     return statement;
   }
   const length = Date.parse(statement.expires_at) - Date.parse(statement.valid_from);
   if (!(length > 0 && length <= longest)) throw invalid('a waiver lasts more than nothing and at most 366 days');
   return statement;
+}
+
+/** Nobody knows how a day stands that is not over, and nobody looked at many years at once. @throws INPUT_INVALID */
+function checkAttestedPeriod({ period_start: first, period_end: last, time }: Attestation): void {
+  if (last < first) throw invalid('the period ends before it begins');
+  if (last >= time.slice(0, 10)) throw invalid('the period has not ended (days are of UTC)');
+  const days = (Date.parse(last) - Date.parse(first)) / DAY_MS + 1;
+  if (days > 366) throw invalid('an attestation is of at most 366 days');
 }
 
 function invalid(what: string): AuditkeepError {

@@ -30,7 +30,7 @@ interface AttestedPeriod {
   readonly endDate: string;
 }
 
-/** The newest attestation of each requirement that covers every day of a period. */
+/** The newest attestation of each requirement that covers every day of a period and was signed after the last one. */
 export async function readAttestations(
   ctx: Pick<Context, 'db'>,
   period: AttestedPeriod,
@@ -39,7 +39,7 @@ export async function readAttestations(
 }
 
 /** The same of checked statements, oldest first: the newest counts, whatever it says. Pure. */
-function coveringAttestations(
+export function coveringAttestations(
   attestations: readonly CheckedStatement[],
   { framework, startDate, endDate }: AttestedPeriod,
 ): ReadonlyMap<string, AttestationModel> {
@@ -48,6 +48,8 @@ function coveringAttestations(
     if (problem !== null || statement.format !== 'auditkeep-attestation/v1') continue;
     if (statement.framework !== framework || statement.period_start > startDate || statement.period_end < endDate)
       continue;
+    // Whoever signed on a day of the period (of UTC) did not know yet how it would end.
+    if (statement.time.slice(0, 10) <= endDate) continue;
     const { id, outcome, person, time, period_start, period_end } = statement;
     const words = statement.statement;
     const period = { periodStart: period_start, periodEnd: period_end };

@@ -125,9 +125,23 @@ describe('adding', () => {
     await expect(added).rejects.toMatchObject({ code: 'INPUT_INVALID' });
   });
 
-  test('a period that ends before it begins is refused', async () => {
-    const added = addAttestation(roster.as(ctx, 'reviewer'), { ...ATTESTATION, period_end: '2025-01-01' });
+  test.each([
+    ['ends before it begins', { period_end: '2025-01-01' }, /ends before it begins/],
+    ['has 367 days', { period_start: '2023-12-31', period_end: '2024-12-31' }, /at most 366 days/],
+    ['ends today', null, /not ended/],
+  ])('a period that %s is refused', async (_, change, message) => {
+    const today = new Date().toISOString().slice(0, 10);
+    const period = { period_start: today, period_end: today, ...change };
+    const added = addAttestation(roster.as(ctx, 'reviewer'), { ...ATTESTATION, ...period });
     await expect(added).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    await expect(added).rejects.toThrow(message);
+  });
+
+  test('a period of 366 days is attested', async () => {
+    const period = { period_start: '2024-01-01', period_end: '2024-12-31' };
+    const { id } = await addAttestation(roster.as(ctx, 'reviewer'), { ...ATTESTATION, ...period });
+    const attested = await listStatements(ctx, 'attestation');
+    expect(attested.map((entry) => entry.statement?.id)).toContain(id);
   });
 });
 

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { execute } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
-import { addAttestation, addWaiver, approveWaiver } from '../../src/persons/state-statement.ts';
+import { addAttestation, addWaiver, approveWaiver, listStatements } from '../../src/persons/state-statement.ts';
 import { evaluateControls } from '../../src/reports/evaluate.ts';
 import { generateReport } from '../../src/reports/generate.ts';
 import {
   checkAttestedRequirement,
   checkWaiverScope,
+  coveringAttestations,
   readActiveWaivers,
   readAttestations,
 } from '../../src/reports/statements.ts';
@@ -164,9 +165,23 @@ describe('an attestation', () => {
     expect(await outcomes()).toEqual([]);
     await attest('itgc-change-3', 'not-met', YEAR);
     expect(await outcomes()).toEqual(['itgc-change-3 not-met']);
-    await attest('itgc-change-3', 'met', ['2024-01-01', '2026-12-31']);
+    await attest('itgc-change-3', 'met', ['2024-12-31', YEAR[1]]);
     expect(await outcomes()).toEqual(['itgc-change-3 met']);
     expect(await outcomes('gdpr')).toEqual([]);
+  });
+
+  test('that was signed before the period of the report was over counts for nothing', async () => {
+    const signed = await listStatements(ctx, 'attestation');
+    const at = (time: string) => {
+      const moved = signed.flatMap((checked) => {
+        const { statement, sha256, problem } = checked;
+        if (problem !== null || statement.format !== 'auditkeep-attestation/v1') return [];
+        return [{ statement: { ...statement, time }, sha256, problem }];
+      });
+      return coveringAttestations(moved, { framework: 'sox', startDate: YEAR[0], endDate: YEAR[1] }).size;
+    };
+    expect(at('2025-12-31T23:59:59.999Z')).toBe(0);
+    expect(at('2026-01-01T00:00:00.000Z')).toBe(1);
   });
 
   test('fills a manual slot of a report, stands beside the controls of a partial one, and is nothing to an automated one', async () => {
@@ -176,11 +191,12 @@ describe('an attestation', () => {
     const of = (id: string) => model.requirements.find((requirement) => requirement.id === id);
     expect(of('itgc-change-3')).toMatchObject({
       status: 'pass',
-      attestation: { outcome: 'met', by: emailOf('reviewer'), periodStart: '2024-01-01' },
+      attestation: { outcome: 'met', by: emailOf('reviewer'), periodStart: '2024-12-31' },
     });
     expect(of('itgc-change-1')).toMatchObject({ status: 'fail', attestation: { outcome: 'not-met' } });
     expect(of('itgc-access-4')).toMatchObject({ status: 'insufficient_data', attestation: null });
     expect(model.opinion).toBe('exceptions');
+    await attest('itgc-change-3', 'met', ['2024-01-01', '2024-12-31']);
     const other = await generateReport(ctx, { framework: 'sox', period: '2024' });
     expect(other.model.requirements.find(({ id }) => id === 'itgc-change-3')).toMatchObject({ status: 'pass' });
     const earlier = await generateReport(ctx, { framework: 'sox', period: '2023' });
