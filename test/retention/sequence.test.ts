@@ -12,7 +12,7 @@ import { ensureMonths, insertEvents, linkAll } from './rows.ts';
 import { check, checkEnd, perform, sequenceOf, type World } from './sequence.ts';
 
 const RUNS = Number(process.env['AUDITKEEP_TEST_RUNS'] ?? 2);
-const FIRST = Number(process.env['AUDITKEEP_TEST_SEED'] ?? 4);
+const FIRST = Number(process.env['AUDITKEEP_TEST_SEED'] ?? 24);
 const LENGTH = 30;
 
 const db = useDatabase();
