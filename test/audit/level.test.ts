@@ -6,7 +6,7 @@ import type { VerifyLevel } from '../../src/audit/links/finding.ts';
 import { rangeEventQuery } from '../../src/audit/links/range-store.ts';
 import { signCheckpoint } from '../../src/audit/publish/sign.ts';
 import { sealChain } from '../../src/audit/seal/seal.ts';
-import { nextPart, ROLLING_PARTS, readRolling } from '../../src/audit/signer/verified-store.ts';
+import { nextPart, ROLLING_PARTS, readRolling, writeRolling } from '../../src/audit/signer/verified-store.ts';
 import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -229,6 +229,30 @@ describe('what lies beside the signer', () => {
     expect(findings[0]?.expected).toContain('mirror of leaves');
     await writeFile(join(home, 'checkpoints', 'leaves'), mirror);
     expect(await classes('rolling')).toEqual([]);
+  });
+
+  it('keeps the parts in which a rolling run found something: they are read again each night until they are sound', async () => {
+    const ctx = await testContext(db);
+    const { home, origin } = ctx.config;
+    const { from } = nextPart(await readRolling(home, origin, 60n));
+    const changed = (type: string) =>
+      restoreHead(
+        db.admin,
+        `update audit.audit_log set event_type = '${type}' where id = (select event_id from audit.chain_link where seq = ${from})`,
+      );
+    await changed('x');
+    const modified = [['modified', Number(from)]];
+    for (const done of [1, 2, ROLLING_PARTS - 1, ROLLING_PARTS]) {
+      const { findings } = await verifyChain(ctx, { level: 'rolling' });
+      expect(findings.map((found) => [found.class, found.seq])).toEqual(modified);
+      const cycle = await readRolling(home, origin, 60n);
+      expect(cycle.open).toHaveLength(1);
+      // On to the end of the cycle, and beyond it.
+      if (done > 1) await writeRolling(home, origin, { ...cycle, done });
+    }
+    await changed('test.event');
+    expect(await verifyChain(ctx, { level: 'rolling' })).toMatchObject({ intact: true });
+    expect((await readRolling(home, origin, 60n)).open).toEqual([]);
   });
 });
 

@@ -2,7 +2,8 @@
  * How far verification has come, in the signer's store and not in the database that it verifies:
  *
  *   <home>/signer/verified.json   { version, origin, size, chainHash, frontier }: everything before was verified
- *   <home>/signer/rolling.json    { version, origin, seed, size, done }: the parts of a cycle, in an order nobody knows
+ *   <home>/signer/rolling.json    { version, origin, seed, size, done, open }: the parts of a cycle, in an order nobody
+ *                                 knows, and the parts of any cycle that were not sound when they were read last
  */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -29,6 +30,7 @@ const rollingShape = z.strictObject({
   seed: z.base64(),
   size: sizeText,
   done: z.int().min(0).max(ROLLING_PARTS),
+  open: z.array(z.strictObject({ from: sizeText, to: sizeText })).default([]),
 });
 
 const verifiedFile = (home: string) => join(home, 'signer', 'verified.json');
@@ -63,24 +65,34 @@ export interface RollingCycle {
   readonly size: bigint;
   /** Parts that were verified. */
   readonly done: number;
+  /** Parts, also of earlier cycles, that were not sound when they were read last. */
+  readonly open: readonly LinkRange[];
+}
+
+/** Links [from, to). */
+export interface LinkRange {
+  readonly from: bigint;
+  readonly to: bigint;
 }
 
 /** The cycle under way, or a new one of this size. @throws CHAIN_SIGNER_STORE */
 export async function readRolling(home: string, origin: string, size: bigint): Promise<RollingCycle> {
   const state = await readState(rollingFile(home), rollingShape, origin);
-  if (state === null || state.done >= ROLLING_PARTS) return { seed: randomBytes(DIGEST_BYTES), size, done: 0 };
-  return { seed: Buffer.from(state.seed, 'base64'), size: BigInt(state.size), done: state.done };
+  const open = (state?.open ?? []).map(({ from, to }) => ({ from: BigInt(from), to: BigInt(to) }));
+  if (state === null || state.done >= ROLLING_PARTS) return { seed: randomBytes(DIGEST_BYTES), size, done: 0, open };
+  return { seed: Buffer.from(state.seed, 'base64'), size: BigInt(state.size), done: state.done, open };
 }
 
 /** Keeps a cycle; on disk when it resolves. */
 export async function writeRolling(home: string, origin: string, cycle: RollingCycle): Promise<void> {
   const { seed, size, done } = cycle;
-  const encoded = { version: 1, origin, seed: seed.toString('base64'), size: String(size), done };
+  const open = cycle.open.map(({ from, to }) => ({ from: String(from), to: String(to) }));
+  const encoded = { version: 1, origin, seed: seed.toString('base64'), size: String(size), done, open };
   await writeDurably(rollingFile(home), `${JSON.stringify(encoded)}\n`, 'replace');
 }
 
 /** The links [from, to) of the cycle's next part; parts are drawn in an order that only the seed knows. */
-export function nextPart({ seed, size, done }: RollingCycle): { from: bigint; to: bigint } {
+export function nextPart({ seed, size, done }: Omit<RollingCycle, 'open'>): LinkRange {
   const order = Array.from({ length: ROLLING_PARTS }, (_, part) => ({
     part,
     by: hmacSha256(seed, Buffer.from([part])),

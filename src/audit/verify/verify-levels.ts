@@ -19,7 +19,6 @@ import {
 import { NOTHING_SEEN } from '../links/snapshot.ts';
 import { nodeReader } from '../links/tile-store.ts';
 import { compareHeads } from '../publish/checkpoint-check.ts';
-import { mirrorFindings } from '../publish/mirror-compare.ts';
 import { checkCanary } from '../scan/canary.ts';
 import { judgeEvent } from '../scan/judge.ts';
 import { nextPart, readRolling, readVerified, writeRolling, writeVerified } from '../signer/verified-store.ts';
@@ -29,6 +28,7 @@ import { readRoot } from '../tree/proof-path.ts';
 import { accusations, isAnchored } from '../witness/anchor.ts';
 import { readRangeCircumstances } from './event-compare.ts';
 import { findUnprotected } from './protection.ts';
+import { distinct, openParts, verifyPart, type WalkedPart } from './rolling-part.ts';
 import { type RangeOutcome, readAll, verifyRange } from './verify-range.ts';
 import { clockFindings, nothingChecked, type Verifying, type VerifyRun } from './verify-run.ts';
 import { readPartitionNames } from './verify-store.ts';
@@ -95,7 +95,10 @@ export async function verifyIncremental(ctx: Verifying, client: SqlClient, run: 
   };
 }
 
-/** A thirtieth of the chain, in an order that the signer's store keeps secret, and the sweep for unsealed events. */
+/**
+ * A thirtieth of the chain, in an order that the signer's store keeps secret, and the sweep for unsealed events. What was not
+ * sound is read again each night until it is: a finding that is told once and then is silent for a month looks mended.
+ */
 export async function verifyRolling(ctx: Verifying, client: SqlClient, run: VerifyRun): Promise<Progressing> {
   const signed = signedSize(run);
   const { home } = ctx.config;
@@ -103,33 +106,24 @@ export async function verifyRolling(ctx: Verifying, client: SqlClient, run: Veri
   const canary = await runCanary(client, run);
   const cycle = await readRolling(home, run.origin, signed);
   const range = nextPart(cycle);
-  const before = range.from === 0n ? GENESIS : await readChainHash(client, range.from - 1n);
-  let part: Pick<RangeOutcome, 'checked' | 'erased' | 'purged' | 'findings'> = {
-    ...{ checked: 0, erased: 0, purged: 0, findings: [] },
-  };
-  // Beyond the head nothing can be missing: a chain shorter than its cycle is rolled-back already.
-  if (before === null && range.from <= run.head.size) {
-    findings.push(finding('deleted', { seq: Number(range.from - 1n), partition: 'audit.chain_link' }));
-  } else if (before !== null && range.to > range.from && range.to <= run.head.size) {
-    const start = { size: range.from, chainHash: before, frontier: EMPTY_FRONTIER };
-    part = await verifyRange(ctx, client, run, { range, start, sizes: [] });
-    const mirror = { home, incarnation: run.incarnation };
-    if (part.findings.length === 0) {
-      findings.push(...(await mirrorFindings(client, mirror, { ...range, own: run.opened.own })));
-    }
+  const parts: WalkedPart[] = [];
+  for (const one of [...cycle.open.filter(({ from, to }) => from !== range.from || to !== range.to), range]) {
+    parts.push(await verifyPart(ctx, client, run, one));
   }
-  findings.push(...withoutNamed(part.findings, findings));
+  findings.push(...withoutNamed(distinct(parts.flatMap((part) => part.findings)), findings));
   const swept = await sweep(client, run);
   const named = new Set(swept.findings.map((found) => found.seq));
+  const sum = (count: (part: WalkedPart) => number) => parts.reduce((all, part) => all + count(part), 0);
   const result = verification('rolling', run, {
     ...range,
-    checked: part.checked + canary,
-    erased: part.erased,
-    purged: part.purged,
+    checked: sum((part) => part.checked) + canary,
+    erased: sum((part) => part.erased),
+    purged: sum((part) => part.purged),
     findings: [...findings.filter((found) => found.seq === null || !named.has(found.seq)), ...swept.findings],
     pending: swept.pending,
   });
-  return { result, keep: () => writeRolling(home, run.origin, { ...cycle, done: cycle.done + 1 }) };
+  const next = { ...cycle, done: cycle.done + 1, open: openParts(parts) };
+  return { result, keep: () => writeRolling(home, run.origin, next) };
 }
 
 /** The size of the signer's own last checkpoint. @throws CHAIN_NOTHING_CHECKED when links wait and none was signed */
