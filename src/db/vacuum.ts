@@ -1,8 +1,9 @@
 /** VACUUM as the maintenance login. It cannot run in a function or a transaction, and says in warnings what it left. */
 import { z } from 'zod';
-import { openDatabase, type SqlClient } from './database.ts';
+import { type Database, openDatabase, type SqlClient } from './database.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { queryOne } from './query.ts';
+import { isSameDatabase } from './same-database.ts';
 
 export interface Vacuumed {
   readonly schema: string;
@@ -13,15 +14,20 @@ export interface Vacuumed {
 
 /**
  * Takes dead rows out of tables and their indexes, one by one. A warning (PostgreSQL skips what the login does not own
- * with no more than that) and rows that an old snapshot still sees count as left.
+ * with no more than that) and rows that an old snapshot still sees count as left, and everything where the url leads to
+ * another database than the one whose rows it is about.
  * @throws DB_UNREACHABLE, DB_AUTHENTICATION, DB_PRIVILEGE
  */
 export async function vacuumTables(
+  of: Database,
   url: string,
   tables: readonly { readonly schema: string; readonly table: string }[],
 ): Promise<Vacuumed[]> {
   const db = openDatabase({ url, applicationName: 'auditkeep-vacuum', maxConnections: 1 });
   try {
+    if (!(await isSameDatabase(of, db))) {
+      return tables.map((place) => ({ ...place, left: 'the maintenance login is one of another database' }));
+    }
     return await db.withClient(async (client) => {
       const done: Vacuumed[] = [];
       for (const place of tables) done.push({ ...place, left: await vacuumTable(client, place) });

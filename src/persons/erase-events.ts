@@ -115,7 +115,7 @@ async function vacuumErased(ctx: Erasing, requestId: string): Promise<boolean> {
   const done =
     url === null
       ? tables.map((place) => ({ ...place, left: 'no maintenance login is configured: waits for autovacuum' }))
-      : await vacuumTables(url, tables);
+      : await vacuumTables(ctx.db, url, tables);
   const left = done.filter((place) => place.left !== null);
   for (const place of left) ctx.log.warn({ requestId, ...place }, 'chain.erasure.left-on-disk');
   await inTransaction(ctx.db, (client) =>

@@ -197,24 +197,28 @@ describe('the old versions of erased rows', () => {
     expect(await told(input.requestId)).toHaveLength(1);
   });
 
-  it('are reported as left by a login that may not, by none, and while an older transaction sees them', async () => {
+  it('are reported as left by a login that may not, by none, in another database, and while an older transaction sees them', async () => {
     const input = request([[11, 'actor']]);
+    const another = new URL(db.url('auditkeep_maint'));
+    another.pathname = '/postgres';
+    const elsewhere = { ...ctx, config: { ...ctx.config, maintenanceDatabaseUrl: another.href } };
     const old = await db.admin.withClient(async (reader) => {
       await reader.query('begin isolation level repeatable read');
       await reader.query('select 1 from audit.chain_head');
       const results = [];
-      for (const context of [ctx, asLogin('auditkeep_engine'), asLogin('auditkeep_maint')]) {
+      for (const context of [ctx, asLogin('auditkeep_engine'), elsewhere, asLogin('auditkeep_maint')]) {
         results.push((await eraseEvents(context, input)).vacuumed);
       }
       await reader.query('rollback');
       return results;
     });
-    expect(old).toEqual([false, false, false]);
+    expect(old).toEqual([false, false, false, false]);
     const reasons = (await told(input.requestId)).map(({ result, tables }) => `${result}: ${tables[0]?.left}`);
     expect(reasons).toMatchObject([
       'partial: no maintenance login is configured: waits for autovacuum',
       // PostgreSQL 15 and 16 put it in different words.
       expect.stringMatching(/permission denied to vacuum|owner can vacuum it/),
+      'partial: the maintenance login is one of another database',
       expect.stringContaining('still visible to an older transaction'),
     ]);
     expect(await eraseEvents(asLogin('auditkeep_maint'), input)).toMatchObject({ vacuumed: true });
