@@ -1,6 +1,6 @@
 /** Hashing in lanes gives what hashing one by one gives, whatever the lengths; and a lane that lies is found out. */
 import { createHash, randomBytes, randomInt } from 'node:crypto';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { bytesOf } from '../../src/audit/copy/slabs.ts';
 import { eachTuple } from '../../src/audit/copy/tuples.ts';
 import { frameFields } from '../../src/audit/event/canonical.ts';
@@ -17,6 +17,7 @@ import { BLOCK_BYTES, MOST_BLOCKS, ShaLanes, WORK } from '../../src/audit/lanes/
 import { LinkLanes } from '../../src/audit/links/link-lanes.ts';
 import { soundRun } from '../../src/audit/links/link-run.ts';
 import { linkTuples } from '../../src/audit/links/link-source.ts';
+import { fits } from '../../src/audit/scan/event-lanes.ts';
 import { EventSums } from '../../src/audit/scan/event-sums.ts';
 import { checkSlabCanary } from '../../src/audit/scan/slab-canary.ts';
 import { SlabHasher } from '../../src/audit/scan/slab-hasher.ts';
@@ -45,7 +46,7 @@ it('hashes messages of every length that has room, with others or alone', () => 
 });
 
 /** An event as COPY gives it: fields of lengths up to a few times what lanes take, groups with and without salts. */
-function madeEvent(longest: number): Buffer {
+function madeEvent(longest: number, shortest = 0): Buffer {
   const fields = Array.from({ length: eventTuples.fieldCount }, (_, field) => {
     if (field === 0) return randomBytes(16);
     if (field === 1) return Buffer.concat([Buffer.from([0, 0, randomInt(3), 0]), randomBytes(4)]);
@@ -56,6 +57,7 @@ function madeEvent(longest: number): Buffer {
     if (field === HASH_VERSION) return Buffer.from([0, 1]);
     if (field === OWN_HASH) return Buffer.from([0]);
     if (field === OWN_HASH + 1) return randomBytes(4);
+    if (shortest > 0 && field === 2) return randomBytes(shortest);
     return randomInt(3) === 0 ? null : randomBytes(randomInt(longest));
   });
   return Buffer.concat([Buffer.from([0, fields.length]), frameFields(fields)]);
@@ -130,9 +132,60 @@ it('follows links and hashes nodes as one by one, also after events', () => {
   }
 });
 
+/** An event that lanes take, with a field that is hashed. */
+function lanesEvent(): Buffer {
+  for (;;) {
+    const event = madeEvent(20, 5);
+    let taken = false;
+    eachTuple(event, eventTuples, (tuple) => {
+      taken = fits(tuple);
+    });
+    if (taken) return event;
+  }
+}
+
+it('tries an event that lanes take, whatever comes first, and changes what is hashed', () => {
+  const lanes = created();
+  const tooLong = madeEvent(20, 3000);
+  const slab = new Uint8Array(Buffer.concat([tooLong, lanesEvent()]));
+  expect(checkSlabCanary(slab, lanes)).toBe(true);
+  expect(checkSlabCanary(new Uint8Array(tooLong), lanes)).toBe(false);
+  // A slab that lanes do not hold: one by one, and the next slab is tried.
+  const large = new Uint8Array(Buffer.concat([lanesEvent(), madeEvent(20, 1_000_000)]));
+  expect(checkSlabCanary(large, lanes)).toBe(false);
+  const { hash } = lanes.run;
+  for (let round = 0; round < 30; round += 1) {
+    // Lanes that give the digests of the first run again.
+    const known = new Map<string, Buffer[]>();
+    Object.assign(lanes.run, {
+      hash: (...addresses: Parameters<typeof hash>) => {
+        const to = addresses.slice(5);
+        const digests = known.get(addresses.join());
+        if (digests === undefined) {
+          hash(...addresses);
+          known.set(
+            addresses.join(),
+            to.map((at) => Buffer.from(lanes.memory.subarray(at, at + 32))),
+          );
+        } else for (const [lane, at] of to.entries()) lanes.memory.set(digests[lane] ?? [], at);
+      },
+    });
+    expect(() => checkSlabCanary(slab, lanes)).toThrow('a changed event in place');
+  }
+});
+
+it('is none where there is no WebAssembly, as with node --jitless', () => {
+  vi.stubGlobal('WebAssembly', undefined);
+  try {
+    expect(ShaLanes.create()).toBeNull();
+  } finally {
+    vi.unstubAllGlobals();
+  }
+});
+
 it('gives up where a lane hashes wrongly, or hashes nothing', () => {
   const lanes = created();
-  const slab = new Uint8Array(Buffer.concat([madeEvent(20), madeEvent(20)]));
+  const slab = new Uint8Array(Buffer.concat([lanesEvent(), lanesEvent()]));
   checkSlabCanary(slab, lanes);
   checkSlabCanary(slab, null);
   checkSlabCanary(new Uint8Array(Buffer.from([255, 255])), lanes);
@@ -147,7 +200,7 @@ it('gives up where a lane hashes wrongly, or hashes nothing', () => {
   Object.assign(lanes.run, { same });
   checkSlabCanary(slab, lanes);
   // Lanes that see the first event again and again.
-  const single = new Uint8Array(madeEvent(20));
+  const single = new Uint8Array(lanesEvent());
   const seen = lanes.load(single);
   Object.assign(lanes, { load: () => seen });
   expect(() => checkSlabCanary(single, lanes)).toThrow('a changed event in place');

@@ -24,11 +24,13 @@ interface LaneFunctions {
 type MessagesAt = readonly [number, number, number, number];
 
 /** The part of the WebAssembly JavaScript interface that is used here. */
-declare const WebAssembly: {
-  readonly validate: (bytes: Uint8Array) => boolean;
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object) => { readonly exports: LaneExports };
-};
+declare const WebAssembly:
+  | {
+      readonly validate: (bytes: Uint8Array) => boolean;
+      readonly Module: new (bytes: Uint8Array) => object;
+      readonly Instance: new (module: object) => { readonly exports: LaneExports };
+    }
+  | undefined;
 interface LaneExports extends LaneFunctions {
   readonly memory: { readonly buffer: ArrayBuffer };
 }
@@ -67,8 +69,9 @@ export class ShaLanes {
     this.run = run;
   }
 
-  /** Null where the machine has no vectors for WebAssembly. @throws RangeError when it hashes wrongly */
+  /** Null where there is no WebAssembly (node --jitless), or none with vectors. @throws RangeError when it hashes wrongly */
   static create(): ShaLanes | null {
+    if (typeof WebAssembly === 'undefined') return null;
     const code = shaLanesModule(PAGES);
     if (!WebAssembly.validate(code)) return null;
     const lanes = new ShaLanes(new WebAssembly.Instance(new WebAssembly.Module(code)).exports);

@@ -52,6 +52,8 @@ export class ChainScan {
   readonly #hasher: SlabHasher;
   #repeats: RepeatFilter | null = null;
   #sawEvent = false;
+  /** The canary went through the lanes, where there are any. */
+  #tried = false;
 
   constructor(input: ScanInput) {
     this.#input = input;
@@ -78,7 +80,7 @@ export class ChainScan {
   /** Events in any order; gives how many. The first one is also the canary. @throws CHAIN_CANARY */
   pushEvents(slab: Slab): number {
     let rows = 0;
-    if (!this.#sawEvent) checkSlabCanary(slab, this.#lanes);
+    this.#tried ||= checkSlabCanary(slab, this.#lanes, this.#sawEvent);
     this.#hasher.push(slab, (tuple) => {
       const { data } = tuple;
       if (!this.#sawEvent) checkCanary(eventTuples.decode(tuple));

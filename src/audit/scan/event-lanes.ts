@@ -154,8 +154,8 @@ function leafAt(row: number): number {
   return outerAt(row, 0) + BLOCK_BYTES;
 }
 
-/** Whether an event is short enough and its fields have the lengths that the table's types and CHECKs give them. */
-function fits(tuple: Tuple): boolean {
+/** Whether an event is hashed in lanes: it is short enough and its fields have the lengths that the table's types and CHECKs give them. */
+export function fits(tuple: Tuple): boolean {
   const isOf = (field: number, bytes: number) => tuple.end(field) - tuple.start(field) === bytes;
   const isSalt = (field: number) => tuple.isNull(field) || isOf(field, SALT_BYTES);
   return (
