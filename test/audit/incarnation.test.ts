@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { VERIFY_LEVELS } from '../../src/audit/links/finding.ts';
 import { signCheckpoint } from '../../src/audit/publish/sign.ts';
 import { readChainStatus } from '../../src/audit/publish/status.ts';
-import { incarnationFindings } from '../../src/audit/record/incarnation-record.ts';
+import { incarnationFindings, readIncarnations } from '../../src/audit/record/incarnation-record.ts';
 import { sealChain } from '../../src/audit/seal/seal.ts';
 import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { beginIncarnation, planIncarnation } from '../../src/persons/begin-incarnation.ts';
@@ -206,5 +206,17 @@ describe('a number that somebody wrote far ahead', () => {
       '1',
       'none of incarnation 900000001 to 999999999',
     ]);
+  });
+
+  it('is told by the first record of a number: a later one of the same number takes nothing back', async () => {
+    const records = `select e.id from audit.audit_log_all e join audit.chain_link l on l.event_id = e.id
+      where e.event_type = 'chain.incarnation' order by l.seq`;
+    const ids = (await column(db.admin, records)).map(String);
+    const [first = '', last = ''] = [ids[0], ids.at(-1)];
+    const copy = (table: string) =>
+      `update audit.${table} set additional_data = (select additional_data from audit.audit_log_all where id = '${first}') where id = '${last}'`;
+    await tamper(db.admin, copy('audit_log'), copy('audit_log_late'));
+    const known = await db.engine.withClient((client) => readIncarnations(client, { incarnation: 5 }));
+    expect(known.map((one) => [one.incarnation, one.eventId])).toEqual(ids.slice(0, -1).map((id, at) => [at + 2, id]));
   });
 });
