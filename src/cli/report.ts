@@ -6,13 +6,22 @@ import { type GeneratedReport, generateReport } from '../reports/generate.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
 import { renderJson } from '../reports/render/json.ts';
+import { renderAssessmentResults } from '../reports/render/oscal/assessment-results.ts';
+import { renderPlanOfAction } from '../reports/render/oscal/plan-of-action.ts';
 import { renderPdf } from '../reports/render/pdf.ts';
 import { formatCount } from '../reports/texts.ts';
 import { readDecisions, readDecisionsOf } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
-const outOption = { type: 'string', describe: 'folder for the review PDF and the model JSON' } as const;
+const fileOptions = {
+  out: { type: 'string', describe: 'folder for the review PDF and the model JSON' },
+  oscal: {
+    type: 'boolean',
+    default: false,
+    describe: 'into --out also OSCAL 1.2.1: assessment results, plan of action',
+  },
+} as const;
 
 export const reportCommands: readonly AnyCommand[] = [
   defineCommand({
@@ -42,7 +51,7 @@ export const reportCommands: readonly AnyCommand[] = [
         },
         interim: { type: 'boolean', default: false, describe: 'allow a period that still runs; never approvable' },
         supersedes: { type: 'string', describe: 'id of the report that this is a new version of' },
-        out: outOption,
+        ...fileOptions,
         'dry-run': dryRunOption,
       }),
     async run(session, args) {
@@ -66,7 +75,7 @@ export const reportCommands: readonly AnyCommand[] = [
         const tried = { ...summaryOf(report), id: null, hash: null, pdfSha256: null, files: [] };
         return { data: tried, text: triedText(report) };
       }
-      const files = args.out === undefined ? [] : await writeFiles(args.out, report.model);
+      const files = args.out === undefined ? [] : await writeFiles(args.out, report.model, args.oscal);
       return { data: { ...summaryOf(report), files }, text: generatedText(report, files) };
     },
   }),
@@ -103,13 +112,14 @@ export const reportCommands: readonly AnyCommand[] = [
     examples: [
       ['auditkeep report show 1b4e28ba', 'by the first digits of its id'],
       ['auditkeep report show 1b4e28ba --out out', 'write its review PDF and model JSON'],
+      ['auditkeep report show 1b4e28ba --out out --oscal', 'and OSCAL assessment results and plan of action'],
     ],
-    options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true }).options({ out: outOption }),
+    options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true }).options(fileOptions),
     async run(session, args) {
       const ctx = await session.context();
       const report = await readReport(ctx, args.id);
       const { valid } = await readDecisions(ctx, report.row.id);
-      const files = args.out === undefined ? [] : await writeFiles(args.out, report.model);
+      const files = args.out === undefined ? [] : await writeFiles(args.out, report.model, args.oscal);
       const exitCode = valid ? EXIT.done : EXIT.findings;
       return { data: { ...shownReport(report), valid }, text: shownText(report, valid, files), exitCode };
     },
@@ -180,12 +190,13 @@ function controlLines(model: ReportModel): string[] {
   });
 }
 
-async function writeFiles(folder: string, model: ReportModel): Promise<string[]> {
+async function writeFiles(folder: string, model: ReportModel, oscal: boolean): Promise<string[]> {
   const { framework, period, report } = model;
   const name = `${framework.id}-${period.startDate}-${period.endDate}-${report.id.slice(0, 8)}`;
   const files = [
     { path: join(folder, `${name}.pdf`), bytes: await renderPdf(model, null) },
     { path: join(folder, `${name}.json`), bytes: renderJson(model) },
+    ...(oscal ? oscalFiles(join(folder, name), model) : []),
   ];
   try {
     await mkdir(folder, { recursive: true });
@@ -198,4 +209,12 @@ async function writeFiles(folder: string, model: ReportModel): Promise<string[]>
     });
   }
   return files.map((file) => file.path);
+}
+
+function oscalFiles(path: string, model: ReportModel) {
+  const plan = renderPlanOfAction(model);
+  return [
+    { path: `${path}.oscal-assessment-results.json`, bytes: renderAssessmentResults(model) },
+    ...(plan === null ? [] : [{ path: `${path}.oscal-poam.json`, bytes: plan }]),
+  ];
 }

@@ -14,7 +14,7 @@ const DIGEST = 'digest.txt';
 export const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
 const MAX_PARTS = 10_000;
 /** Relative names of one or two levels: nothing can point outside of the folder a bundle is opened in. */
-const PART_NAME = /^(?:decisions\/|register\/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[a-z0-9]+)*$/;
+const PART_NAME = /^(?:(?:decisions|oscal|register|statements|templates)\/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[a-z0-9]+)*$/;
 
 /** Parts by name. */
 export type BundleParts = ReadonlyMap<string, Uint8Array>;

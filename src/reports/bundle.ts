@@ -17,6 +17,7 @@ import {
   versionsAfter,
 } from './bundle-content.ts';
 import { type BundleSubject, packBundle, sha256Of } from './bundle-format.ts';
+import { oscalFiles } from './bundle-oscal.ts';
 import { allowedSignersText, registerFiles } from './bundle-register.ts';
 import type { ReportDecision, ReportVersion } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
@@ -60,6 +61,7 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
     ['decisions.json', Buffer.from(decisionsText(decisions), 'utf8')],
     ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions, evidence.acts), 'utf8')],
     ['README.txt', Buffer.from(readmeText(report, decisions, evidence.acts), 'utf8')],
+    ...oscalFiles(model),
     ...registerFiles(evidence.acts),
     ...signedFiles(decisions, evidence.stored),
   ]);

@@ -17,6 +17,7 @@ import {
   sha256Of,
   unpackBundle,
 } from './bundle-format.ts';
+import { checkOscal, OSCAL_PARTS } from './bundle-oscal.ts';
 import {
   allowedSignersText,
   type BundledRegister,
@@ -53,6 +54,8 @@ export interface BundleCheck {
   readonly decisions: readonly ReportDecision[];
   /** Whether final.pdf was drawn again and compared; only the release and Node version that made it can. */
   readonly finalPdf: 'reproduced' | 'not checked';
+  /** Whether the OSCAL documents were made again and compared; only the release that made them can. */
+  readonly oscal: 'reproduced' | 'not checked';
 }
 
 /**
@@ -80,6 +83,7 @@ export async function verifyBundle(
       findings: all,
       decisions: [],
       finalPdf: 'not checked',
+      oscal: 'not checked',
       roles: 'not checked',
     });
   }
@@ -101,22 +105,25 @@ export async function verifyBundle(
   findings.push(...checkContent(zip, parts, report, decisions));
   findings.push(...checkClosed(parts, report, decisions, persons), ...checkSigners(parts, decisions, persons, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
-  const drawn =
-    findings.length === 0
-      ? await redrawFinalPdf(parts, decisions, release ?? (await readEngineVersion()))
-      : 'not checked';
+  const own = release ?? (await readEngineVersion());
+  const isSound = findings.length === 0;
+  const drawn = isSound ? await redrawFinalPdf(parts, decisions, own) : 'not checked';
+  const told = isSound ? checkOscal(parts, own) : { outcome: 'not checked' as const, findings: [] };
+  findings.push(...told.findings);
   if (drawn === 'undrawable')
     findings.push({ part: 'model.json', what: 'cannot be drawn by the release that made it' });
   if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
   const reportHash = report.versions.find((version) => version.id === report.reportId)?.reportHash ?? null;
   const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
   const { roles } = persons;
-  return checkOf({ signers, reportId: report.reportId, reportHash, findings, decisions, finalPdf, roles });
+  const { reportId } = report;
+  return checkOf({ signers, reportId, reportHash, findings, decisions, finalPdf, oscal: told.outcome, roles });
 }
 
 function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked'>): BundleCheck {
   const unchecked = [
     ...(found.finalPdf === 'reproduced' ? [] : ['final.pdf was not drawn again and may say anything']),
+    ...(found.oscal === 'reproduced' ? [] : ['the OSCAL documents were not made again and may say anything']),
     ...(found.signers === 'given' ? [] : ['the keys come from the bundle itself and may be anybody’s']),
     ...UNCHECKED_ROLES[found.roles],
   ];
@@ -139,7 +146,7 @@ function checkClosed(
   persons: BundledRegister,
 ): BundleFinding[] {
   const files = [...signedFiles(decisions, readSignedFiles(parts)).keys(), ...registerFiles(persons.acts).keys()];
-  const known = new Set([...DOCUMENTS, ...files]);
+  const known = new Set([...DOCUMENTS, ...OSCAL_PARTS, ...files]);
   const decided = new Set(decisions.map((decision) => decision.reportId));
   const expect = (part: string, holds: boolean, what: string) => (holds ? [] : [{ part, what }]);
   return [

@@ -4,13 +4,14 @@ import { describe, expect, test } from 'vitest';
 import { parseCloudtrailRecord } from '../../src/import/cloudtrail.ts';
 import { parseCsvLine } from '../../src/import/csv.ts';
 import { parseTransaction } from '../../src/import/ethereum.ts';
-import { externalEventId, uuidV5 } from '../../src/import/external-id.ts';
+import { externalEventId } from '../../src/import/external-id.ts';
 import { integerText, type JsonObject, jsonText, parseRecord } from '../../src/import/json-text.ts';
 import { parseNdjsonEvent } from '../../src/import/ndjson.ts';
 import { readPieces } from '../../src/import/piece.ts';
 import { MAX_RECORD_BYTES, type Piece } from '../../src/import/record-buffer.ts';
 import { RecordRejected } from '../../src/import/rejection.ts';
 import { toInstant } from '../../src/time/clock.ts';
+import { uuidV5 } from '../../src/uuid-v5.ts';
 
 const now = toInstant(Date.UTC(2026, 2, 15));
 

@@ -210,6 +210,8 @@ describe('tampering', () => {
     ['review.pdf', 'review.pdf'],
     ['final.pdf', 'final.pdf'],
     ['decisions.json', 'decisions.json'],
+    ['oscal/assessment-results.json', 'oscal/assessment-results.json'],
+    ['oscal/poam.json', 'oscal/poam.json'],
     ['decisions/05-approve.json', 'decisions/05-approve.json'],
     ['decisions/05-approve.json.sig', 'decisions/05-approve.json'],
     ['decisions/02-reject.comment.txt', 'decisions/02-reject.json'],
@@ -304,7 +306,20 @@ describe('tampering', () => {
   test('a final.pdf that was not drawn again is not shown to be right', async () => {
     const other = await verifyBundle(zip, textOf('allowed_signers'), 'another release');
     expect(other).toMatchObject({ valid: false, outcome: 'incomplete', finalPdf: 'not checked', findings: [] });
-    expect(other.unchecked).toEqual(['final.pdf was not drawn again and may say anything']);
+    expect(other.unchecked).toEqual([
+      'final.pdf was not drawn again and may say anything',
+      'the OSCAL documents were not made again and may say anything',
+    ]);
+  });
+
+  test('an OSCAL document that is missing is found, and one beyond the two', async () => {
+    const missing = repack((parts) => parts.delete('oscal/poam.json'));
+    expect((await verifyBundle(missing, null)).findings).toEqual([{ part: 'oscal/poam.json', what: 'is missing' }]);
+    const extra = repack((parts) => parts.set('oscal/catalog.json', Buffer.from('{}')));
+    expect((await verifyBundle(extra, null)).findings).toContainEqual({
+      part: 'oscal/catalog.json',
+      what: 'is no part of a bundle',
+    });
   });
 
   test('many entries on the same bytes are refused before anything is read', () => {

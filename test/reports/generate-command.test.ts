@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -101,6 +101,16 @@ describe('report and template commands', () => {
     expect(shown.controls).toHaveLength(29);
     const listed = idsShape.parse(JSON.parse((await run('report', 'list', '--json')).out));
     expect(listed).toEqual([{ id }]);
+  });
+
+  it('write it as OSCAL, into the folder that it asks for', async () => {
+    const shown = await run('report', 'show', id, '--out', join(folder, 'oscal'), '--oscal');
+    expect(shown).toMatchObject({ code: 0, err: '' });
+    const files = await readdir(join(folder, 'oscal'));
+    expect(files.map((file) => file.slice(file.indexOf('.')))).toEqual(
+      expect.arrayContaining(['.json', '.pdf', '.oscal-assessment-results.json', '.oscal-poam.json']),
+    );
+    expect(await run('report', 'show', id, '--oscal')).toMatchObject({ code: 2 });
   });
 
   it('make a new version of it', async () => {

@@ -1,0 +1,47 @@
+/** The files that an OSCAL document refers to, each with its hash. Pure. */
+import type { ControlModel, ReportModel } from '../../model.ts';
+import { type Draft, idOf, markup, prop } from './vocabulary.ts';
+
+/** Paths are relative to oscal/ in a bundle. */
+const ROOT = '..';
+
+/** model.json, the framework template, and the evidence of the given controls. */
+export function backMatterOf(model: ReportModel, hash: string, controls: readonly ControlModel[]): Draft {
+  const { framework } = model;
+  return {
+    resources: [
+      {
+        uuid: idOf(model, 'resource', 'model'),
+        title: 'model.json',
+        description: 'The report as data: everything here follows from it, and the signed decisions name its hash.',
+        rlinks: [rlink('model.json', 'application/json', hash)],
+      },
+      {
+        uuid: frameworkResourceId(model),
+        title: markup(`Framework template ${framework.id}, version ${framework.version}`),
+        description: markup(framework.introduction),
+        props: [prop('template-sha256', framework.templateSha256)],
+        citation: { text: markup(framework.citation) },
+      },
+      ...controls.map((control) => templateResource(model, control)),
+    ],
+  };
+}
+
+function templateResource(model: ReportModel, { id, version, title, ipe }: ControlModel): Draft {
+  return {
+    uuid: idOf(model, 'resource', 'control', id),
+    title: markup(`Control template ${id}, version ${version}`),
+    description: markup(title),
+    props: [prop('template-sha256', ipe.templateSha256)],
+  };
+}
+
+/** What the report was planned by: it has no OSCAL assessment plan. */
+export function frameworkResourceId(model: ReportModel): string {
+  return idOf(model, 'resource', 'framework');
+}
+
+function rlink(path: string, mediaType: string, sha256: string): Draft {
+  return { href: `${ROOT}/${path}`, 'media-type': mediaType, hashes: [{ algorithm: 'SHA-256', value: sha256 }] };
+}
