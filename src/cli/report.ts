@@ -55,6 +55,7 @@ export const reportCommands: readonly AnyCommand[] = [
         'dry-run': dryRunOption,
       }),
     async run(session, args) {
+      checkFolderGiven(args);
       const { framework, period, interim, supersedes, 'dry-run': dryRun } = args;
       const ctx = await session.context({ dryRun });
       // What runs without a name is the service person, and whoever generated it could approve it.
@@ -116,6 +117,7 @@ export const reportCommands: readonly AnyCommand[] = [
     ],
     options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true }).options(fileOptions),
     async run(session, args) {
+      checkFolderGiven(args);
       const ctx = await session.context();
       const report = await readReport(ctx, args.id);
       const { valid } = await readDecisions(ctx, report.row.id);
@@ -125,6 +127,12 @@ export const reportCommands: readonly AnyCommand[] = [
     },
   }),
 ];
+
+/** @throws USAGE where files are asked for and no folder is given */
+function checkFolderGiven({ out, oscal }: { readonly out?: string | undefined; readonly oscal: boolean }): void {
+  if (!oscal || out !== undefined) return;
+  throw new AuditkeepError('USAGE', { message: '--oscal writes files', hint: 'give their folder with --out DIR' });
+}
 
 /** The contract of `report show --json`. */
 function shownReport({ row, model }: ReadReport) {
