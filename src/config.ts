@@ -9,6 +9,7 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { AuditkeepError } from './errors.ts';
 import { nearestName } from './nearest-name.ts';
+import { FREQUENCIES } from './time/report-period.ts';
 import { yamlProblem } from './yaml-problem.ts';
 
 /** The value itself is never repeated in an error: it may hold a password. */
@@ -54,6 +55,15 @@ const configSchema = z.strictObject({
   backupRetentionDays: z.int().min(0).max(36_500).nullable().default(null),
   /** The retention policy as `policy apply` takes it (src/retention/policy-parse.ts reads it); null: the built-in one. */
   retention: z.record(z.string(), z.unknown()).nullable().default(null),
+  /** Scheduled reports. */
+  reports: z
+    .strictObject({
+      /** Month in which a fiscal year starts; FY2026 ends in 2026. */
+      fiscalYearStart: z.int().min(1).max(12).default(1),
+      /** How often reports of a framework are made, where not as its template says; [] for never. */
+      frequencies: z.record(z.string(), z.array(z.enum(FREQUENCIES))).default({}),
+    })
+    .default({ fiscalYearStart: 1, frequencies: {} }),
 });
 
 export type Config = Readonly<z.infer<typeof configSchema>>;

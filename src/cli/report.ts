@@ -9,6 +9,7 @@ import { renderJson } from '../reports/render/json.ts';
 import { renderAssessmentResults } from '../reports/render/oscal/assessment-results.ts';
 import { renderPlanOfAction } from '../reports/render/oscal/plan-of-action.ts';
 import { renderPdf } from '../reports/render/pdf.ts';
+import { hasUnsealedEvents } from '../reports/scheduled.ts';
 import { formatCount } from '../reports/texts.ts';
 import { readDecisions, readDecisionsOf } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
@@ -47,9 +48,13 @@ export const reportCommands: readonly AnyCommand[] = [
         period: {
           type: 'string',
           demandOption: true,
-          describe: '2026-Q1, 2026, 2026-05, last-full-month, or two dates 2026-01-01..2026-03-31',
+          describe: '2026-Q1, FY2026, 2026, 2026-05, last-full-month, or two dates 2026-01-01..2026-03-31',
         },
-        interim: { type: 'boolean', default: false, describe: 'allow a period that still runs; never approvable' },
+        interim: {
+          type: 'boolean',
+          default: false,
+          describe: 'allow a period that still runs or ended within 24 hours; never approvable',
+        },
         supersedes: { type: 'string', describe: 'id of the report that this is a new version of' },
         ...fileOptions,
         'dry-run': dryRunOption,
@@ -75,6 +80,9 @@ export const reportCommands: readonly AnyCommand[] = [
         // The report that was tried is gone with its id; the figures stand.
         const tried = { ...summaryOf(report), id: null, hash: null, pdfSha256: null, files: [] };
         return { data: tried, text: triedText(report) };
+      }
+      if (await ctx.db.withClient((client) => hasUnsealedEvents(client, report.model.period))) {
+        session.say('warning: events of the period are not sealed yet; seal them and generate the report again');
       }
       const files = args.out === undefined ? [] : await writeFiles(args.out, report.model, args.oscal);
       return { data: { ...summaryOf(report), files }, text: generatedText(report, files) };

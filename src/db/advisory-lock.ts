@@ -27,9 +27,11 @@ const LOCK_IDS = {
   scheduler: 6,
   /** Held by one batch of an import at a time, so that the next one sees what it stored. */
   import: 7,
+  /** Held by the one run that makes scheduled reports, so that no period gets two. */
+  reports: 8,
 } as const;
 
-const LOCK_NAMES = ['structure', 'sealer', 'migrate', 'signer', 'anonymize', 'scheduler', 'import'] as const;
+const LOCK_NAMES = ['structure', 'sealer', 'migrate', 'signer', 'anonymize', 'scheduler', 'import', 'reports'] as const;
 
 export type LockName = keyof typeof LOCK_IDS;
 export type LockMode = 'shared' | 'exclusive';

@@ -63,7 +63,7 @@ async function makeQueues(boss: PgBoss, jobs: readonly AnyJob[]): Promise<void> 
 async function installSchedules(client: SqlClient, jobs: readonly AnyJob[]): Promise<void> {
   for (const { name, schedule } of jobs) {
     if (schedule === null) await retireSchedule(client, name);
-    else await installSchedule(client, { job: name, ...schedule });
+    else await installSchedule(client, { job: name, paused: false, ...schedule });
   }
 }
 

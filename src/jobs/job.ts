@@ -1,6 +1,7 @@
 /** What a job is: a name, when it is due, what it takes and what it does. Level-triggered: run() asks what is due now. */
 import type { z } from 'zod';
 import type { Context } from '../context.ts';
+import type { UtcInstant } from '../time/clock.ts';
 
 export interface JobOutcome {
   /** One line for people. */
@@ -15,8 +16,12 @@ export interface Job<I = object> {
   /** The queue's name, kebab-case. */
   readonly name: string;
   readonly summary: string;
-  /** Cron with five fields and its zone; null runs on request only. */
-  readonly schedule: { readonly cron: string; readonly timeZone: string } | null;
+  /** Cron with five fields and its zone; null runs on request only. Paused: an operator resumes it first. */
+  readonly schedule: { readonly cron: string; readonly timeZone: string; readonly paused?: boolean } | null;
+  /** Why a run that is due cannot begin yet, for people; null lets it begin. Asked again and again until then. */
+  readonly waitsFor?: (ctx: Pick<Context, 'db' | 'clock' | 'config'>, dueAt: UtcInstant) => Promise<string | null>;
+  /** The input of the run that was due at an instant; {} unless given. */
+  readonly dueInput?: (dueAt: UtcInstant) => object;
   /** exclusive: at most one queued or active at a time; standard: any number. */
   readonly policy: 'exclusive' | 'standard';
   readonly retryLimit: number;

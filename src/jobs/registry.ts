@@ -8,6 +8,7 @@ import { generateReportJob } from './generate-report.ts';
 import { housekeepingJob } from './housekeeping.ts';
 import type { AnyJob } from './job.ts';
 import { purgeJob } from './purge.ts';
+import { reportMonthlyJob, reportQuarterlyJob, reportYearlyJob } from './scheduled-report.ts';
 import { sealChainJob } from './seal-chain.ts';
 import { stateSnapshotJob } from './state-snapshot.ts';
 import { verifyChainJob } from './verify-chain.ts';
@@ -23,6 +24,9 @@ export const JOBS: readonly AnyJob[] = [
   checkSealedDataJob,
   anonymizeJob,
   generateReportJob,
+  reportMonthlyJob,
+  reportQuarterlyJob,
+  reportYearlyJob,
   sealChainJob,
   stateSnapshotJob,
   verifyChainJob,

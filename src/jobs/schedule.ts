@@ -22,6 +22,7 @@ export interface ScheduleView {
 }
 
 type Scheduling = Pick<Context, 'db' | 'clock'>;
+type Enqueueing = Pick<Context, 'db' | 'clock' | 'config' | 'log'>;
 
 /** The schedules of the given jobs as they count now. */
 export async function listSchedules(ctx: Scheduling, jobs: readonly AnyJob[]): Promise<ScheduleView[]> {
@@ -47,11 +48,11 @@ export interface DueOptions {
 }
 
 /**
- * Enqueues every scheduled job whose last due run is not taken care of, each once however many runs were missed, and
- * gives their names. One process looks at a time; the others find nothing to do.
+ * Enqueues every scheduled job whose last due run is not taken care of and need not wait, each once however many runs were
+ * missed, and gives their names. One process looks at a time; the others find nothing to do.
  */
 export async function enqueueDue(
-  ctx: Scheduling,
+  ctx: Enqueueing,
   queue: Queue,
   jobs: readonly AnyJob[],
   options: DueOptions,
@@ -67,8 +68,13 @@ export async function enqueueDue(
       const dueAt = schedule.lastDueAt;
       if (job === undefined || dueAt === null) continue;
       if (await isTakenCareOf(client, { job: job.name, dueAt, succeeded: options.retryFailed })) continue;
+      const reason = (await job.waitsFor?.(ctx, dueAt)) ?? null;
+      if (reason !== null) {
+        ctx.log.info({ event: 'job-waits', job: job.name, dueAt: isoOf(dueAt), reason });
+        continue;
+      }
       // Committed at once, under the lock, so that the next process to look sees it.
-      const id = await enqueueJob(queue, job, { input: {}, dueAt: isoOf(dueAt) }, client);
+      const id = await enqueueJob(queue, job, { input: job.dueInput?.(dueAt) ?? {}, dueAt: isoOf(dueAt) }, client);
       if (id !== null) enqueued.push(job.name);
     }
     await unlockSession(client, 'scheduler', 'exclusive');

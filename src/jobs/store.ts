@@ -125,16 +125,16 @@ const OF_THE_RELEASE = `s.changed_by = 'auditkeep' and s.reason in ('${GIVEN}', 
 /** Gives a schedule of this release to every job that has none; an operator's own stays. */
 export async function installSchedule(
   client: SqlClient,
-  schedule: { job: string; cron: string; timeZone: string },
+  schedule: { job: string; cron: string; timeZone: string; paused: boolean },
 ): Promise<void> {
   await execute(
     client,
-    `select ops.change_schedule($1::text, $2::text, $3::text, false, pg_catalog.now(), 'auditkeep', '${GIVEN}')
+    `select ops.change_schedule($1::text, $2::text, $3::text, $4::boolean, pg_catalog.now(), 'auditkeep', '${GIVEN}')
       where not exists (
         select from ops.schedule s
          where s.job = $1::text
-           and (not (${OF_THE_RELEASE}) or (not s.paused and s.cron = $2::text and s.time_zone = $3::text)))`,
-    [schedule.job, schedule.cron, schedule.timeZone],
+           and (not (${OF_THE_RELEASE}) or (s.paused = $4::boolean and s.cron = $2::text and s.time_zone = $3::text)))`,
+    [schedule.job, schedule.cron, schedule.timeZone, schedule.paused],
   );
 }
 
@@ -200,4 +200,22 @@ export async function noteDue(
     input.version,
     input.due.map(isoOf),
   ]);
+}
+
+/**
+ * The instants at which a job was due, up to one, that no run has taken care of that began after them and succeeded, oldest
+ * first, as ISO 8601.
+ */
+export async function listOutstanding(client: SqlClient, job: string, until: UtcInstant): Promise<string[]> {
+  const rows = await queryRows(
+    client,
+    z.object({ dueAt: z.string() }),
+    `select to_char(d.due_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "dueAt" from ops.due d
+      where d.job = $1::text and d.due_at <= $2::timestamptz
+        and not exists (select from ops.run r
+                         where r.job = d.job and r.started_at >= d.due_at and r.outcome in ('done', 'findings'))
+      order by d.due_at`,
+    [job, isoOf(until)],
+  );
+  return rows.map(({ dueAt }) => dueAt);
 }

@@ -19,14 +19,14 @@ import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
 import { loadTemplates, selectFramework } from './template.ts';
 
-type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress'>;
+type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress' | 'config'>;
 
 export interface GenerateInput {
   /** `gdpr`, `sox` or `hipaa`, or another framework of the templates folder. */
   readonly framework: string;
-  /** `2026-Q2`, `2026`, `2026-05`, `last-full-month`, or `2026-01-01..2026-03-31`. */
+  /** `2026-Q2`, `FY2026`, `2026`, `2026-05`, `last-full-month`, or `2026-01-01..2026-03-31`. */
   readonly period: string;
-  /** Allows a period that still runs; such a report cannot be approved. */
+  /** Allows a period that still runs or ended within the last day; such a report cannot be approved. */
   readonly interim?: boolean;
   /** The id of the report that this one is a new version of, or its first digits. */
   readonly supersedes?: string | null;
@@ -51,7 +51,8 @@ export interface GeneratedReport {
  */
 export async function generateReport(ctx: GenerateContext, input: GenerateInput): Promise<GeneratedReport> {
   const startedAt = ctx.clock.now();
-  const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false });
+  const { fiscalYearStart } = ctx.config.reports;
+  const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false, fiscalYearStart });
   const selected = selectFramework(await loadTemplates(input.templatesFolder), input.framework);
   const id = randomUUID();
   const previous = input.supersedes == null ? null : await findReport(ctx, input.supersedes);

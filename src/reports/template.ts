@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { AuditkeepError } from '../errors.ts';
+import { FREQUENCIES } from '../time/report-period.ts';
 import { yamlProblem } from '../yaml-problem.ts';
 import { parseControlSql } from './control-sql.ts';
 
@@ -80,6 +81,17 @@ const requirementSchema = z.strictObject({
   controls: z.array(z.string()),
 });
 
+const dayCount = z.int().min(1).max(366);
+
+const workflowSchema = z.strictObject({
+  /** How often reports are made by schedule. */
+  frequencies: z.array(z.enum(FREQUENCIES)),
+  /** Until how many days after a version was generated each step is due. */
+  deadlines: z
+    .strictObject({ submit: dayCount, review: dayCount, approve: dayCount })
+    .refine(({ submit, review, approve }) => submit <= review && review <= approve, 'submit <= review <= approve'),
+});
+
 const frameworkSchema = z.strictObject({
   id: z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/),
   version: z.int().min(1),
@@ -89,6 +101,7 @@ const frameworkSchema = z.strictObject({
   introduction: sentence,
   /** Other values of the parameters of a control than its own, within its bounds: a law's own times. */
   parameters: z.record(z.string(), z.record(identifier, z.int())).optional(),
+  workflow: workflowSchema.optional(),
   requirements: z.array(requirementSchema).min(1),
 });
 

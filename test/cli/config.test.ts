@@ -36,6 +36,7 @@ describe('configuration', () => {
       reportDatabaseUrl: null,
       maintenanceDatabaseUrl: null,
       retention: null,
+      reports: { fiscalYearStart: 1, frequencies: {} },
       home: join(folder, '.auditkeep'),
       as: 'flag@example.org',
       key: null,
@@ -55,6 +56,8 @@ describe('configuration', () => {
     ['witnessQuorum: 1\n', 'witnessQuorum'],
     ['witnessQuorum: 0\n', 'witnessQuorum'],
     ['witnessTimeoutSeconds: 0\n', 'witnessTimeoutSeconds'],
+    ['reports:\n  fiscalYearStart: 13\n', 'reports.fiscalYearStart'],
+    ['reports:\n  frequencies:\n    sox: [weekly]\n', 'reports.frequencies.sox.0'],
   ])('refuses %j', async (text, key) => {
     await writeFile(join(folder, 'witnesses.yaml'), text);
     await expect(load({}, { file: 'witnesses.yaml' })).rejects.toMatchObject({

@@ -25,6 +25,8 @@ import { useDatabase } from '../support/database.ts';
 
 type Table = keyof typeof BASE_COUNTS;
 
+const BY_REPORTS: readonly Table[] = ['jwt_tokens', 'transactions', 'user_roles', 'user_sessions', 'users'];
+
 /** The tables with forced row-level security that each job reads. */
 const READS: Readonly<Record<string, readonly Table[]>> = {
   'create-partitions': [],
@@ -40,7 +42,10 @@ const READS: Readonly<Record<string, readonly Table[]>> = {
   'verify-incremental': [],
   'verify-rolling': [],
   'verify-chain': [],
-  'generate-report': ['jwt_tokens', 'transactions', 'user_roles', 'user_sessions', 'users'],
+  'generate-report': BY_REPORTS,
+  'report-monthly': BY_REPORTS,
+  'report-quarterly': BY_REPORTS,
+  'report-yearly': BY_REPORTS,
 };
 
 const db = useDatabase();
@@ -192,6 +197,12 @@ test('the report job reads all of them, and its controls count every row', async
     const counted = ids.reduce((sum, id) => sum + (populations.get(id) ?? 0), 0);
     expect([table, counted]).toEqual([table, BASE_COUNTS[table as Table]]);
   }
+});
+
+test('scheduled reports read what others read, whichever their frequency', async () => {
+  const { outcome, read } = await watch('report-yearly', {});
+  expect(outcome.counts).toMatchObject({ made: 4 });
+  expect(read).toEqual(BY_REPORTS);
 });
 
 test('the snapshot job reads users and their roles, and counts every row', async () => {

@@ -10,6 +10,7 @@ import { importNdjson } from '../../src/import/import.ts';
 import { installQueues } from '../../src/jobs/install.ts';
 import { enqueueJob, openQueue } from '../../src/jobs/queue.ts';
 import { findJob } from '../../src/jobs/registry.ts';
+import { SERVICE_PERSON } from '../../src/persons/roles.ts';
 import { anonymizeTransactions } from '../../src/privacy/anonymize.ts';
 import { generateReport } from '../../src/reports/generate.ts';
 import { listReports } from '../../src/reports/read.ts';
@@ -151,6 +152,16 @@ it('generate-report: no report without its event, and the next one is version 1'
   const report = await generateReport(ctx, { framework: 'sox', period: '2026-02' });
   expect(report.version).toBe(1);
   expect(await listReports(ctx)).toHaveLength(1);
+});
+
+it('report-quarterly: what its killed worker did not finish is made by the next, each report once', async () => {
+  const made = async () => (await listReports(ctx)).filter(({ generatedBy }) => generatedBy === SERVICE_PERSON).length;
+  const before = await made();
+  await killJob('report-quarterly', leaf);
+  expect(await made()).toBe(before);
+  const run = () => findJob('report-quarterly').run(ctx, {} as never, new AbortController().signal);
+  expect((await run()).counts).toMatchObject({ made: 2, present: 0 });
+  expect((await run()).counts).toMatchObject({ made: 0, present: 2 });
 });
 
 it('import: a batch without its event is not there, and the next run stores each event once', async () => {

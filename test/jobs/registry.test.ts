@@ -12,7 +12,10 @@ const VERIFICATIONS = [
 ] as const;
 
 test('every job runs when the release says: none loses its schedule unnoticed', () => {
-  const schedules = JOBS.map(({ name, schedule }) => [name, schedule && `${schedule.cron} ${schedule.timeZone}`]);
+  const schedules = JOBS.map(({ name, schedule }) => [
+    name,
+    schedule && `${schedule.cron} ${schedule.timeZone}${schedule.paused ? ' paused' : ''}`,
+  ]);
   expect(Object.fromEntries(schedules)).toEqual({
     'create-partitions': '10 0 * * * UTC',
     'state-snapshot': '20 0 * * * UTC',
@@ -23,6 +26,9 @@ test('every job runs when the release says: none loses its schedule unnoticed', 
     purge: '20 2 * * * UTC',
     'seal-chain': '* * * * * UTC',
     'generate-report': null,
+    'report-monthly': '0 5 2 * * UTC paused',
+    'report-quarterly': '0 5 2 1,4,7,10 * UTC paused',
+    'report-yearly': '0 5 2 1 * UTC paused',
     ...Object.fromEntries(VERIFICATIONS.map(([name, , cron]) => [name, `${cron} UTC`])),
   });
 });

@@ -28,9 +28,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function reviewed(): Promise<string> {
+async function submitted(): Promise<string> {
   const id = await insertDraft(ctx);
   await submitReport(roster.as(ctx, 'preparer'), { reportId: id });
+  return id;
+}
+
+async function reviewed(): Promise<string> {
+  const id = await submitted();
   await reviewReport(roster.as(ctx, 'reviewer'), { reportId: id });
   return id;
 }
@@ -213,15 +218,38 @@ describe('the engine by raw SQL', () => {
     await expect(refusal).rejects.toMatchObject({ code: 'AK006' });
   });
 
+  const AS_SERVICE = `select compliance.begin_decision($1::uuid, $2, 'engine@auditkeep.invalid', $3)`;
+
   test('a service person neither submits nor decides', async () => {
     const id = await insertDraft(ctx);
     for (const meaning of ['submit', 'archive-withdrawn']) {
-      const refusal = db.engine.withClient((client) =>
-        execute(client, `select compliance.begin_decision($1::uuid, $2, 'engine@auditkeep.invalid', null)`, [
-          id,
-          meaning,
-        ]),
-      );
+      const refusal = db.engine.withClient((client) => execute(client, AS_SERVICE, [id, meaning, null]));
+      await expect(refusal, meaning).rejects.toMatchObject({ code: 'AK004' });
+    }
+  });
+
+  test('a service person decides nothing with all roles either, whatever state the report is in', async () => {
+    const steps = [
+      ['submit', await insertDraft(ctx)],
+      ['review', await submitted()],
+      ['reject', await submitted()],
+      ['recall', await reviewed()],
+      ['approve', await reviewed()],
+      ['archive-withdrawn', await approved()],
+    ] as const;
+    for (const [meaning, id] of steps) {
+      const { head } = await readDecisions(ctx, id);
+      const refusal = inTransaction(db.admin, async (client) => {
+        await execute(client, 'alter table compliance.person_role disable trigger all');
+        await execute(
+          client,
+          `insert into compliance.person_role (person_id, role, act_sequence, effective_at)
+           select p.id, r.role, r.act_sequence, r.effective_at from compliance.person_role r, compliance.person p
+            where p.email = 'engine@auditkeep.invalid'`,
+        );
+        await execute(client, 'set local role auditkeep_engine');
+        await execute(client, AS_SERVICE, [id, meaning, head]);
+      });
       await expect(refusal, meaning).rejects.toMatchObject({ code: 'AK004' });
     }
   });
