@@ -151,6 +151,11 @@ describe('the engine by raw SQL cannot', () => {
   it('link an event twice', async () => {
     const twice = attempt(({ head, rows, move }) => moveOf(head, [...rows, ...rows], move.snapshot));
     await expect(twice).rejects.toMatchObject(refused);
+    // As many as wait, all of them stored.
+    const instead = attempt(({ head, rows, move }) =>
+      moveOf(head, [required(rows[0]), ...rows.slice(0, 1), ...rows.slice(2)], move.snapshot),
+    );
+    await expect(instead).rejects.toMatchObject(refused);
     const again = attempt(async ({ head, move }, client) => {
       const sealed: EventRow[] = [];
       const source = eventSource(`select * from (select ${RAW_EVENT_COLUMNS} from audit.audit_log e) u
@@ -171,6 +176,32 @@ describe('the engine by raw SQL cannot', () => {
       const bogus = attempt(({ head, rows, move }) => moveOf(head, rows.slice(0, 1).map(change), move.snapshot));
       await expect(bogus).rejects.toMatchObject(refused);
     }
+    // In order and as many as wait: only that it is nowhere stored tells.
+    const instead = attempt(({ head, rows, move }) => {
+      const last = { ...required(rows.at(-1)), id: Buffer.alloc(16, 0xff) };
+      return moveOf(head, [...rows.slice(0, -1), last], move.snapshot);
+    });
+    await expect(instead).rejects.toThrow('no stored event');
+  });
+
+  it('link an event that is not stored in the place of one that two rows claim', async () => {
+    await db.admin.withClient(async (admin) => {
+      // No login can write such rows (migration 0218); they only show that events and links are matched one by one.
+      await admin.query('begin');
+      await admin.query('drop index audit.audit_log_late_once');
+      await admin.query(`insert into audit.audit_log_late select (e).* from
+        (select e from audit.audit_log e where not exists (select from audit.chain_link l where l.event_id = e.id)
+          order by txid desc, event_timestamp desc limit 1) t`);
+      const { head, rows } = await nextMove(admin);
+      const bogus = moveOf(
+        head,
+        [...rows, { ...required(rows.at(-1)), id: Buffer.alloc(16, 0xff) }],
+        await currentSnapshot(admin),
+      );
+      await admin.query('savepoint s');
+      await expect(appendLinks(admin, bogus)).rejects.toThrow('no stored event');
+      await admin.query('rollback');
+    });
   });
 
   it.each([

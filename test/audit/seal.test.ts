@@ -116,6 +116,14 @@ describe('sealChain', () => {
     });
     expect((await sealChain(ctx)).sealed).toBe(1);
   });
+
+  it('is not stopped by a login that writes a late event twice in one transaction: the second one is refused', async () => {
+    const twice = db.engine.withClient((client) =>
+      client.query(`insert into audit.audit_log (id, event_type, event_category, event_action, event_timestamp)
+        select '00000000-0000-4000-8000-0000000000aa', 'test.event', 'system', a, '2001-01-01' from unnest('{A,B}'::text[]) a`),
+    );
+    await expect(twice).rejects.toMatchObject({ code: '23505' });
+  });
 });
 
 describe('a killed sealer', () => {
