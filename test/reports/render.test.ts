@@ -64,7 +64,7 @@ describe('renderPdf', () => {
     const embedded = text.match(/\/FontFile2/g)?.length;
     expect(embedded).toBe(3);
     expect(text.match(/\/Type \/FontDescriptor/g)?.length).toBe(embedded);
-    for (const wanted of ['/MarkInfo', '/StructTreeRoot', '/Outlines', '/Lang (en)', '/Alt (Bar chart']) {
+    for (const wanted of ['/MarkInfo', '/StructTreeRoot', '/Outlines', '/Lang (en)', '/AFRelationship /Source']) {
       expect(text).toContain(wanted);
     }
     expect(text).toContain('<pdfaid:part>3</pdfaid:part>');

@@ -1,135 +1,153 @@
-/** One section a control: status, what must hold, figures, exceptions, what to do; and the annex of how figures were made. */
+/** One section a control: status, what must hold, figures, exceptions, waivers, what to do and what it does not show. */
+import { COLOR, CONTENT_WIDTH, FONT, PAGE } from '../../pdf/page.ts';
+import { bullets, decorate, ensureRoom, heading, measure, roomLeft, type Sheet, write } from '../../pdf/sheet.ts';
+import { drawTable, type TableColumn } from '../../pdf/table.ts';
 import type { ControlModel } from '../model.ts';
 import { formatCount, type Texts } from '../texts.ts';
-import { COLOR, CONTENT_WIDTH, FONT, PAGE, STATUS_COLOR } from './palette.ts';
-import { decorate, ensureRoom, field, heading, type Sheet, write } from './sheet.ts';
-import { drawTable } from './table.ts';
+import { STATUS_COLOR } from './palette.ts';
 
-/** Room that a control's head, assertion, result and figures take; with less of it left it begins on the next page. */
-const BEGINNING = 230;
 /** Between two controls on a page. */
-const GAP = 22;
+const GAP = 26;
+/** The line above the title, the rule below it, and the strip of figures. */
+const HEAD_ROOM = 84;
+/** The heading of a table, its header and some of its rows. */
+const TABLE_ROOM = 110;
 /** Of controls that found nothing there is nothing to do and nothing to list. */
 const QUIET: ReadonlySet<ControlModel['status']> = new Set(['pass', 'no_occurrences', 'not_applicable']);
+const BADGE_WIDTH = 112;
 
-/** Moves to where the next control begins: the first on a new page, another below the one before where it fits. */
-export function beginControl(sheet: Sheet, isFirst: boolean): void {
+/** Draws the chapter's head, below which the first control stands. */
+export function drawControlsHead(sheet: Sheet, texts: Texts): void {
+  heading(sheet, 1, texts('controls.heading'));
+  write(sheet, texts('controls.introduction'), { color: COLOR.quiet });
+}
+
+/** Moves to where the next control begins: below what came before where its beginning fits, else on a new page. */
+export function beginControl(sheet: Sheet, control: ControlModel, texts: Texts): void {
   const { doc } = sheet;
-  if (isFirst || doc.y + GAP + BEGINNING > PAGE.height - PAGE.bottom) doc.addPage();
-  else doc.y += GAP;
+  const words = [control.assertion, reasonText(control, texts), ...(isQuiet(control) ? control.limitations : [])];
+  const beginning = words.reduce((sum, text) => sum + measure(sheet, text), measure(sheet, control.title, titleStyle));
+  const needed = GAP + beginning + HEAD_ROOM + (isQuiet(control) ? 24 : TABLE_ROOM);
+  if (needed > roomLeft(sheet)) doc.addPage();
+  else if (doc.y > PAGE.top) doc.y += GAP;
 }
 
 /** Draws a control from the current position on. */
 export function drawControl(sheet: Sheet, control: ControlModel, texts: Texts): void {
   drawHead(sheet, control, texts);
-  heading(sheet, 3, texts('control.assertion'));
-  write(sheet, control.assertion, { gapAfter: 4 });
-  heading(sheet, 3, texts('control.result'));
-  write(sheet, reasonText(control, texts), { gapAfter: 2 });
-  if (control.population.count === 0) write(sheet, control.population.whenEmptyMeans);
+  write(sheet, control.assertion);
   drawFigures(sheet, control, texts);
-  const isQuiet = QUIET.has(control.status) && control.exceptions.count === 0;
-  if (!isQuiet) {
-    drawExceptions(sheet, control, texts);
-    heading(sheet, 3, texts('control.remediation'));
-    write(sheet, control.remediation);
+  write(sheet, reasonText(control, texts), { font: FONT.bold });
+  if (control.population.count === 0) write(sheet, control.population.whenEmptyMeans);
+  for (const check of control.checks) {
+    if ((check.count ?? 0) > 0)
+      write(sheet, texts(`check.${check.kind}`, { ...check, count: formatCount(check.count) }));
   }
-  drawList(sheet, texts('control.limitations'), control.limitations);
+  if (!isQuiet(control)) {
+    drawExceptions(sheet, control, texts);
+    drawWaivers(sheet, control, texts);
+    drawParagraph(sheet, texts('control.remediation'), control.remediation);
+  }
+  if (control.limitations.length === 0) return;
+  heading(sheet, 3, texts('control.limitations'), 30);
+  bullets(sheet, control.limitations);
 }
+
+function isQuiet(control: ControlModel): boolean {
+  return QUIET.has(control.status) && (control.exceptions.count ?? 0) === 0;
+}
+
+const titleStyle = { font: FONT.bold, size: 15, width: CONTENT_WIDTH - BADGE_WIDTH - 16 } as const;
 
 function drawHead(sheet: Sheet, control: ControlModel, texts: Texts): void {
   const { doc } = sheet;
   const top = doc.y;
-  const badgeWidth = 118;
-  const x = PAGE.left + CONTENT_WIDTH - badgeWidth;
+  const x = PAGE.left + CONTENT_WIDTH - BADGE_WIDTH;
   const color = STATUS_COLOR[control.status];
-  write(sheet, `${control.id.toUpperCase()} · ${texts(`group.${control.group}`)}`, {
-    font: FONT.bold,
-    size: 8.5,
-    color: COLOR.quiet,
-    gapAfter: 1,
-  });
-  write(sheet, control.title, {
-    font: FONT.bold,
-    size: 16,
-    width: CONTENT_WIDTH - badgeWidth - 16,
-    structure: 'H2',
-    gapAfter: 6,
-  });
+  const kicker = `${control.id.toUpperCase()} · ${texts(`group.${control.group}`)}`;
+  write(sheet, kicker, { font: FONT.bold, size: 9, color: COLOR.quiet });
+  write(sheet, control.title, { ...titleStyle, structure: 'H2' });
   const below = doc.y;
-  decorate(sheet, () => doc.roundedRect(x, top + 2, badgeWidth, 22, 3).fill(color));
-  write(sheet, texts(`status.${control.status}`), {
-    font: FONT.bold,
-    size: 9.5,
-    color: COLOR.paper,
-    x,
-    y: top + 7.4,
-    width: badgeWidth,
-    align: 'center',
-  });
+  decorate(sheet, () => doc.roundedRect(x, top + 4, BADGE_WIDTH, 22, 3).fill(color));
+  const badge = { font: FONT.bold, size: 10, color: COLOR.paper, x, y: top + 8, width: BADGE_WIDTH } as const;
+  write(sheet, texts(`status.${control.status}`), { ...badge, align: 'center' });
   doc.x = PAGE.left;
-  doc.y = Math.max(below, top + 30);
+  doc.y = Math.max(below + 3, top + 32);
   decorate(sheet, () => {
     doc.moveTo(PAGE.left, doc.y).lineTo(PAGE.left + CONTENT_WIDTH, doc.y);
     doc.lineWidth(1.2).stroke(color);
   });
-  doc.y += 4;
+  doc.y += 5;
 }
 
 function reasonText(control: ControlModel, texts: Texts): string {
-  return texts(`reason.${control.reason}`, {
+  const reason = texts(`reason.${control.reason}`, {
     exceptions: formatCount(control.exceptions.count),
     population: formatCount(control.population.count),
     independent: formatCount(control.ipe.independentCount),
     sqlState: control.sqlState ?? '-',
   });
+  const { count, waived } = control.exceptions;
+  const isPartly = waived !== null && count !== null && waived > 0 && waived < count;
+  return isPartly ? `${reason} ${texts('control.partlyWaived', { waived: formatCount(waived) })}` : reason;
 }
 
 function drawFigures(sheet: Sheet, control: ControlModel, texts: Texts): void {
   const { doc } = sheet;
   ensureRoom(sheet, 60);
-  doc.y += 8;
+  doc.y += 6;
+  const { count, waived } = control.exceptions;
   const figures = [
-    [texts('control.population'), formatCount(control.population.count)],
-    [texts('control.independent'), formatCount(control.ipe.independentCount)],
-    [texts('control.exceptions'), formatCount(control.exceptions.count)],
-    [texts('control.severity'), texts(`severity.${control.severity}`)],
-  ] as const;
+    { label: texts('control.population'), value: formatCount(control.population.count) },
+    { label: texts('control.independent'), value: formatCount(control.ipe.independentCount) },
+    {
+      label: texts('control.exceptions'),
+      value: formatCount(count),
+      color: (count ?? 0) > (waived ?? 0) ? STATUS_COLOR.fail : COLOR.ink,
+    },
+    ...((waived ?? 0) > 0 ? [{ label: texts('control.waived'), value: formatCount(waived) }] : []),
+    { label: texts('control.severity'), value: texts(`severity.${control.severity}`) },
+  ];
   const top = doc.y;
   const width = CONTENT_WIDTH / figures.length;
-  decorate(sheet, () => doc.roundedRect(PAGE.left, top, CONTENT_WIDTH, 46, 3).fill(COLOR.shade));
-  for (const [index, [label, value]] of figures.entries()) {
-    const x = PAGE.left + index * width + 12;
-    write(sheet, label, { size: 7.8, color: COLOR.quiet, x, y: top + 8, width: width - 16 });
-    const color = index === 2 && (control.exceptions.count ?? 0) > 0 ? STATUS_COLOR.fail : COLOR.ink;
-    write(sheet, value, { font: FONT.bold, size: 14, color, x, y: top + 20, width: width - 16 });
+  decorate(sheet, () => doc.roundedRect(PAGE.left, top, CONTENT_WIDTH, 44, 3).fill(COLOR.shade));
+  for (const [index, { label, value, color }] of figures.entries()) {
+    const place = { x: PAGE.left + index * width + 12, width: width - 16 } as const;
+    write(sheet, label, { ...place, size: 8.4, color: COLOR.quiet, y: top + 5 });
+    write(sheet, value, { ...place, font: FONT.bold, size: 15, color: color ?? COLOR.ink, y: top + 17 });
   }
   doc.x = PAGE.left;
-  doc.y = top + 54;
+  doc.y = top + 50;
 }
 
 function drawExceptions(sheet: Sheet, control: ControlModel, texts: Texts): void {
   const { exceptions } = control;
-  heading(sheet, 3, texts('control.exceptionTable'), 80);
-  write(sheet, exceptions.meaning, { gapAfter: 4 });
   if (exceptions.count === null || exceptions.count === 0) {
-    write(sheet, texts(exceptions.count === null ? 'control.unknown' : 'control.noExceptions'), { gapAfter: 4 });
+    const words = texts(exceptions.count === null ? 'control.unknown' : 'control.noExceptions');
+    drawParagraph(sheet, texts('control.exceptionTable'), `${exceptions.meaning} ${words}`);
     return;
   }
+  heading(sheet, 3, texts('control.exceptionTable'), TABLE_ROOM - 30);
+  write(sheet, exceptions.meaning, { gapAfter: 4 });
   drawTable(
     sheet,
-    exceptions.columns.map((column) => ({
-      label: column.kind === 'instant' ? texts('control.utc', { label: column.label }) : column.label,
-      weight: { pseudonym: 24, text: 22, integer: 13, instant: 24 }[column.kind],
-      mono: column.kind === 'pseudonym',
-      align: column.kind === 'integer' ? 'right' : 'left',
-    })),
+    exceptions.columns.map((column) => columnOf(column, texts)),
     exceptions.rows.map((row) => row.map((text, index) => ({ text: cellText(text, exceptions.columns[index]?.kind) }))),
+    { roomBelow: 16 },
   );
   const shown = exceptions.rows.length;
   const values = { shown: formatCount(shown), count: formatCount(exceptions.count), sha256: exceptions.sha256 };
   const key = shown < exceptions.count ? 'control.shown' : 'control.shownAll';
-  write(sheet, texts(key, values), { size: 7.8, color: COLOR.quiet, gapAfter: 4 });
+  write(sheet, texts(key, values), { size: 8.4, color: COLOR.quiet });
+}
+
+function columnOf(column: ControlModel['exceptions']['columns'][number], texts: Texts): TableColumn {
+  return {
+    label: column.kind === 'instant' ? texts('control.utc', { label: column.label }) : column.label,
+    weight: { pseudonym: 23, text: 22, integer: 13, instant: 22 }[column.kind],
+    mono: column.kind === 'pseudonym',
+    align: column.kind === 'integer' ? 'right' : 'left',
+  };
 }
 
 function cellText(text: string | null, kind: string | undefined): string {
@@ -138,37 +156,42 @@ function cellText(text: string | null, kind: string | undefined): string {
   return kind === 'integer' && /^\d+$/.test(text) ? formatCount(Number(text)) : text;
 }
 
-function drawList(sheet: Sheet, title: string, items: readonly string[]): void {
-  if (items.length === 0) return;
-  heading(sheet, 3, title, 30);
-  for (const item of items) write(sheet, `•  ${item}`, { gapAfter: 1 });
+/** Which exceptions are covered, why, until when and by whose signatures; the texts are in the chapter of statements. */
+function drawWaivers(sheet: Sheet, control: ControlModel, texts: Texts): void {
+  if (control.waivers.length === 0) return;
+  heading(sheet, 3, texts('control.waivers'), TABLE_ROOM - 30);
+  drawTable(
+    sheet,
+    [
+      { label: texts('waiver.covered'), weight: 9, align: 'right' },
+      { label: texts('waiver.scope'), weight: 26 },
+      { label: texts('waiver.reason'), weight: 33 },
+      { label: texts('waiver.expires'), weight: 15 },
+      { label: texts('waiver.signers'), weight: 27 },
+    ],
+    control.waivers.map((waiver) => [
+      { text: formatCount(waiver.covered) },
+      { text: scopeText(waiver.scope, texts) },
+      { text: waiver.reason },
+      { text: dayOf(waiver.expiresAt) },
+      { text: waiver.signers.join('\n') },
+    ]),
+  );
 }
 
-/** Draws the annex of how the figures of each control were made. */
-export function drawEvidence(sheet: Sheet, controls: readonly ControlModel[], texts: Texts): void {
-  sheet.doc.addPage();
-  heading(sheet, 1, texts('control.evidence'));
-  for (const control of controls) drawFigureEvidence(sheet, control, texts);
+/** What a waiver covers, in words. */
+export function scopeText(scope: ControlModel['waivers'][number]['scope'], texts: Texts): string {
+  if (scope.length === 0) return texts('waiver.everything');
+  return scope.map(({ column, value }) => `${column} = ${value}`).join('\n');
 }
 
-function drawFigureEvidence(sheet: Sheet, control: ControlModel, texts: Texts): void {
-  const { ipe } = control;
-  heading(sheet, 2, `${control.id.toUpperCase()}  ${control.title}`, 130);
-  field(sheet, texts('control.mode'), texts(`mode.${control.mode}`));
-  field(sheet, texts('control.frequency'), control.frequency);
-  field(sheet, texts('evidence.population'), control.population.meaning);
-  const completeness = {
-    meaning: ipe.completenessMeaning,
-    independent: formatCount(ipe.independentCount),
-    difference: formatCount(ipe.difference),
-  };
-  field(sheet, texts('evidence.completeness'), texts('evidence.completenessValue', completeness));
-  for (const parameter of ipe.parameters) {
-    const value = { ...parameter, value: formatCount(parameter.value) };
-    field(sheet, texts('control.parameters'), texts('control.parameter', value));
-  }
-  field(sheet, texts('evidence.template'), ipe.templateSha256, { mono: true });
-  field(sheet, texts('evidence.populationSql'), ipe.populationSqlSha256, { mono: true });
-  field(sheet, texts('evidence.exceptionsSql'), ipe.exceptionsSqlSha256, { mono: true });
-  field(sheet, texts('evidence.completenessSql'), ipe.completenessSqlSha256, { mono: true });
+/** The day of an ISO instant; what is not one stays as it is. */
+export function dayOf(instant: string): string {
+  return /^(\d{4}-\d{2}-\d{2})T/.exec(instant)?.[1] ?? instant;
+}
+
+/** A small heading with its paragraph, together where a page can hold both. */
+function drawParagraph(sheet: Sheet, title: string, text: string): void {
+  heading(sheet, 3, title, Math.min(measure(sheet, text), 200));
+  write(sheet, text);
 }

@@ -1,9 +1,10 @@
 /** What closes a report: how to read and check it, and after decisions their pages D-1, D-2, ... */
+import { COLOR } from '../../pdf/page.ts';
+import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
+import { drawFields, drawTable, type Field, measureFields } from '../../pdf/table.ts';
 import type { RequirementStatus } from '../status.ts';
 import type { Texts } from '../texts.ts';
-import { COLOR, FONT, STATUS_COLOR } from './palette.ts';
-import { ensureRoom, field, heading, type Sheet, write } from './sheet.ts';
-import { drawTable } from './table.ts';
+import { STATUS_COLOR } from './palette.ts';
 
 /** One signed act on a report, as the final PDF prints it. */
 export interface DecisionEntry {
@@ -30,16 +31,15 @@ const EXPLAINED: readonly RequirementStatus[] = [
   'manual_pending',
 ];
 
-/** Draws the annex. */
+/** Draws the annex from the current position on. */
 export function drawAnnex(sheet: Sheet, texts: Texts): void {
-  sheet.doc.addPage();
   heading(sheet, 1, texts('annex.heading'));
-  heading(sheet, 2, texts('annex.statuses'));
+  heading(sheet, 2, texts('annex.statuses'), 100);
   drawTable(
     sheet,
     [
       { label: texts('summary.status'), weight: 20 },
-      { label: texts('annex.statuses'), weight: 80 },
+      { label: texts('annex.meaning'), weight: 80 },
     ],
     EXPLAINED.map((status) => [
       { text: texts(`status.${status}`), badge: STATUS_COLOR[status] },
@@ -58,16 +58,21 @@ export function drawDecisions(sheet: Sheet, decisions: readonly DecisionEntry[],
   heading(sheet, 1, texts('decisions.heading'));
   write(sheet, texts('decisions.introduction'), { gapAfter: 8, color: COLOR.quiet });
   for (const [index, decision] of decisions.entries()) {
-    ensureRoom(sheet, 130);
-    heading(sheet, 2, texts('decisions.decision', { number: index + 1, meaning: decision.meaning }));
-    field(sheet, texts('decisions.by'), decision.person);
-    field(sheet, texts('decisions.at'), decision.at);
-    field(sheet, texts('decisions.key'), decision.keyFingerprint, { mono: true });
-    field(sheet, texts('decisions.signature'), decision.sha256, { mono: true });
-    if (decision.comment !== null) {
-      sheet.doc.y += 3;
-      write(sheet, texts('decisions.comment'), { font: FONT.bold, size: 8.8, color: COLOR.brand });
-      write(sheet, decision.comment, { gapAfter: 4 });
-    }
+    const fields = fieldsOf(decision, texts);
+    const title = texts('decisions.decision', { number: index + 1, meaning: decision.meaning });
+    const height = measureFields(sheet, fields) + measure(sheet, title, { size: 14 }) + 20;
+    if (height < 500) ensureRoom(sheet, height);
+    heading(sheet, 2, title, 100);
+    drawFields(sheet, fields);
   }
+}
+
+function fieldsOf(decision: DecisionEntry, texts: Texts): Field[] {
+  return [
+    { label: texts('decisions.by'), value: decision.person },
+    { label: texts('decisions.at'), value: decision.at },
+    { label: texts('decisions.key'), value: decision.keyFingerprint, mono: true },
+    { label: texts('decisions.signature'), value: decision.sha256, mono: true },
+    ...(decision.comment === null ? [] : [{ label: texts('decisions.comment'), value: decision.comment }]),
+  ];
 }

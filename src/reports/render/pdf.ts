@@ -1,16 +1,27 @@
 /**
  * Draws a report as PDF from its model alone: same model (and decisions), same bytes, for one release of engine and
- * Node. Decision pages come after the body and change none of its pages.
+ * Node. Decision pages come after the body and change none of its pages. The model itself is embedded as model.json.
  */
 import { AuditkeepError } from '../../errors.ts';
+import { drawFooter } from '../../pdf/footer.ts';
+import { openSheet, reserve, type Sheet, within } from '../../pdf/sheet.ts';
 import { parseInstant } from '../../time/clock.ts';
 import { freezeModel, type ReportModel } from '../model.ts';
 import { openTexts, type Texts } from '../texts.ts';
-import { beginControl, drawControl, drawEvidence } from './control-pages.ts';
+import {
+  addBookmarks,
+  type Bookmark,
+  type ContentsEntry,
+  contentsPageCount,
+  drawContents,
+  nameEntry,
+} from './contents.ts';
+import { beginControl, drawControl, drawControlsHead } from './control-pages.ts';
 import { type DecisionEntry, drawAnnex, drawDecisions } from './end-pages.ts';
-import { type ContentsEntry, contentsPageCount, drawContents, drawOverview, drawTitlePage } from './front-pages.ts';
-import { COLOR, CONTENT_WIDTH, FONT, PAGE, STATUS_COLOR } from './palette.ts';
-import { openSheet, type Sheet, within } from './sheet.ts';
+import { drawEvidence } from './evidence-pages.ts';
+import { STATUS_COLOR } from './palette.ts';
+import { drawRequirements } from './requirements.ts';
+import { drawTitlePage } from './title-page.ts';
 
 export type { DecisionEntry } from './end-pages.ts';
 
@@ -20,7 +31,23 @@ export type { DecisionEntry } from './end-pages.ts';
  */
 export async function renderPdf(model: ReportModel, decisions: readonly DecisionEntry[] | null): Promise<Buffer> {
   const texts = await openTexts('en');
-  const { hash } = freezeModel(model);
+  const { bytes, hash } = freezeModel(model);
+  const sheet = openReport(model, bytes, texts);
+  const { name } = model.framework;
+  const { startDate: start, endDate: end } = model.period;
+  const left = texts('footer.left', { name, start, end, hash: hash.slice(0, 16) });
+  const pages = drawBody(sheet, model, hash, texts);
+  // Footers of the body come before the decisions: a glyph that only decisions use must not renumber those of the body.
+  drawFooters(sheet, 0, left, (page) => texts('footer.page', { page, pages }));
+  if (decisions !== null) {
+    within(sheet, 'Sect', () => drawDecisions(sheet, decisions, texts));
+    addBookmarks(sheet, [{ title: texts('decisions.heading'), page: pages, top: 0 }]);
+    drawFooters(sheet, pages, left, (page) => texts('footer.decisionPage', { page }));
+  }
+  return sheet.finish();
+}
+
+function openReport(model: ReportModel, bytes: Buffer, texts: Texts): Sheet {
   const at = parseInstant(model.generated.at);
   if (at === null) {
     throw new AuditkeepError('INPUT_INVALID', { message: 'the model has no valid time', hint: 'generate it again' });
@@ -32,117 +59,92 @@ export async function renderPdf(model: ReportModel, decisions: readonly Decision
     subject: texts('document.subject', { title }),
     at,
   });
-  const left = texts('footer.left', { name, start, end, hash: hash.slice(0, 16) });
-  const pages = drawBody(sheet, model, hash, texts);
-  // Footers of the body come before the decisions: a glyph that only decisions use must not renumber those of the body.
-  drawFooters(sheet, 0, left, (page) => texts('footer.page', { page, pages }));
-  if (decisions !== null) {
-    within(sheet, 'Sect', () => drawDecisions(sheet, decisions, texts));
-    sheet.doc.switchToPage(pages);
-    sheet.doc.outline.addItem(texts('decisions.heading'));
-    drawFooters(sheet, pages, left, (page) => texts('footer.decisionPage', { page }));
-  }
-  sheet.section.end();
-  return sheet.finish();
+  sheet.doc.file(bytes, {
+    name: 'model.json',
+    type: 'application/json',
+    description: texts('document.model'),
+    relationship: 'Source',
+    creationDate: new Date(at),
+    modifiedDate: new Date(at),
+  });
+  return sheet;
+}
+
+/** A part of the body: its line in the contents, where it begins, and what it draws. */
+interface Part {
+  readonly entry: ContentsEntry;
+  readonly begin: () => void;
+  readonly draw: () => void;
+}
+
+function partsOf(sheet: Sheet, model: ReportModel, texts: Texts): Part[] {
+  const onNewPage = () => {
+    sheet.doc.addPage();
+  };
+  const chapter = (key: string, draw: () => void): Part => ({
+    entry: { level: 1, title: texts(key) },
+    begin: onNewPage,
+    draw,
+  });
+  const controls = model.controls.map((control): Part => {
+    const note = { text: texts(`status.${control.status}`), color: STATUS_COLOR[control.status] };
+    return {
+      entry: { level: 2, title: `${control.id.toUpperCase()}  ${control.title}`, note },
+      begin: () => beginControl(sheet, control, texts),
+      draw: () => drawControl(sheet, control, texts),
+    };
+  });
+  return [
+    chapter('summary.heading', () => drawRequirements(sheet, model, texts)),
+    chapter('controls.heading', () => drawControlsHead(sheet, texts)),
+    ...controls,
+    chapter('control.evidence', () => drawEvidence(sheet, model.controls, texts)),
+    chapter('annex.heading', () => drawAnnex(sheet, texts)),
+  ];
 }
 
 /** Draws everything but the decisions and gives the number of pages. */
 function drawBody(sheet: Sheet, model: ReportModel, hash: string, texts: Texts): number {
   const { doc } = sheet;
   within(sheet, 'Sect', () => drawTitlePage(sheet, model, hash, texts));
+  const parts = partsOf(sheet, model, texts);
   const contentsFirst = pageCount(sheet);
-  const entries: ContentsEntry[] = [];
-  for (let left = contentsPageCount(model.controls.length + 4); left > 0; left -= 1) doc.addPage();
-  const add = (level: 1 | 2, title: string, note = '', color: string = COLOR.quiet) =>
-    entries.push({ level, title, note, color, page: pageCount(sheet) + 1 });
-  const begin = (title: string) => {
-    add(1, title);
-    return title;
-  };
-  const overview = begin(texts('summary.heading'));
-  within(sheet, 'Sect', () => drawOverview(sheet, model, texts));
-  const top = [
-    { title: texts('contents.heading'), page: contentsFirst },
-    { title: overview, page: contentsFirst + contentsPageCount(model.controls.length + 4) },
-  ];
-  const controls = begin(texts('controls.heading'));
-  const controlPages: { title: string; page: number }[] = [];
-  for (const control of model.controls) {
-    const title = `${control.id.toUpperCase()}  ${control.title}`;
-    beginControl(sheet, controlPages.length === 0);
-    const page = pageCount(sheet);
-    controlPages.push({ title, page: page - 1 });
-    entries.push({
-      level: 2,
-      title,
-      note: texts(`status.${control.status}`),
-      color: STATUS_COLOR[control.status],
-      page,
-    });
-    within(sheet, 'Sect', () => drawControl(sheet, control, texts));
-  }
-  const evidence = begin(texts('control.evidence'));
-  const evidencePage = pageCount(sheet);
-  within(sheet, 'Sect', () => drawEvidence(sheet, model.controls, texts));
-  const annex = begin(texts('annex.heading'));
-  const annexPage = pageCount(sheet);
-  within(sheet, 'Sect', () => drawAnnex(sheet, texts));
+  const entries = parts.map(({ entry }) => entry);
+  for (let left = contentsPageCount(sheet, entries, texts); left > 0; left -= 1) doc.addPage();
+  // Written last, when the pages are known, but read at its place.
+  const writeContents = reserve(sheet, 'Sect');
+  const places = parts.map(({ entry, begin, draw }, index) => {
+    begin();
+    nameEntry(sheet, index);
+    const place = { ...entry, page: pageCount(sheet), top: doc.y };
+    within(sheet, 'Sect', draw);
+    return place;
+  });
   const pages = pageCount(sheet);
-  drawContents(sheet, contentsFirst, entries, texts);
+  writeContents(() => drawContents(sheet, contentsFirst, places, texts));
   addBookmarks(sheet, [
-    ...top,
-    { title: controls, page: controlPages[0]?.page ?? evidencePage, children: controlPages },
-    { title: evidence, page: evidencePage },
-    { title: annex, page: annexPage },
+    { title: texts('contents.heading'), page: contentsFirst, top: 0 },
+    ...places.flatMap((place, index) => {
+      if (place.level === 2) return [];
+      const later = places.slice(index + 1);
+      const next = later.findIndex(({ level }) => level === 1);
+      const children = later.slice(0, next === -1 ? later.length : next);
+      return [{ ...bookmarkOf(place), children: children.map(bookmarkOf) }];
+    }),
   ]);
   doc.switchToPage(pages - 1);
   return pages;
 }
 
-interface Bookmark {
-  readonly title: string;
-  /** 0-based. */
-  readonly page: number;
-  readonly children?: readonly Bookmark[];
+function bookmarkOf({ title, page, top }: { title: string; page: number; top: number }): Bookmark {
+  return { title, page: page - 1, top };
 }
 
-/** A bookmark points at the page that is current when it is made. */
-function addBookmarks(sheet: Sheet, bookmarks: readonly Bookmark[]): void {
-  for (const bookmark of bookmarks) {
-    sheet.doc.switchToPage(bookmark.page);
-    const item = sheet.doc.outline.addItem(bookmark.title, { expanded: true });
-    for (const child of bookmark.children ?? []) {
-      sheet.doc.switchToPage(child.page);
-      item.addItem(child.title);
-    }
-  }
-}
-
-/**
- * Footers from a page (0-based) to the last. Body pages are numbered 1 to m, decision pages D-1, D-2, ..., so that
- * decisions leave the body as it was.
- */
 function drawFooters(sheet: Sheet, firstPage: number, left: string, numberOf: (page: number) => string): void {
-  const { doc } = sheet;
   const all = pageCount(sheet);
   for (let index = firstPage; index < all; index += 1) {
-    doc.switchToPage(index);
-    // Text below the bottom margin would begin a new page.
-    const bottom = doc.page.margins.bottom;
-    doc.page.margins.bottom = 0;
-    doc.markContent('Artifact', { type: 'Pagination', attached: ['Bottom'] });
-    const y = PAGE.height - 42;
-    doc
-      .moveTo(PAGE.left, y - 8)
-      .lineTo(PAGE.left + CONTENT_WIDTH, y - 8)
-      .lineWidth(0.5)
-      .stroke(COLOR.line);
-    doc.font(FONT.regular, 7.2).fillColor(COLOR.quiet);
-    doc.text(left, PAGE.left, y, { width: CONTENT_WIDTH - 90, lineBreak: false });
-    const right = { width: 90, align: 'right', lineBreak: false } as const;
-    doc.text(numberOf(index - firstPage + 1), PAGE.left + CONTENT_WIDTH - 90, y, right);
-    doc.endMarkedContent();
-    doc.page.margins.bottom = bottom;
+    sheet.doc.switchToPage(index);
+    drawFooter(sheet, left, numberOf(index - firstPage + 1));
   }
 }
 
