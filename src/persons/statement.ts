@@ -116,7 +116,8 @@ export function checkStatement(
   return { statement, sha256, problem: null };
 }
 
-function parseStatement(text: string): Statement | null {
+/** A statement of its canonical text, or null. */
+export function parseStatement(text: string): Statement | null {
   try {
     const statement = statementSchema.parse(JSON.parse(text));
     return canonicalJson(statement) === text ? statement : null;
@@ -140,6 +141,8 @@ export interface SignedWaiver {
   readonly sha256: string;
   /** E-mail; null while nobody but its own person signed. */
   readonly approvedBy: string | null;
+  /** SHA-256 of the approval's text; null as above. */
+  readonly approvalSha256: string | null;
 }
 
 /** The waivers among checked statements that hold, each with the approval that holds and is another person's. */
@@ -150,11 +153,11 @@ export function signedWaivers(
   return waivers.flatMap(({ statement: waiver, problem, sha256 }) => {
     const isWaiver = waiver?.format === 'auditkeep-waiver/v1' || waiver?.format === 'auditkeep-waiver/v2';
     if (problem !== null || !isWaiver) return [];
-    const approval = approvals
-      .filter((checked) => checked.problem === null)
-      .map(({ statement }) => statement)
-      .filter((statement) => statement.format === 'auditkeep-waiver-approval/v1')
-      .find((other) => other.waiver === waiver.id && other.waiver_sha256 === sha256 && other.person !== waiver.person);
-    return [{ waiver, sha256, approvedBy: approval?.person ?? null }];
+    const approval = approvals.find(({ statement: other, problem: wrong }) => {
+      if (wrong !== null || other?.format !== 'auditkeep-waiver-approval/v1') return false;
+      return other.waiver === waiver.id && other.waiver_sha256 === sha256 && other.person !== waiver.person;
+    });
+    const approvedBy = approval?.statement?.person ?? null;
+    return [{ waiver, sha256, approvedBy, approvalSha256: approval?.sha256 ?? null }];
   });
 }

@@ -4,9 +4,12 @@
  */
 import { z } from 'zod';
 import { canonicalJson } from '../canonical-json.ts';
+import { stampOf } from '../keys/allowed-signers.ts';
 import { NAMESPACES } from '../keys/sshsig.ts';
 import { parseDecisionText } from '../persons/decision.ts';
 import type { StoredAct } from '../persons/register.ts';
+import { STATEMENT_RULES } from '../persons/statement.ts';
+import type { BundledStatement } from './bundle-statements.ts';
 import type { ReportDecision, ReportVersion, StoredDecision } from './decision-check.ts';
 import { jsonOf } from './decision-entry.ts';
 
@@ -120,13 +123,12 @@ export function readSignedFiles(parts: ReadonlyMap<string, Uint8Array>): StoredD
 export function readmeText(
   report: ReportFile,
   decisions: readonly ReportDecision[],
-  acts: readonly StoredAct[],
+  { acts, statements }: { readonly acts: readonly StoredAct[]; readonly statements: readonly BundledStatement[] },
 ): string {
   const own = report.versions.find((version) => version.id === report.reportId);
   const commands = decisions.map(({ meaning, person, time }, index) => {
     const name = `decisions/${String(index + 1).padStart(2, '0')}-${meaning}.json`;
-    const at = time.slice(0, 19).replace(/[-:T]/g, '');
-    return `  ssh-keygen -Y verify -O verify-time=${at}Z -f allowed_signers -I ${person} \\
+    return `  ssh-keygen -Y verify -O verify-time=${stampOf(time)}Z -f allowed_signers -I ${person} \\
     -n ${NAMESPACES.reportDecision} -s ${name}.sig < ${name}`;
   });
   const founding = acts.slice(0, 1).flatMap(({ signatures }) =>
@@ -167,7 +169,23 @@ ${commands.join('\n')}
 ${founding.join('\n')}
 
    Who the founders are, nothing in here can show: compare their keys, in allowed_signers under ${NAMESPACES.person}.
-
+${statementsText(statements)}
 With auditkeep all of this is one command: auditkeep report verify FILE --signers YOUR_LIST
+`;
+}
+
+/** The paragraph on waivers and attestations; nothing where there are none. */
+function statementsText(statements: readonly BundledStatement[]): string {
+  if (statements.length === 0) return '';
+  const commands = statements.map(({ part, statement }) => {
+    const { namespace } = STATEMENT_RULES[statement.format];
+    return `  ssh-keygen -Y verify -O verify-time=${stampOf(statement.time)}Z -f allowed_signers -I ${statement.person} \\
+    -n ${namespace} -s ${part}.sig < ${part}`;
+  });
+  return `
+   statements/ holds the waivers and attestations that model.json names by the sha256 of their texts, signed by persons of
+   the same register:
+
+${commands.join('\n')}
 `;
 }

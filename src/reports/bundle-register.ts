@@ -6,7 +6,9 @@ import { type AllowedSigner, type SignerLine, stampOf, writeAllowedSigners } fro
 import { checkSshsig, NAMESPACES, type Namespace } from '../keys/sshsig.ts';
 import { parseActText } from '../persons/act.ts';
 import { hasRole, isWithin, type Register, replayActs, type StoredAct } from '../persons/register.ts';
+import { STATEMENT_RULES } from '../persons/statement.ts';
 import type { BundleFinding, BundleParts } from './bundle-format.ts';
+import type { BundledStatement } from './bundle-statements.ts';
 import type { ReportDecision, SignerBook } from './decision-check.ts';
 
 const ACT_PART = /^register\/(\d{4,})\.json$/;
@@ -50,11 +52,11 @@ function readRegisterFiles(parts: BundleParts): StoredAct[] {
     });
 }
 
-/** The keys that decided and those that signed acts, as `ssh-keygen -Y verify` takes them. */
+/** The keys that decided and those that signed acts and statements, as `ssh-keygen -Y verify` takes them. */
 export function allowedSignersText(
   register: Register,
   decisions: readonly ReportDecision[],
-  acts: readonly StoredAct[],
+  { acts, statements }: { readonly acts: readonly StoredAct[]; readonly statements: readonly BundledStatement[] },
 ): string {
   const lines = (used: readonly string[], namespace: Namespace): SignerLine[] => {
     const keys = [...register.keys.values()].filter((key) => used.includes(key.fingerprint));
@@ -62,7 +64,15 @@ export function allowedSignersText(
   };
   const deciding = decisions.map((decision) => decision.keyFingerprint);
   const acting = acts.flatMap((act) => act.signatures.map(({ fingerprint }) => fingerprint));
-  return writeAllowedSigners([...lines(deciding, NAMESPACES.reportDecision), ...lines(acting, NAMESPACES.person)]);
+  const stating = (namespace: Namespace) =>
+    statements
+      .filter(({ statement }) => STATEMENT_RULES[statement.format].namespace === namespace)
+      .map(({ statement }) => statement.key_fingerprint);
+  return writeAllowedSigners([
+    ...lines(deciding, NAMESPACES.reportDecision),
+    ...lines(acting, NAMESPACES.person),
+    ...[NAMESPACES.waiver, NAMESPACES.attestation].flatMap((namespace) => lines(stating(namespace), namespace)),
+  ]);
 }
 
 export interface BundledRegister {

@@ -6,6 +6,7 @@ import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { readRegister } from '../persons/read-register.ts';
+import { readStatements } from '../persons/store.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
 import {
   decisionsText,
@@ -19,6 +20,7 @@ import {
 import { type BundleSubject, packBundle, sha256Of } from './bundle-format.ts';
 import { oscalFiles } from './bundle-oscal.ts';
 import { allowedSignersText, registerFiles } from './bundle-register.ts';
+import { statementFiles } from './bundle-statements.ts';
 import type { ReportDecision, ReportVersion } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
 import type { ReportModel } from './model.ts';
@@ -53,17 +55,20 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
   }
   const reviewPdf = await renderReviewed(model, row.pdfSha256);
   const report = reportFile(model, evidence.installationId, evidence.versions, decisions);
+  const stated = statementFiles(model, evidence.statements);
+  const signed = { acts: evidence.acts, statements: stated.statements };
   const content = new Map<string, Uint8Array>([
     ['model.json', bytes],
     ['review.pdf', reviewPdf],
     ['final.pdf', await renderPdf(model, decisions.map(entryOf))],
     ['report.json', Buffer.from(canonicalJson(report), 'utf8')],
     ['decisions.json', Buffer.from(decisionsText(decisions), 'utf8')],
-    ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions, evidence.acts), 'utf8')],
-    ['README.txt', Buffer.from(readmeText(report, decisions, evidence.acts), 'utf8')],
+    ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions, signed), 'utf8')],
+    ['README.txt', Buffer.from(readmeText(report, decisions, signed), 'utf8')],
     ...oscalFiles(model),
     ...registerFiles(evidence.acts),
     ...signedFiles(decisions, evidence.stored),
+    ...stated.files,
   ]);
   const zip = packBundle(subjectOf(report, row.hash), content);
   return { reportId: row.id, zip, sha256: sha256Of(zip) };
@@ -90,6 +95,11 @@ function readEvidence(ctx: Pick<Context, 'db'>, reportId: string, root: string) 
         installationId,
         versions: await readVersions(client, root),
         stored: await readStoredDecisions(client, root),
+        statements: [
+          ...(await readStatements(client, 'waiver')),
+          ...(await readStatements(client, 'waiver_approval')),
+          ...(await readStatements(client, 'attestation')),
+        ],
       };
     },
     'repeatable read, read only',

@@ -121,7 +121,9 @@ export type ControlModel = {
 /** A waiver that covered exceptions of the control. */
 type WaiverModel = {
   readonly id: string;
+  /** Of the signed texts: the waiver, and its approval by a second person. */
   readonly sha256: string;
+  readonly approvalSha256: string;
   readonly reason: string;
   readonly expiresAt: string;
   readonly signers: readonly string[];

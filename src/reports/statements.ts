@@ -14,12 +14,12 @@ export async function readActiveWaivers(ctx: Pick<Context, 'db' | 'clock'>): Pro
 }
 
 /** Those of signed waivers that count at an instant (ISO 8601, UTC, milliseconds). Pure. */
-function activeWaivers(signed: readonly SignedWaiver[], at: string): ActiveWaiver[] {
-  return signed.flatMap(({ waiver, sha256, approvedBy }) => {
-    if (approvedBy === null || waiverState(waiver, at) !== 'active') return [];
+export function activeWaivers(signed: readonly SignedWaiver[], at: string): ActiveWaiver[] {
+  return signed.flatMap(({ waiver, sha256, approvedBy, approvalSha256 }) => {
+    if (approvedBy === null || approvalSha256 === null || waiverState(waiver, at) !== 'active') return [];
     const { id, control, reason, expires_at: expiresAt, person } = waiver;
     const scope = waiver.format === 'auditkeep-waiver/v2' ? waiver.scope : [];
-    return [{ id, sha256, control, reason, expiresAt, signers: [person, approvedBy], scope }];
+    return [{ id, sha256, approvalSha256, control, reason, expiresAt, signers: [person, approvedBy], scope }];
   });
 }
 

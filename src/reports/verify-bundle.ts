@@ -25,6 +25,7 @@ import {
   readBundledRegister,
   registerFiles,
 } from './bundle-register.ts';
+import { type BundledStatements, checkBundledStatements } from './bundle-statements.ts';
 import { checkDecisions, type ReportDecision } from './decision-check.ts';
 import { readEngineVersion } from './engine-version.ts';
 import { differencesOf, parseModel } from './read.ts';
@@ -56,6 +57,8 @@ export interface BundleCheck {
   readonly finalPdf: 'reproduced' | 'not checked';
   /** Whether the OSCAL documents were made again and compared; only the release that made them can. */
   readonly oscal: 'reproduced' | 'not checked';
+  /** Ids of waivers whose signed texts name by id whom the report shows as a pseudonym, and are not in the bundle. */
+  readonly withheld: readonly string[];
 }
 
 /**
@@ -85,10 +88,12 @@ export async function verifyBundle(
       finalPdf: 'not checked',
       oscal: 'not checked',
       roles: 'not checked',
+      withheld: [],
     });
   }
   const persons = readBundledRegister(parts, report.installationId, given);
-  findings.push(...persons.findings);
+  const stated = checkBundledStatements(parts, { ...report, register: persons.register });
+  findings.push(...persons.findings, ...stated.findings);
   const bundled = readBundledSigners(parts, findings);
   const checked = checkDecisions({
     installationId: report.installationId,
@@ -103,7 +108,8 @@ export async function verifyBundle(
     ...checked.findings.map(({ decisionId, what }) => ({ part: files.get(decisionId ?? '') ?? 'decisions', what })),
   );
   findings.push(...checkContent(zip, parts, report, decisions));
-  findings.push(...checkClosed(parts, report, decisions, persons), ...checkSigners(parts, decisions, persons, bundled));
+  const signed = { ...persons, ...stated };
+  findings.push(...checkClosed(parts, report, decisions, signed), ...checkSigners(parts, decisions, signed, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
   const own = release ?? (await readEngineVersion());
   const isSound = findings.length === 0;
@@ -117,7 +123,9 @@ export async function verifyBundle(
   const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
   const { roles } = persons;
   const { reportId } = report;
-  return checkOf({ signers, reportId, reportHash, findings, decisions, finalPdf, oscal: told.outcome, roles });
+  const oscal = told.outcome;
+  const { withheld } = stated;
+  return checkOf({ signers, reportId, reportHash, findings, decisions, finalPdf, oscal, roles, withheld });
 }
 
 function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked'>): BundleCheck {
@@ -126,6 +134,7 @@ function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked'>): B
     ...(found.oscal === 'reproduced' ? [] : ['the OSCAL documents were not made again and may say anything']),
     ...(found.signers === 'given' ? [] : ['the keys come from the bundle itself and may be anybody’s']),
     ...UNCHECKED_ROLES[found.roles],
+    ...found.withheld.map((id) => `the signed text of waiver ${id} names an id that the report hides; ask for it`),
   ];
   const clean = unchecked.length === 0 ? 'valid' : 'incomplete';
   const outcome = found.findings.length > 0 ? 'invalid' : clean;
@@ -138,22 +147,24 @@ const UNCHECKED_ROLES: Readonly<Record<BundleCheck['roles'], readonly string[]>>
   'not checked': ['the bundle brings no register: nobody shows who had which role'],
 };
 
+type BundledTexts = BundledRegister & BundledStatements;
+
 /** A bundle holds what follows from its signed texts and model, and nothing else. */
 function checkClosed(
   parts: BundleParts,
   report: ReportFile,
   decisions: readonly ReportDecision[],
-  persons: BundledRegister,
+  signed: BundledTexts,
 ): BundleFinding[] {
-  const files = [...signedFiles(decisions, readSignedFiles(parts)).keys(), ...registerFiles(persons.acts).keys()];
-  const known = new Set([...DOCUMENTS, ...OSCAL_PARTS, ...files]);
+  const files = [...signedFiles(decisions, readSignedFiles(parts)).keys(), ...registerFiles(signed.acts).keys()];
+  const known = new Set([...DOCUMENTS, ...OSCAL_PARTS, ...files, ...signed.parts]);
   const decided = new Set(decisions.map((decision) => decision.reportId));
   const expect = (part: string, holds: boolean, what: string) => (holds ? [] : [{ part, what }]);
   return [
     ...[...parts.keys()].flatMap((name) => expect(name, known.has(name), 'is no part of a bundle')),
     ...expect(
       'README.txt',
-      textOf(parts, 'README.txt') === readmeText(report, decisions, persons.acts),
+      textOf(parts, 'README.txt') === readmeText(report, decisions, signed),
       'is not the page of a bundle',
     ),
     ...expect(
@@ -168,7 +179,7 @@ function checkClosed(
 function checkSigners(
   parts: BundleParts,
   decisions: readonly ReportDecision[],
-  { register, acts }: BundledRegister,
+  { register, acts, statements }: BundledTexts,
   bundled: readonly AllowedSigner[],
 ): BundleFinding[] {
   const text = textOf(parts, 'allowed_signers');
@@ -181,7 +192,7 @@ function checkSigners(
     register === null
       ? bundled.length === used.size &&
         text === rewriteAllowedSigners(bundled.filter((signer) => used.has(signer.fingerprint)))
-      : text === allowedSignersText(register, decisions, acts);
+      : text === allowedSignersText(register, decisions, { acts, statements });
   return hasEveryKey && isExact ? [] : [{ part: 'allowed_signers', what: 'is not the list of the keys that signed' }];
 }
 

@@ -5,6 +5,8 @@ export interface ActiveWaiver {
   readonly id: string;
   /** SHA-256 of the signed text. */
   readonly sha256: string;
+  /** SHA-256 of the text that the second person signed. */
+  readonly approvalSha256: string;
   readonly control: string;
   readonly reason: string;
   /** ISO 8601, UTC. */

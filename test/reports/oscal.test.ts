@@ -40,6 +40,7 @@ async function oddModel(): Promise<ReportModel> {
   const waiver = {
     id: '2f0c8a52-6d1e-4b7a-9c55-0e2f1a7b9d12',
     sha256: sha256Hex('waiver'),
+    approvalSha256: sha256Hex('approval'),
     reason: 'tokens are ordered',
     expiresAt: '2026-12-31T00:00:00.000Z',
     signers: ['p1@example.org', 'p2@example.org'],

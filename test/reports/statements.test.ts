@@ -115,6 +115,7 @@ describe('a waiver', () => {
     const waiver = {
       id: 'w',
       sha256: '',
+      approvalSha256: '',
       control: 'ac-12',
       reason: '',
       expiresAt: '',

@@ -41,6 +41,7 @@ export function riskOf(model: ReportModel, control: ControlModel): Draft {
       props: [
         prop('waiver-id', waiver.id),
         prop('waiver-sha256', waiver.sha256),
+        prop('waiver-approval-sha256', waiver.approvalSha256),
         prop('waiver-expires-at', waiver.expiresAt),
         prop('waiver-covered', waiver.covered),
         ...waiver.signers.map((signer) => prop('waiver-signer', signer)),
