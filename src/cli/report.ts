@@ -1,22 +1,17 @@
 /** `auditkeep report generate | list | show` */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { AuditkeepError, EXIT } from '../errors.ts';
 import { type GeneratedReport, generateReport } from '../reports/generate.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
-import { renderJson } from '../reports/render/json.ts';
-import { renderAssessmentResults } from '../reports/render/oscal/assessment-results.ts';
-import { renderPlanOfAction } from '../reports/render/oscal/plan-of-action.ts';
-import { renderPdf } from '../reports/render/pdf.ts';
 import { hasUnsealedEvents } from '../reports/scheduled.ts';
 import { formatCount } from '../reports/texts.ts';
 import { readDecisions, readDecisionsOf } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
+import { writeReportFiles } from './report-files.ts';
 
 const fileOptions = {
-  out: { type: 'string', describe: 'folder for the review PDF and the model JSON' },
+  out: { type: 'string', describe: 'folder for the review PDF, the model JSON and the evidence' },
   oscal: {
     type: 'boolean',
     default: false,
@@ -84,7 +79,7 @@ export const reportCommands: readonly AnyCommand[] = [
       if (await ctx.db.withClient((client) => hasUnsealedEvents(client, report.model.period))) {
         session.say('warning: events of the period are not sealed yet; seal them and generate the report again');
       }
-      const files = args.out === undefined ? [] : await writeFiles(args.out, report.model, args.oscal);
+      const files = args.out === undefined ? [] : await writeReportFiles(ctx, args.out, report.model, args.oscal);
       return { data: { ...summaryOf(report), files }, text: generatedText(report, files) };
     },
   }),
@@ -120,7 +115,7 @@ export const reportCommands: readonly AnyCommand[] = [
     summary: 'show a report: its status and what each control found',
     examples: [
       ['auditkeep report show 1b4e28ba', 'by the first digits of its id'],
-      ['auditkeep report show 1b4e28ba --out out', 'write its review PDF and model JSON'],
+      ['auditkeep report show 1b4e28ba --out out', 'write its review PDF, model JSON and evidence'],
       ['auditkeep report show 1b4e28ba --out out --oscal', 'and OSCAL assessment results and plan of action'],
     ],
     options: (yargs) => yargs.positional('id', { type: 'string', demandOption: true }).options(fileOptions),
@@ -129,7 +124,7 @@ export const reportCommands: readonly AnyCommand[] = [
       const ctx = await session.context();
       const report = await readReport(ctx, args.id);
       const { valid } = await readDecisions(ctx, report.row.id);
-      const files = args.out === undefined ? [] : await writeFiles(args.out, report.model, args.oscal);
+      const files = args.out === undefined ? [] : await writeReportFiles(ctx, args.out, report.model, args.oscal);
       const exitCode = valid ? EXIT.done : EXIT.findings;
       return { data: { ...shownReport(report), valid }, text: shownText(report, valid, files), exitCode };
     },
@@ -204,33 +199,4 @@ function controlLines(model: ReportModel): string[] {
     const figures = `${formatCount(control.exceptions.count)} of ${formatCount(control.population.count)}`;
     return `  ${control.id}  ${control.status.padEnd(17)} ${figures.padStart(14)}  ${control.title}`;
   });
-}
-
-async function writeFiles(folder: string, model: ReportModel, oscal: boolean): Promise<string[]> {
-  const { framework, period, report } = model;
-  const name = `${framework.id}-${period.startDate}-${period.endDate}-${report.id.slice(0, 8)}`;
-  const files = [
-    { path: join(folder, `${name}.pdf`), bytes: await renderPdf(model, null) },
-    { path: join(folder, `${name}.json`), bytes: renderJson(model) },
-    ...(oscal ? oscalFiles(join(folder, name), model) : []),
-  ];
-  try {
-    await mkdir(folder, { recursive: true });
-    for (const file of files) await writeFile(file.path, file.bytes, { mode: 0o600 });
-  } catch (cause) {
-    throw new AuditkeepError('INPUT_FILE', {
-      message: `the folder ${folder} cannot be written`,
-      hint: 'give --out a folder that you may write; the report itself is stored',
-      cause,
-    });
-  }
-  return files.map((file) => file.path);
-}
-
-function oscalFiles(path: string, model: ReportModel) {
-  const plan = renderPlanOfAction(model);
-  return [
-    { path: `${path}.oscal-assessment-results.json`, bytes: renderAssessmentResults(model) },
-    ...(plan === null ? [] : [{ path: `${path}.oscal-poam.json`, bytes: plan }]),
-  ];
 }

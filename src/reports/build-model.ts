@@ -1,14 +1,7 @@
 /** Puts a report's model together from templates and what evaluation found out. Pure. */
 import { isoOf } from '../time/clock.ts';
-import {
-  type ControlModel,
-  type ControlResult,
-  MODEL_FORMAT,
-  type ModelInput,
-  NO_ROWS_SHA256,
-  type ReportModel,
-  sha256Hex,
-} from './model.ts';
+import type { ControlModel, ControlResult } from './control-model.ts';
+import { MODEL_FORMAT, type ModelInput, type ReportModel, sha256Hex } from './model.ts';
 import { type ControlStatus, judgeReport, judgeRequirement } from './status.ts';
 import type { ControlTemplate } from './template.ts';
 
@@ -77,9 +70,9 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
       meaning: template.exceptions.meaning,
       count: evaluated?.exceptions.count ?? null,
       waived: evaluated?.exceptions.waived ?? null,
-      sha256: evaluated?.exceptions.sha256 ?? NO_ROWS_SHA256,
       columns: template.exceptions.columns,
       rows: evaluated?.exceptions.rows ?? [],
+      evidence: evaluated?.exceptions.evidence ?? null,
     },
     waivers: evaluated?.waivers ?? [],
     checks: checksOf(template, evaluated),
@@ -99,6 +92,7 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
       distinctKeys: evaluated?.distinctKeys ?? null,
       independentCount: evaluated?.independent ?? null,
       difference: evaluated === null ? null : evaluated.population - evaluated.independent,
+      resultSha256: evaluated?.exceptions.sha256 ?? null,
     },
   };
 }

@@ -2,8 +2,6 @@
  * Runs controls: all under one snapshot, as auditkeep_report, READ ONLY, while no partition moves. A control that fails
  * or takes too long is an error of its own; the others go on.
  */
-import { createHash } from 'node:crypto';
-import { canonicalJson } from '../canonical-json.ts';
 import type { Context } from '../context.ts';
 import { withSessionLock } from '../db/advisory-lock.ts';
 import type { Database, SqlClient } from '../db/database.ts';
@@ -13,21 +11,16 @@ import { transact } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import type { ReportPeriod } from '../time/report-period.ts';
+import type { ControlResult } from './control-model.ts';
 import { type ControlStatement, parseControlSql } from './control-sql.ts';
-import { type ControlResult, SHOWN_EXCEPTIONS, type SourceFacts } from './model.ts';
+import { type EvidenceSink, HASH_ONLY } from './evidence-file.ts';
+import { readExceptions } from './exceptions.ts';
+import type { SourceFacts } from './model.ts';
 import { checkPlan } from './plan-check.ts';
 import { judgeControl } from './status.ts';
-import {
-  backendPid,
-  cancelBackend,
-  countIndependently,
-  countPopulation,
-  lockFacts,
-  readSource,
-  streamExceptions,
-} from './store.ts';
+import { backendPid, cancelBackend, countIndependently, countPopulation, lockFacts, readSource } from './store.ts';
 import type { ControlPart, ControlTemplate } from './template.ts';
-import { type ActiveWaiver, coveringWaiver } from './waiver.ts';
+import { type ActiveWaiver, waiversUsed } from './waiver.ts';
 
 export interface EvaluateInput {
   readonly controls: readonly ControlTemplate[];
@@ -36,6 +29,8 @@ export interface EvaluateInput {
   readonly waivers?: readonly ActiveWaiver[];
   /** Replaces an id in exceptions. */
   readonly pseudonymize: (value: string) => string;
+  /** Where all exceptions go; they are only hashed unless given. */
+  readonly evidence?: EvidenceSink;
   /** A report lets retention go after this time; 30 minutes unless given. */
   readonly timeLimitMs?: number;
   /** A control is an error after this time; 10 minutes unless given. */
@@ -138,7 +133,10 @@ async function evaluate(run: Run, template: ControlTemplate): Promise<ControlRes
   }
   const counted = await countPopulation(run.client, { ...population, key: template.population.key });
   const [independent = 0, missing = 0, stale = 0] = await countEach(run.client, counting);
-  const found = await readExceptions(run, template, exceptions);
+  const { pseudonymize, evidence = HASH_ONLY } = run.input;
+  const waivers = (run.input.waivers ?? []).filter((waiver) => waiver.control === template.id);
+  const reading = { template, statement: exceptions, waivers, pseudonymize, evidence };
+  const { covered, ...found } = await readExceptions(run.client, reading);
   const figures = {
     population: Number(counted.rows),
     distinctKeys: Number(counted.keys),
@@ -148,22 +146,8 @@ async function evaluate(run: Run, template: ControlTemplate): Promise<ControlRes
   };
   const { count, waived } = found;
   const judgement = judgeControl({ ...figures, exceptions: count, waived }, template.population.whenEmpty);
-  const waivers = waiversUsed(run, template, found.covered);
-  return { kind: 'evaluated', judgement, ...figures, exceptions: found, waivers };
-}
-
-/** The waivers that covered something, with persons as pseudonyms. */
-function waiversUsed(run: Run, template: ControlTemplate, covered: ReadonlyMap<string, number>) {
-  const kindOf = new Map(template.exceptions.columns.map(({ name, kind }) => [name, kind]));
-  return (run.input.waivers ?? []).flatMap(({ control: _control, scope, ...waiver }) => {
-    const count = covered.get(waiver.id);
-    if (count === undefined) return [];
-    const shown = scope.map(({ column, value }) => ({
-      column,
-      value: kindOf.get(column) === 'pseudonym' ? run.input.pseudonymize(value) : value,
-    }));
-    return [{ ...waiver, scope: shown, covered: count }];
-  });
+  const used = waiversUsed(waivers, { covered, columns: template.exceptions.columns, pseudonymize });
+  return { kind: 'evaluated', judgement, ...figures, exceptions: found, waivers: used };
 }
 
 /** Counts one after the other, since a connection runs one statement at a time; 0 for what is not asked. */
@@ -176,56 +160,6 @@ async function countEach(
     counts.push(statement === null ? 0 : Number(await countIndependently(client, statement.sql, statement.values)));
   }
   return counts;
-}
-
-interface FoundExceptions {
-  readonly count: number;
-  readonly sha256: string;
-  readonly rows: (string | null)[][];
-  /** How many some waiver covers, and how many each, by the waiver's id. */
-  readonly waived: number;
-  readonly covered: ReadonlyMap<string, number>;
-}
-
-/**
- * Reads all exceptions in batches, keeps the first ones and hashes all of them. First in the order of what is printed: the
- * order of the values behind the pseudonyms would tell whose they are. The hash is of all rows' hashes, sorted.
- */
-async function readExceptions(
-  run: Run,
-  template: ControlTemplate,
-  statement: { readonly sql: string; readonly values: readonly string[] },
-): Promise<FoundExceptions> {
-  const { columns } = template.exceptions;
-  const waivers = (run.input.waivers ?? []).filter((waiver) => waiver.control === template.id);
-  const covered = new Map<string, number>();
-  let waived = 0;
-  const hashes: string[] = [];
-  let shown: { readonly text: string; readonly row: (string | null)[] }[] = [];
-  for await (const batch of streamExceptions(run.client, { ...statement, columns })) {
-    for (const found of batch) {
-      const waiver = coveringWaiver(waivers, found);
-      if (waiver !== null) {
-        waived += 1;
-        covered.set(waiver.id, (covered.get(waiver.id) ?? 0) + 1);
-      }
-      const row = columns.map(({ name, kind }) => {
-        const value = found[name] ?? null;
-        return value !== null && kind === 'pseudonym' ? run.input.pseudonymize(value) : value;
-      });
-      const text = canonicalJson(row);
-      hashes.push(createHash('sha256').update(text).digest('hex'));
-      shown.push({ text, row });
-    }
-    shown = shown.sort((a, b) => compareTexts(a.text, b.text)).slice(0, SHOWN_EXCEPTIONS);
-  }
-  const sha256 = createHash('sha256').update(canonicalJson(hashes.sort())).digest('hex');
-  return { count: hashes.length, sha256, rows: shown.map(({ row }) => row), waived, covered };
-}
-
-function compareTexts(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
 }
 
 function bind(run: Run, template: ControlTemplate, part: ControlPart, sql: string) {

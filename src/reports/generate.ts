@@ -10,6 +10,7 @@ import { parseReportPeriod, type ReportPeriod } from '../time/report-period.ts';
 import { buildModel } from './build-model.ts';
 import { readEngineVersion } from './engine-version.ts';
 import { evaluateControls } from './evaluate.ts';
+import { type EvidenceFiles, openEvidenceFiles } from './evidence-file.ts';
 import { freezeModel, type ReportModel, sha256Hex } from './model.ts';
 import { makePseudonymizer } from './pseudonym.ts';
 import { findReport, reportCell } from './read.ts';
@@ -44,12 +45,21 @@ export interface GeneratedReport {
 }
 
 /**
- * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, and the audit event,
- * in one transaction. Files are made again from the model at any time (read.ts, render/).
- * @throws REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
+ * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, its evidence files
+ * and the audit event, in one transaction. PDF and JSON are made again from the model at any time (read.ts, render/).
+ * @throws REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, REPORT_SPOOL, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
  *   REPORT_NOT_FOUND, REPORT_SUPERSEDED, REPORT_TRANSITION
  */
 export async function generateReport(ctx: GenerateContext, input: GenerateInput): Promise<GeneratedReport> {
+  const evidence = openEvidenceFiles();
+  try {
+    return await generate(ctx, input, evidence);
+  } finally {
+    await evidence.close();
+  }
+}
+
+async function generate(ctx: GenerateContext, input: GenerateInput, evidence: EvidenceFiles): Promise<GeneratedReport> {
   const startedAt = ctx.clock.now();
   const { fiscalYearStart } = ctx.config.reports;
   const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false, fiscalYearStart });
@@ -62,7 +72,8 @@ export async function generateReport(ctx: GenerateContext, input: GenerateInput)
   const pseudonymize = makePseudonymizer((await ctx.keys.secret('report-pseudonym')).key, id);
   const waivers = await readActiveWaivers(ctx);
   const attestations = await readAttestations(ctx, { framework: selected.framework.id, ...period });
-  const evaluation = await evaluateControls(ctx, { controls: selected.controls, period, pseudonymize, waivers });
+  const { controls } = selected;
+  const evaluation = await evaluateControls(ctx, { controls, period, pseudonymize, waivers, evidence });
   const engineVersion = await readEngineVersion();
   const model = buildModel({
     report: { id, version },
@@ -80,7 +91,7 @@ export async function generateReport(ctx: GenerateContext, input: GenerateInput)
   });
   const { bytes, hash } = freezeModel(model);
   const pdfSha256 = sha256Hex(await renderPdf(model, null));
-  await store(ctx, { model, bytes, hash, pdfSha256, period, startedAt, supersedes });
+  await store(ctx, { model, bytes, hash, pdfSha256, period, startedAt, supersedes, evidence });
   return { id, version, hash, pdfSha256, opinion: model.opinion, model };
 }
 
@@ -92,6 +103,7 @@ interface Draft {
   readonly period: ReportPeriod;
   readonly startedAt: UtcInstant;
   readonly supersedes: string | null;
+  readonly evidence: EvidenceFiles;
 }
 
 async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
@@ -99,6 +111,7 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
   const { id } = model.report;
   const cell = reportCell(id);
   const seal = await ctx.keys.sealer(cell.dataClass);
+  const files = await draft.evidence.sealed(ctx.keys, id);
   await translateRefusals(() =>
     inTransaction(ctx.db, async (client) => {
       await insertReport(client, {
@@ -114,6 +127,7 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
         engineVersion: model.generated.engineVersion,
         supersedes: draft.supersedes,
       });
+      await files.store(client);
       await recordEvent(ctx, client, {
         type: 'report.generated',
         category: 'admin',

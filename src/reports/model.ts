@@ -3,15 +3,14 @@
  * PDF and JSON are made from it alone, so they cannot disagree. Persons of the data appear as pseudonyms only.
  */
 import { createHash } from 'node:crypto';
-import { canonicalJson, type JsonValue } from '../canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { ReportPeriod } from '../time/report-period.ts';
-import type { ControlStatus, Judgement, Opinion, RequirementStatus } from './status.ts';
-import type { ColumnKind, ControlTemplate, FrameworkTemplate } from './template.ts';
+import type { ControlModel, ControlResult } from './control-model.ts';
+import type { ControlStatus, Opinion, RequirementStatus } from './status.ts';
+import type { ControlTemplate, FrameworkTemplate } from './template.ts';
 
 export const MODEL_FORMAT = 'auditkeep-report/v1';
-/** Exceptions that the model carries a control; the rest is there by count and hash. */
-export const SHOWN_EXCEPTIONS = 100;
 const MAX_MODEL_BYTES = 16 * 1024 * 1024;
 
 /** A type alias, not an interface: interfaces have no implicit index signature and so are no JsonValue. */
@@ -90,101 +89,6 @@ export type AttestationModel = {
   readonly periodEnd: string;
 };
 
-export type ControlModel = {
-  readonly id: string;
-  readonly version: number;
-  readonly title: string;
-  readonly group: string;
-  readonly mode: 'as_of' | 'of_period' | 'cohort';
-  readonly severity: 'low' | 'medium' | 'high' | 'critical';
-  readonly assertion: string;
-  readonly frequency: string;
-  readonly remediation: string;
-  readonly limitations: readonly string[];
-  readonly status: ControlStatus;
-  readonly reason: Judgement['reason'] | 'sql_failed' | 'time_limit';
-  /** SQLSTATE of a failed control, else null; never the message, which may quote data. */
-  readonly sqlState: string | null;
-  readonly population: { readonly meaning: string; readonly whenEmptyMeans: string; readonly count: number | null };
-  readonly exceptions: ExceptionsModel;
-  readonly waivers: readonly WaiverModel[];
-  /** Whether the evidence reaches back far enough and to the end; a count is null when it was not made. */
-  readonly checks: readonly {
-    readonly kind: 'prerequisite' | 'freshness';
-    readonly meaning: string;
-    readonly sqlSha256: string;
-    readonly count: number | null;
-  }[];
-  readonly ipe: IpeModel;
-};
-
-/** A waiver that covered exceptions of the control. */
-type WaiverModel = {
-  readonly id: string;
-  /** Of the signed texts: the waiver, and its approval by a second person. */
-  readonly sha256: string;
-  readonly approvalSha256: string;
-  readonly reason: string;
-  readonly expiresAt: string;
-  readonly signers: readonly string[];
-  /** Empty: all exceptions of the control. A person shows as a pseudonym. */
-  readonly scope: readonly { readonly column: string; readonly value: string }[];
-  readonly covered: number;
-};
-
-type ExceptionsModel = {
-  readonly meaning: string;
-  /** Null when the control could not be evaluated. */
-  readonly count: number | null;
-  /** How many of them waivers cover; null as above. */
-  readonly waived: number | null;
-  /** SHA-256 of the canonical JSON array of all rows' SHA-256 (of their canonical JSON), sorted. */
-  readonly sha256: string;
-  readonly columns: readonly { readonly name: string; readonly label: string; readonly kind: ColumnKind }[];
-  /** The first by their canonical JSON, that is by what is printed and not by what stands behind a pseudonym. */
-  readonly rows: readonly (readonly (string | null)[])[];
-};
-
-/** Information produced by the entity: how a figure came about, so that an auditor can make it again. */
-type IpeModel = {
-  readonly templateSha256: string;
-  readonly parameters: readonly {
-    readonly name: string;
-    readonly value: number;
-    readonly unit: string;
-    readonly meaning: string;
-  }[];
-  readonly populationSqlSha256: string;
-  readonly exceptionsSqlSha256: string;
-  readonly completenessSqlSha256: string;
-  readonly completenessMeaning: string;
-  /** The counts are null when the control could not be evaluated. */
-  readonly rowCount: number | null;
-  readonly distinctKeys: number | null;
-  readonly independentCount: number | null;
-  readonly difference: number | null;
-};
-
-/** What evaluation found out about one control. */
-export type ControlResult =
-  | {
-      readonly kind: 'evaluated';
-      readonly judgement: Judgement;
-      readonly population: number;
-      readonly distinctKeys: number;
-      readonly independent: number;
-      readonly missing: number;
-      readonly stale: number;
-      readonly exceptions: {
-        readonly count: number;
-        readonly sha256: string;
-        readonly rows: ExceptionsModel['rows'];
-        readonly waived: number;
-      };
-      readonly waivers: readonly WaiverModel[];
-    }
-  | { readonly kind: 'failed'; readonly reason: 'sql_failed' | 'time_limit'; readonly sqlState: string | null };
-
 export interface ModelInput {
   readonly report: ReportModel['report'];
   readonly framework: FrameworkTemplate;
@@ -213,6 +117,3 @@ export function freezeModel(model: ReportModel): { readonly bytes: Buffer; reado
 export function sha256Hex(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
-
-/** SHA-256 of the canonical JSON array of no rows. */
-export const NO_ROWS_SHA256 = sha256Hex(canonicalJson([] satisfies JsonValue));

@@ -1,7 +1,9 @@
 /** Reads reports back: their rows, and the model that a row's envelope holds. */
+import { z } from 'zod';
 import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { CellContext } from '../keys/keyring.ts';
+import { type EvidenceModel, exceptionsPath } from './control-model.ts';
 import { MODEL_FORMAT, type ReportModel, sha256Hex } from './model.ts';
 import { findReportRows, listReportRows, type ReportRow, readReportEnvelope } from './store.ts';
 
@@ -102,14 +104,31 @@ function statementOf(row: ReportRow): ModelStatement {
   return { id, version, framework, interim, generatedBy, engineVersion, period };
 }
 
+const evidenceSchema = z.looseObject({ path: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }).nullable();
+/** What is read of a model before somebody has looked at it: names of files, which have to be those of its controls. */
+const modelSchema = z.looseObject({
+  format: z.literal(MODEL_FORMAT),
+  controls: z.array(
+    z
+      .looseObject({
+        id: z.string().regex(/^[a-z]{2}-\d{2}$/),
+        exceptions: z.looseObject({ evidence: evidenceSchema }),
+      })
+      .refine(({ id, exceptions: { evidence } }) => evidence === null || evidence.path === exceptionsPath(id)),
+  ),
+});
+
 /** Reads a model from its canonical bytes, whose hash the caller has checked. @throws INPUT_INVALID */
 export function parseModel(bytes: Buffer): ReportModel {
   const value: unknown = JSON.parse(bytes.toString('utf8'));
-  if (typeof value === 'object' && value !== null && 'format' in value && value.format === MODEL_FORMAT) {
-    return value as ReportModel;
-  }
+  if (modelSchema.safeParse(value).success) return value as ReportModel;
   throw new AuditkeepError('INPUT_INVALID', {
     message: `the file is not a report model of format ${MODEL_FORMAT}`,
     hint: 'open it with the release that made it',
   });
+}
+
+/** The files beside a model, in the order of its controls. */
+export function evidenceOf(model: ReportModel): EvidenceModel[] {
+  return model.controls.flatMap(({ exceptions }) => exceptions.evidence ?? []);
 }

@@ -1,4 +1,6 @@
 /** Which exceptions a waiver covers. Pure; whether a waiver is signed and still counts is for persons/statement.ts. */
+import type { WaiverModel } from './control-model.ts';
+import type { ColumnKind } from './template.ts';
 
 /** A waiver that counts now. */
 export interface ActiveWaiver {
@@ -24,4 +26,25 @@ export function coveringWaiver(
 ): ActiveWaiver | null {
   const covers = ({ scope }: ActiveWaiver) => scope.every(({ column, value }) => row[column] === value);
   return waivers.find(covers) ?? null;
+}
+
+/** The waivers that covered something, with persons as pseudonyms. @param use.covered how many each, by the waiver's id */
+export function waiversUsed(
+  waivers: readonly ActiveWaiver[],
+  use: {
+    readonly covered: ReadonlyMap<string, number>;
+    readonly columns: readonly { readonly name: string; readonly kind: ColumnKind }[];
+    readonly pseudonymize: (value: string) => string;
+  },
+): WaiverModel[] {
+  const kindOf = new Map(use.columns.map(({ name, kind }) => [name, kind]));
+  return waivers.flatMap(({ control: _control, scope, ...waiver }) => {
+    const count = use.covered.get(waiver.id);
+    if (count === undefined) return [];
+    const shown = scope.map(({ column, value }) => ({
+      column,
+      value: kindOf.get(column) === 'pseudonym' ? use.pseudonymize(value) : value,
+    }));
+    return [{ ...waiver, scope: shown, covered: count }];
+  });
 }

@@ -53,5 +53,6 @@ async function modelOf(ctx: Pick<Context, 'db'>, id: string, options: DraftOptio
       interim: options.interim ?? false,
     },
     generated: { by: options.generatedBy ?? SERVICE_PERSON, engineVersion: '0.1.0' },
+    controls: [],
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../src/canonical-json.ts';
-import { freezeModel, NO_ROWS_SHA256, sha256Hex } from '../../src/reports/model.ts';
+import { freezeModel, sha256Hex } from '../../src/reports/model.ts';
 import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
 import { renderJson } from '../../src/reports/render/json.ts';
 import { type ControlFigures, judgeControl, judgeReport, judgeRequirement } from '../../src/reports/status.ts';
@@ -94,7 +94,7 @@ describe('the model', () => {
     const failed = (await sampleModel()).controls.find((control) => control.id === 'op-01');
     expect(failed).toMatchObject({ status: 'error', reason: 'sql_failed', sqlState: '22012' });
     expect(failed?.population.count).toBeNull();
-    expect(failed?.exceptions).toMatchObject({ count: null, sha256: NO_ROWS_SHA256, rows: [] });
+    expect(failed?.exceptions).toMatchObject({ count: null, rows: [], evidence: null });
   });
 
   it('shows the first hundred exceptions and the count of all', async () => {

@@ -168,8 +168,8 @@ test('only a pass is satisfied, and the exact status, figures and hash are there
   );
   const text = renderAssessmentResults(model).toString('utf8');
   expect(text).toContain(freezeModel(model).hash);
-  for (const { exceptions, ipe, waivers } of model.controls) {
-    for (const hash of [exceptions.sha256, ipe.populationSqlSha256, ...waivers.map((waiver) => waiver.sha256)]) {
+  for (const { ipe, waivers } of model.controls) {
+    for (const hash of [ipe.resultSha256 ?? '', ipe.populationSqlSha256, ...waivers.map((waiver) => waiver.sha256)]) {
       expect(text).toContain(hash);
     }
   }

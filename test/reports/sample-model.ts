@@ -1,6 +1,7 @@
 /** A report model with every status and a table over several pages, the same at every run. */
 import { buildModel } from '../../src/reports/build-model.ts';
-import { type ControlResult, type ReportModel, sha256Hex } from '../../src/reports/model.ts';
+import type { ControlResult, EvidenceModel } from '../../src/reports/control-model.ts';
+import { type ReportModel, sha256Hex } from '../../src/reports/model.ts';
 import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
 import { judgeControl } from '../../src/reports/status.ts';
 import { type ControlTemplate, loadTemplates, selectFramework } from '../../src/reports/template.ts';
@@ -62,9 +63,24 @@ function resultOf(template: ControlTemplate): ControlResult {
     independent,
     missing: 0,
     stale: 0,
-    exceptions: { count: exceptions, sha256: sha256Hex(`${template.id} ${exceptions}`), rows, waived: 0 },
+    exceptions: {
+      count: exceptions,
+      sha256: fileHash(template, exceptions),
+      rows,
+      waived: 0,
+      evidence: fileOf(template, exceptions),
+    },
     waivers: [],
   };
+}
+
+const fileHash = (template: ControlTemplate, rows: number) => sha256Hex(`${template.id} ${rows}`);
+
+function fileOf(template: ControlTemplate, rows: number): EvidenceModel | null {
+  if (rows === 0) return null;
+  const columns = template.exceptions.columns.map(({ name }) => name);
+  const path = `evidence/${template.id}/exceptions.csv`;
+  return { path, rows, columns, bytes: rows * 60, sha256: fileHash(template, rows) };
 }
 
 function rowOf(template: ControlTemplate, index: number): (string | null)[] {

@@ -2,7 +2,7 @@
 import { COLOR, CONTENT_WIDTH, FONT, PAGE } from '../../pdf/page.ts';
 import { bullets, decorate, ensureRoom, heading, measure, roomLeft, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawTable, type TableColumn } from '../../pdf/table.ts';
-import type { ControlModel } from '../model.ts';
+import type { ControlModel } from '../control-model.ts';
 import { formatCount, type Texts } from '../texts.ts';
 import { STATUS_COLOR } from './palette.ts';
 
@@ -136,7 +136,8 @@ function drawExceptions(sheet: Sheet, control: ControlModel, texts: Texts): void
     { roomBelow: 16 },
   );
   const shown = exceptions.rows.length;
-  const values = { shown: formatCount(shown), count: formatCount(exceptions.count), sha256: exceptions.sha256 };
+  const { path = '', sha256 = '' } = exceptions.evidence ?? {};
+  const values = { shown: formatCount(shown), count: formatCount(exceptions.count), path, sha256 };
   const key = shown < exceptions.count ? 'control.shown' : 'control.shownAll';
   write(sheet, texts(key, values), { size: 8.4, color: COLOR.quiet });
 }

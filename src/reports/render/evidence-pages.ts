@@ -2,7 +2,7 @@
 import { COLOR } from '../../pdf/page.ts';
 import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawFields, type Field, measureFields } from '../../pdf/table.ts';
-import type { ControlModel } from '../model.ts';
+import type { ControlModel } from '../control-model.ts';
 import { formatCount, type Texts } from '../texts.ts';
 
 /** Draws the annex from the current position on. */

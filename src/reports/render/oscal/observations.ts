@@ -1,5 +1,6 @@
 /** What each control found, as OSCAL observations: figures, exceptions, and how they came about (IPE). Pure. */
-import type { ControlModel, ReportModel } from '../../model.ts';
+import type { ControlModel } from '../../control-model.ts';
+import type { ReportModel } from '../../model.ts';
 import { databaseSubject, engineOrigin } from './actors.ts';
 import { type Draft, idOf, markup, prop } from './vocabulary.ts';
 
@@ -25,7 +26,7 @@ export function observationOf(model: ReportModel, control: ControlModel): Draft 
       prop('population', control.population.count),
       prop('exceptions', control.exceptions.count),
       prop('exceptions-waived', control.exceptions.waived),
-      prop('exceptions-sha256', control.exceptions.sha256),
+      prop('exceptions-sha256', control.ipe.resultSha256),
       ...ipeProps(control),
     ],
     methods: ['TEST'],

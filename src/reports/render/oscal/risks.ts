@@ -1,5 +1,6 @@
 /** Controls that ask for action, as OSCAL risks: failed, not judged, or waived. Pure. */
-import type { ControlModel, ReportModel } from '../../model.ts';
+import type { ControlModel } from '../../control-model.ts';
+import type { ReportModel } from '../../model.ts';
 import type { ControlStatus } from '../../status.ts';
 import { engineOrigin } from './actors.ts';
 import { figuresText, observationId } from './observations.ts';

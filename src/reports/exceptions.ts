@@ -1,0 +1,82 @@
+/** Reads a control's exceptions: all of them into an evidence file, the first ones for the model; memory holds a few batches. */
+import type { SqlClient } from '../db/database.ts';
+import { type ExceptionsFound, exceptionsPath, SHOWN_EXCEPTIONS } from './control-model.ts';
+import { csvHeader, csvLine } from './csv.ts';
+import { type EvidenceSink, HASH_ONLY } from './evidence-file.ts';
+import { type LineSorter, openLineSorter } from './line-sorter.ts';
+import { streamExceptions } from './store.ts';
+import type { ControlTemplate } from './template.ts';
+import { type ActiveWaiver, coveringWaiver } from './waiver.ts';
+
+export interface ExceptionsInput {
+  readonly template: Pick<ControlTemplate, 'id' | 'exceptions'>;
+  readonly statement: { readonly sql: string; readonly values: readonly string[] };
+  /** Of this control. */
+  readonly waivers: readonly ActiveWaiver[];
+  readonly pseudonymize: (value: string) => string;
+  readonly evidence: EvidenceSink;
+}
+
+type Row = (string | null)[];
+
+/**
+ * Streams the exceptions. They are sorted by what is printed of them: the order of the values behind the pseudonyms would tell whose
+ * they are. Where there are any, they become the file evidence/CONTROL/exceptions.csv.
+ * @returns also how many each waiver covers, by its id
+ * @throws REPORT_SPOOL, and the database's own errors
+ */
+export async function readExceptions(
+  client: SqlClient,
+  input: ExceptionsInput,
+): Promise<ExceptionsFound & { readonly covered: ReadonlyMap<string, number> }> {
+  const sorter = openLineSorter();
+  try {
+    const { count, waived, covered, rows } = await sortExceptions(client, input, sorter);
+    const { columns } = input.template.exceptions;
+    const path = exceptionsPath(input.template.id);
+    const sink = count === 0 ? HASH_ONLY : input.evidence;
+    const written = await sink.write(path, csvPieces(csvHeader(columns), sorter));
+    const evidence = count === 0 ? null : { path, rows: count, columns: columns.map(({ name }) => name), ...written };
+    return { count, waived, covered, rows, evidence, sha256: written.sha256 };
+  } finally {
+    await sorter.close();
+  }
+}
+
+async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter: LineSorter) {
+  const { columns } = input.template.exceptions;
+  const covered = new Map<string, number>();
+  let count = 0;
+  let waived = 0;
+  let shown: { readonly line: string; readonly row: Row }[] = [];
+  for await (const batch of streamExceptions(client, { ...input.statement, columns })) {
+    for (const found of batch) {
+      const waiver = coveringWaiver(input.waivers, found);
+      if (waiver !== null) {
+        waived += 1;
+        covered.set(waiver.id, (covered.get(waiver.id) ?? 0) + 1);
+      }
+      const row = columns.map(({ name, kind }) => {
+        const value = found[name] ?? null;
+        return value !== null && kind === 'pseudonym' ? input.pseudonymize(value) : value;
+      });
+      const line = Buffer.from(csvLine(columns, row), 'utf8').toString('latin1');
+      sorter.add(line);
+      shown.push({ line, row });
+    }
+    count += batch.length;
+    shown = shown.sort((a, b) => compareTexts(a.line, b.line)).slice(0, SHOWN_EXCEPTIONS);
+    await sorter.settle();
+  }
+  return { count, waived, covered, rows: shown.map(({ row }) => row) };
+}
+
+async function* csvPieces(header: string, sorter: LineSorter): AsyncGenerator<Uint8Array, void, undefined> {
+  yield Buffer.from(header, 'utf8');
+  for await (const lines of sorter.sorted()) yield Buffer.from(lines.join(''), 'latin1');
+}
+
+function compareTexts(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}

@@ -1,0 +1,141 @@
+/** The files beside a report's model: what is in them, who may write them, and what is noticed. */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { openDatabase } from '../../src/db/database.ts';
+import { execute, queryOne } from '../../src/db/query.ts';
+import { openRehearsal } from '../../src/db/rehearsal.ts';
+import { inTransaction } from '../../src/db/transaction.ts';
+import { openKeyring } from '../../src/keys/open-keyring.ts';
+import type { EvidenceModel } from '../../src/reports/control-model.ts';
+import { readEvidence } from '../../src/reports/evidence-file.ts';
+import { type GeneratedReport, generateReport } from '../../src/reports/generate.ts';
+import { sha256Hex } from '../../src/reports/model.ts';
+import { evidenceOf, readReport } from '../../src/reports/read.ts';
+import { type TestContext, testContext } from '../support/context.ts';
+import { useDatabase } from '../support/database.ts';
+import { runAll } from './control-fixtures.ts';
+
+const db = useDatabase();
+let ctx: TestContext;
+let report: GeneratedReport;
+let file: EvidenceModel;
+
+beforeAll(async () => {
+  ctx = await testContext(db);
+  // Tokens that outlived their end, each an exception of AC-07: enough for several chunks.
+  await runAll(db.admin, [
+    `insert into security_confidential.users (id, username, email, password_hash, password_salt, account_status)
+     select ('10000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'user' || n, 'user' || n || '@example.org', 'h', 's', 'active'
+       from generate_series(1, 7) n`,
+    `insert into security_internal.jwt_tokens (user_id, token_hash, issued_at, expires_at)
+     select ('10000000-0000-4000-8000-' || lpad((n % 7 + 1)::text, 12, '0'))::uuid, 'many', '2025-01-01', '2025-01-02'
+       from generate_series(1, 4000) n`,
+  ]);
+  report = await generateReport(ctx, { framework: 'iso-27001', period: '2026-02' });
+  const control = report.model.controls.find(({ id }) => id === 'ac-07');
+  if (control?.exceptions.evidence == null) throw new Error('AC-07 has no evidence');
+  file = control.exceptions.evidence;
+});
+
+async function read(wanted: EvidenceModel = file, reportId: string = report.id): Promise<Buffer> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of readEvidence(ctx, reportId, wanted)) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+describe('exceptions.csv', () => {
+  it('has every exception, with pseudonyms, in the order of its lines, and what the model says of it', async () => {
+    const bytes = await read();
+    expect([bytes.length, sha256Hex(bytes)]).toEqual([file.bytes, file.sha256]);
+    const [header, ...lines] = bytes.toString('utf8').split('\r\n');
+    expect(lines.pop()).toBe('');
+    expect(header).toBe(file.columns.join(','));
+    expect([lines.length, file.rows]).toEqual([4000, 4000]);
+    expect(lines).toEqual([...lines].sort());
+    expect(bytes.toString('utf8')).not.toMatch(/[0-9a-f]{8}-[0-9a-f]{4}/);
+    const ac07 = report.model.controls.find(({ id }) => id === 'ac-07');
+    const shown = ac07?.exceptions.rows.map((row) => row[0]);
+    expect(shown).toEqual(lines.slice(0, 100).map((line) => line.slice(1, line.indexOf('"', 1))));
+    expect(ac07?.ipe.resultSha256).toBe(file.sha256);
+  });
+
+  it('is there for every control that found something, and no other', () => {
+    const found = report.model.controls.filter(({ exceptions }) => (exceptions.count ?? 0) > 0).map(({ id }) => id);
+    expect(evidenceOf(report.model).map(({ path }) => path)).toEqual(
+      found.map((id) => `evidence/${id}/exceptions.csv`),
+    );
+    expect(found).toContain('ac-07');
+  });
+
+  it('is stored as envelopes only', async () => {
+    const stored = await db.admin.withClient((client) =>
+      queryOne(
+        client,
+        z.object({ chunks: z.bigint(), sealed: z.bigint() }),
+        `select count(*) as chunks, count(*) filter (where envelope like 'ak1.%' and envelope not like '%P-%,%') as sealed
+           from compliance.report_file where report_id = $1::uuid and path = $2`,
+        [report.id, file.path],
+      ),
+    );
+    expect(stored).toEqual({ chunks: BigInt(Math.ceil(file.bytes / 262_144)), sealed: stored.chunks });
+    expect(stored.chunks).toBeGreaterThan(1n);
+  });
+
+  it('is not added to, changed or written by the engine later', async () => {
+    const add = (path: string, first: number) =>
+      inTransaction(db.engine, (client) =>
+        execute(client, `select compliance.add_report_file($1::uuid, $2, $3::integer, array['ak1.x'])`, [
+          report.id,
+          path,
+          first,
+        ]),
+      );
+    await expect(add('evidence/ac-01/exceptions.csv', 0)).rejects.toMatchObject({ code: 'AK002' });
+    await expect(add(file.path, 2)).rejects.toMatchObject({ code: 'AK002' });
+    const direct = `insert into compliance.report_file values ($1, 'evidence/ac-01/exceptions.csv', 0, 'ak1.x')`;
+    for (const database of [db.engine, db.report]) {
+      await expect(database.withClient((client) => client.query(direct, [report.id]))).rejects.toMatchObject({
+        code: 'DB_PRIVILEGE',
+      });
+    }
+    const owner = db.as('auditkeep_owner');
+    for (const change of ['delete from compliance.report_file', 'truncate compliance.report_file']) {
+      await expect(owner.withClient((client) => client.query(change))).rejects.toMatchObject({ code: 'AK013' });
+    }
+  });
+
+  it('is tried by a dry run, which leaves nothing', async () => {
+    const rehearsal = openRehearsal(openDatabase({ url: db.url('auditkeep_engine'), applicationName: 'test' }));
+    const keys = openKeyring({ db: rehearsal, clock: ctx.clock, home: ctx.config.home, actor: ctx.actor });
+    const tried = await generateReport({ ...ctx, db: rehearsal, keys }, { framework: 'iso-27001', period: '2026-02' });
+    await rehearsal.end();
+    expect(evidenceOf(tried.model).map(({ path }) => path)).toContain(file.path);
+    await expect(readReport(ctx, tried.id)).rejects.toMatchObject({ code: 'REPORT_NOT_FOUND' });
+  });
+});
+
+describe('a file that was changed in the database', () => {
+  const forge = async (statement: string, values: readonly string[] = [report.id, file.path]) => {
+    await inTransaction(db.admin, async (client) => {
+      await client.query(`set local session_replication_role = 'replica'`);
+      await client.query('alter table compliance.report_file disable trigger append_only');
+      await execute(client, statement, values);
+      await client.query('alter table compliance.report_file enable always trigger append_only');
+    });
+  };
+
+  it('does not open where two chunks changed places', async () => {
+    const swap = `update compliance.report_file f set envelope = o.envelope from compliance.report_file o
+       where f.report_id = $1::uuid and o.report_id = f.report_id and f.path = $2 and o.path = f.path
+         and (f.chunk, o.chunk) in ((0, 1), (1, 0))`;
+    await forge(swap);
+    await expect(read()).rejects.toMatchObject({ code: 'CONTEXT_MISMATCH' });
+    await forge(swap);
+    await read();
+  });
+
+  it('is found where a chunk is gone', async () => {
+    await forge(`delete from compliance.report_file where report_id = $1::uuid and path = $2 and chunk = 1`);
+    await expect(read()).rejects.toMatchObject({ code: 'REPORT_TAMPERED' });
+  });
+});
