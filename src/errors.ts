@@ -120,6 +120,7 @@ export const ERROR_CODES = {
     exit: EXIT.unavailable,
     meaning: 'the key-encryption key that the database names is not in the home folder',
   },
+  KEY_REVOKED: { exit: EXIT.refused, meaning: 'a key is neither in use nor destroyed, and encrypts nothing' },
   KEY_UNKNOWN: { exit: EXIT.findings, meaning: 'an encrypted cell names a key that the database does not know' },
   PERSON_ACT_REFUSED: { exit: EXIT.refused, meaning: 'a change of the register of persons is not allowed' },
   PERSON_KEY_INVALID: { exit: EXIT.refused, meaning: 'the signing key is not a valid key of this person' },

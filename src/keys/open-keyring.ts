@@ -1,21 +1,17 @@
 /** The key ring over one database and one provider: creates keys on first use, unwraps them once, keeps them in memory. */
-import { randomBytes } from 'node:crypto';
 import type { Actor } from '../context.ts';
-import type { Database, SqlClient } from '../db/database.ts';
-import { AuditkeepError } from '../errors.ts';
+import type { Database } from '../db/database.ts';
 import { type Clock, isoOf } from '../time/clock.ts';
 import { type EnvelopeKey, openCell, parseEnvelope, sealCell } from './envelope.ts';
-import type { DataClass, Keyring, SecretPurpose } from './keyring.ts';
+import type { DataClass, Keyring, SealedCell, SecretPurpose } from './keyring.ts';
 import { fileKekProvider } from './providers/file.ts';
-import type { KekName, KekProvider } from './providers/provider.ts';
 import * as store from './store.ts';
-import { unwrapKey, wrapKey } from './wrap.ts';
+import { createStored, type Ring, unknownKey, unwrapStored } from './stored-key.ts';
+import { readSubjectKeysById, subjectKeysOf } from './subject-key.ts';
 
 /** Uses are counted in blocks of this many cells; usage_count is therefore an upper bound. */
 const USAGE_BLOCK = 65_536;
 const CELLS_A_SEALER = 16_384;
-const CELL_PURPOSES: ReadonlySet<string | null> = new Set(['epoch', 'subject']);
-const GONE: ReadonlySet<string | null> = new Set(['destroyed', 'fenced']);
 
 export interface KeyringOptions {
   readonly db: Database;
@@ -35,13 +31,22 @@ export function openKeyring(options: KeyringOptions): Keyring {
   const secrets = memory<EnvelopeKey>();
   /** Uses that are counted in the database already and that no sealer has, by key. */
   const reserved = new Map<string, number>();
-  const cellKey = (keyId: string) => keys(keyId, () => readCellKey(ring, keyId));
+  const epochKey = (keyId: string) => keys(keyId, () => readKeyOf(ring, keyId, 'epoch'));
+  const secret = async (purpose: SecretPurpose) => {
+    const { id, key } = await secrets(purpose, () => namedSecret(ring, purpose));
+    return { keyId: id, key };
+  };
+  const sealingKey = async (dataClass: DataClass, cells: number) => {
+    // Asked of the database each time: another process may have revoked the key of the last batch.
+    const keyId = await epochKeyId(ring, dataClass, isoOf(ring.clock.now()).slice(0, 10));
+    const key = await epochKey(keyId);
+    await takeUses(ring, reserved, keyId, cells);
+    return key;
+  };
   return {
+    secret,
     async sealer(dataClass, cells = CELLS_A_SEALER) {
-      // Asked of the database each time: another process may have revoked the key of the last batch.
-      const keyId = await epochKeyId(ring, dataClass, isoOf(ring.clock.now()).slice(0, 10));
-      const cellKeys = { epoch: await cellKey(keyId), subject: null };
-      await takeUses(ring, reserved, keyId, cells);
+      const cellKeys = { epoch: await sealingKey(dataClass, cells), subject: null };
       let left = cells;
       return (context, plaintext) => {
         if (left <= 0) throw new RangeError(`a sealer for ${cells} cells was asked for one more`);
@@ -49,21 +54,42 @@ export function openKeyring(options: KeyringOptions): Keyring {
         return sealCell(cellKeys, context, plaintext);
       };
     },
+    async subjectSealer(dataClass, persons) {
+      const epoch = await sealingKey(dataClass, persons.length);
+      const subjects = await subjectKeysOf(ring, await secret('subject-ref'), persons);
+      let left = persons.length;
+      return (person, context, plaintext) => {
+        const subject = subjects.get(person);
+        if (subject === undefined || left <= 0)
+          throw new RangeError('a sealer was asked for more than it was made for');
+        left -= 1;
+        return subject === null ? null : sealCell({ epoch, subject }, context, plaintext);
+      };
+    },
     async open(context, envelope) {
       const parsed = parseEnvelope(envelope);
-      const epoch = await cellKey(parsed.epochKeyId);
-      const subject = parsed.subjectKeyId === null ? null : await cellKey(parsed.subjectKeyId);
+      const epoch = await epochKey(parsed.epochKeyId);
+      const { subjectKeyId } = parsed;
+      // Not kept in memory: it may be destroyed any time, and then counts no more.
+      const subject = subjectKeyId === null ? null : await readKeyOf(ring, subjectKeyId, 'subject');
       return openCell({ epoch, subject }, context, parsed);
     },
-    async secret(purpose) {
-      const { id, key } = await secrets(purpose, () => namedSecret(ring, purpose));
-      return { keyId: id, key };
-    },
+    openEach: (cells) => openEach(ring, epochKey, cells),
   };
 }
 
-interface Ring extends KeyringOptions {
-  readonly provider: KekProvider;
+async function openEach(ring: Ring, epochKey: (keyId: string) => Promise<EnvelopeKey>, cells: readonly SealedCell[]) {
+  const parsed = cells.map(({ context, envelope }) => ({ context, envelope: parseEnvelope(envelope) }));
+  const named = parsed.flatMap(({ envelope }) => envelope.subjectKeyId ?? []);
+  const subjects = await readSubjectKeysById(ring, named);
+  const opened: (Uint8Array | null)[] = [];
+  for (const { context, envelope } of parsed) {
+    const epoch = await epochKey(envelope.epochKeyId);
+    const subject = envelope.subjectKeyId === null ? null : subjects.get(envelope.subjectKeyId);
+    const isDestroyed = envelope.subjectKeyId !== null && subject == null;
+    opened.push(isDestroyed ? null : openCell({ epoch, subject: subject ?? null }, context, envelope));
+  }
+  return opened;
 }
 
 /** Remembers what was loaded, by its name; callers that come while it loads wait for it; a failure is not remembered. */
@@ -79,9 +105,9 @@ function memory<T>(): (name: string, load: () => Promise<T>) => Promise<T> {
   };
 }
 
-async function readCellKey(ring: Ring, keyId: string): Promise<EnvelopeKey> {
+async function readKeyOf(ring: Ring, keyId: string, purpose: string): Promise<EnvelopeKey> {
   const stored = await ring.db.withClient((client) => store.readKey(client, keyId));
-  if (stored === null || !CELL_PURPOSES.has(stored.purpose)) throw unknownKey(keyId);
+  if (stored === null || stored.purpose !== purpose) throw unknownKey(keyId);
   return unwrapStored(ring, stored);
 }
 
@@ -101,47 +127,6 @@ async function namedSecret(ring: Ring, purpose: SecretPurpose): Promise<Envelope
   });
 }
 
-/** Makes a key, or takes the one that another process made first. */
-async function createStored(
-  ring: Ring,
-  client: SqlClient,
-  what: Pick<store.NewKey, 'purpose' | 'dataClass' | 'epochDay'>,
-): Promise<EnvelopeKey> {
-  const kek = await activeKek(ring, client);
-  const keyId = randomBytes(8).toString('hex');
-  const key = randomBytes(32);
-  const wrapped = await wrapKey(ring.provider, kek, key, { keyId, purpose: what.purpose, kind: 'primary' });
-  const winner = await store.createKey(client, { ...what, keyId, kekId: kek.id, wrapped }, eventSource(ring));
-  if (winner === keyId) return { id: keyId, key };
-  const stored = await store.readKey(client, winner);
-  if (stored === null) throw unknownKey(winner);
-  return unwrapStored(ring, stored);
-}
-
-/** A key-encryption key is made only for a database that names none: a second one would hide that the first is lost. */
-async function activeKek(ring: Ring, client: SqlClient): Promise<KekName> {
-  const known = await store.readActiveKek(client);
-  if (known !== null) return known;
-  await store.registerKek(client, await ring.provider.create(), ring.provider.name, eventSource(ring));
-  const active = await store.readActiveKek(client);
-  if (active === null) throw new Error('no active key-encryption key after registering one');
-  return active;
-}
-
-async function unwrapStored(ring: Ring, stored: store.StoredKey): Promise<EnvelopeKey> {
-  const { keyId, kek, wrapped, purpose } = stored;
-  if (GONE.has(stored.status)) {
-    throw new AuditkeepError('KEY_DESTROYED', {
-      message: `key ${keyId} was destroyed, so what it encrypted cannot be read any more`,
-      hint: 'this is what erasure and crypto-shredding do; there is nothing to repair',
-      details: { keyId },
-    });
-  }
-  if (kek === null || wrapped === null) throw unknownKey(keyId);
-  const key = await unwrapKey(ring.provider, kek, wrapped, { keyId, purpose: purpose ?? '', kind: 'primary' });
-  return { id: keyId, key };
-}
-
 /** Takes uses off what is counted, counting whole blocks more first when it is too little. */
 async function takeUses(ring: Ring, reserved: Map<string, number>, keyId: string, cells: number): Promise<void> {
   while ((reserved.get(keyId) ?? 0) < cells) {
@@ -151,16 +136,4 @@ async function takeUses(ring: Ring, reserved: Map<string, number>, keyId: string
     reserved.set(keyId, (reserved.get(keyId) ?? 0) + count);
   }
   reserved.set(keyId, (reserved.get(keyId) ?? 0) - cells);
-}
-
-function eventSource(ring: Ring): store.KeyEventSource {
-  return { actor: ring.actor, now: isoOf(ring.clock.now()) };
-}
-
-function unknownKey(keyId: string): AuditkeepError {
-  return new AuditkeepError('KEY_UNKNOWN', {
-    message: `the database has no key ${keyId} that can be used`,
-    hint: 'the value comes from another database, or the keys of this one were restored from an older backup',
-    details: { keyId },
-  });
 }

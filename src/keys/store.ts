@@ -52,6 +52,33 @@ export function readKey(client: SqlClient, keyId: string): Promise<StoredKey | n
   return queryMaybe(client, storedKeyShape, `${SELECT_KEY} where k.key_id = $1::text`, [keyId]);
 }
 
+/** Keys by their ids, each with its newest primary wrap; those that are not there are left out. */
+export async function readKeys(client: SqlClient, keyIds: readonly string[]): Promise<Map<string, StoredKey>> {
+  const rows = await queryRows(client, storedKeyShape, `${SELECT_KEY} where k.key_id = any ($1::text[])`, [keyIds]);
+  return new Map(rows.map((row) => [row.keyId, row]));
+}
+
+/** Subject keys by what the database knows their persons by. */
+export async function readSubjectKeys(client: SqlClient, refs: readonly string[]): Promise<Map<string, StoredKey>> {
+  const owners = await queryRows(
+    client,
+    z.object({ ref: z.string(), keyId: z.string() }),
+    `select s.subject_ref as ref, s.key_id as "keyId" from security_secret.subject_key s
+      where s.subject_ref = any ($1::text[])`,
+    [refs],
+  );
+  const keys = await readKeys(
+    client,
+    owners.map(({ keyId }) => keyId),
+  );
+  return new Map(
+    owners.flatMap(({ ref, keyId }) => {
+      const key = keys.get(keyId);
+      return key === undefined ? [] : [[ref, key] as const];
+    }),
+  );
+}
+
 /** The id of the active epoch key of a data class and UTC day (`2026-03-15`), or null. */
 export async function readEpochKeyId(client: SqlClient, dataClass: DataClass, day: string): Promise<string | null> {
   const row = await queryMaybe(
@@ -116,6 +143,32 @@ export async function createKey(client: SqlClient, key: NewKey, source: KeyEvent
     [key.keyId, key.purpose, key.dataClass, key.epochDay, key.kekId, key.wrapped, ...eventColumns(source)],
   );
   return row.id;
+}
+
+export interface NewSubjectKey {
+  readonly ref: string;
+  readonly keyId: string;
+  readonly wrapped: Buffer;
+}
+
+/** Makes the keys of those who have none, with wraps and one event; another process may have been first with some. */
+export async function createSubjectKeys(
+  client: SqlClient,
+  made: readonly NewSubjectKey[],
+  kekId: string,
+  source: KeyEventSource,
+): Promise<void> {
+  await client.query(
+    `select security_secret.create_subject_keys($1::text[], $2::text[], $3::bytea[], $4::text,
+                                                $5::text, $6::text, $7::timestamptz)`,
+    [
+      made.map(({ ref }) => ref),
+      made.map(({ keyId }) => keyId),
+      made.map(({ wrapped }) => wrapped),
+      kekId,
+      ...eventColumns(source),
+    ],
+  );
 }
 
 /** Counts uses of a key beforehand. */
