@@ -111,9 +111,21 @@ export const holdCommands: readonly AnyCommand[] = [
 ];
 
 function holdLine(hold: Hold): string {
-  const since = hold.placed_at === null ? '' : ` since ${hold.placed_at}`;
   const findings = hold.findings.map((finding) => `\n  finding: ${finding}`).join('');
-  return `${hold.hold_id}  ${hold.state}${since}  ${hold.table_name ?? 'all tables'}  ${hold.matter} (${hold.custodian}): ${hold.reason}${findings}`;
+  return `${hold.hold_id}  ${stateText(hold)}  ${hold.table_name ?? 'all tables'}  ${hold.matter} (${hold.custodian}): ${hold.reason}${findings}`;
+}
+
+function stateText({ state, placed_at, released_at }: Hold): string {
+  switch (state) {
+    case 'draft':
+      return 'draft: nobody signed it, it holds nothing';
+    case 'held':
+      return `held since ${placed_at}`;
+    case 'release requested':
+      return `held since ${placed_at}, release requested`;
+    case 'released':
+      return `released since ${released_at}`;
+  }
 }
 
 function dayOf(name: string, text: string | undefined): UtcInstant | undefined {

@@ -133,7 +133,7 @@ export const purgeCommands: readonly AnyCommand[] = [
   }),
   defineCommand({
     path: ['purge', 'list'],
-    summary: 'plans of destruction: who requested and approved them, when they may start, how far they are',
+    summary: 'plans of destruction: who requested and approved them, when they may start, how far they are, certificates',
     examples: [['auditkeep purge list', 'ends with 3 when a signature does not hold']],
     options: (yargs) => yargs,
     async run(session) {
@@ -229,7 +229,9 @@ function planLine(plan: ListedPlan): string {
   const states = Object.entries(plan.states).map(([state, count]) => `${count} ${state}`);
   const state = plan.started_at === null ? windowText(plan) : `started ${plan.started_at}: ${states.join(', ')}`;
   const people = `requested by ${requestedBy ?? 'nobody'}, approved by ${approvedBy ?? 'nobody'}`;
-  return [`${plan.plan_id}  ${people}; ${state}`, ...findings.map((finding) => `  finding: ${finding}`)].join('\n');
+  const destroyed = plan.certificates.map(({ certificate, partition }) => `  purged ${partition}  ${certificate}`);
+  const found = findings.map((finding) => `  finding: ${finding}`);
+  return [`${plan.plan_id}  ${people}; ${state}`, ...destroyed, ...found].join('\n');
 }
 
 function windowText({ starts_at, ends_at }: ListedPlan): string {

@@ -89,6 +89,8 @@ const planShape = z.object({
   started_at: z.string().nullable(),
   /** State and number of its units. */
   states: z.record(z.string(), z.number()),
+  /** What was destroyed under it, in the order of its units. */
+  certificates: z.array(z.object({ certificate: z.string(), partition: z.string() })),
 });
 
 /** A plan as stored, with the window that its approval gives it. */
@@ -105,7 +107,10 @@ export function readPlans(client: SqlClient, planId: string | null = null): Prom
             to_char(w.ends_at at time zone 'UTC', ${ISO}) as ends_at,
             to_char(s.started_at at time zone 'UTC', ${ISO}) as started_at,
             coalesce((select json_object_agg(n.state, n.units) from (select u.state, count(*) as units from retention.unit u
-                       where u.plan_id = p.plan_id group by u.state) n), '{}'::json) as states
+                       where u.plan_id = p.plan_id group by u.state) n), '{}'::json) as states,
+            coalesce((select json_agg(json_build_object('certificate', c.certificate_id, 'partition', u.relation_name) order by u.unit_id)
+                        from retention.certificate c join retention.unit u using (unit_id)
+                       where c.plan_id = p.plan_id), '[]'::json) as certificates
        from retention.plan p
        left join retention.plan_start s using (plan_id)
        left join lateral retention.plan_window(p.plan_id) w on true

@@ -26,7 +26,7 @@ export async function readChecked(ctx: Pick<Context, 'db' | 'config'>, id: strin
     throw new AuditkeepError('PLAN_UNKNOWN', {
       message:
         stored === undefined ? `there is no certificate ${id}` : `${id} is the beginning of several certificates`,
-      hint: 'auditkeep purge list shows plans; purge run prints the certificates of one',
+      hint: 'auditkeep purge list shows the certificates of each plan',
     });
   }
   const key = await readLogPublicKey(ctx.config.home);

@@ -126,14 +126,15 @@ test('holds overlap: a unit is free when the last one is released, by two', asyn
 
 test('hold release --dry-run makes the same checks as the request and as the approval, and changes nothing', async () => {
   const { holdId } = await placeHold(counsel(), { table: 'audit_log', ...MATTER });
-  const release = async (person: string, ...more: string[]) => {
+  const command = async (...argv: string[]) => {
     const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-    const as = ['--as', emailOf(person), '--key', roster.keyFile(person), '--database-url', db.url()];
-    const exit = await main(['hold', 'release', holdId, ...as, ...more], { stdout, stderr });
+    const exit = await main(['hold', ...argv, '--database-url', db.url()], { stdout, stderr });
     stdout.end();
     stderr.end();
     return { exit, stdout: await text(stdout), stderr: await text(stderr) };
   };
+  const release = (person: string, ...more: string[]) =>
+    command('release', holdId, '--as', emailOf(person), '--key', roster.keyFile(person), ...more);
   const state = async () => [
     (await showHold(ctx, holdId)).state,
     await scalar(db.admin, z.bigint(), 'select count(*) as value from compliance.object_decision'),
@@ -148,12 +149,20 @@ test('hold release --dry-run makes the same checks as the request and as the app
   expect(await release('counsel', '--dry-run')).toMatchObject({ exit: 2 });
   expect(await state()).toEqual(placed);
   expect(await release('counsel', '--reason', 'settled')).toMatchObject({ exit: 0 });
+  const requestedLine = (await command('show', holdId)).stdout;
   const requested = await state();
   const approval = await release('counsel2', '--dry-run');
   expect([approval.exit, approval.stdout]).toMatchObject([0, expect.stringContaining('released')]);
   expect((await release('counsel', '--dry-run')).stderr).toMatch(/^error DUTY_SEPARATION: /);
   expect(await state()).toEqual(requested);
-  expect(await release('counsel2')).toMatchObject({ exit: 0, stdout: expect.stringContaining('released') as string });
+  await guardsLater(db, 1);
+  expect(await release('counsel2')).toMatchObject({ exit: 0 });
+  const { placed_at, released_at } = await showHold(ctx, holdId);
+  expect(requestedLine).toContain(`held since ${placed_at}, release requested`);
+  const listed = await command('list');
+  expect(listed.stdout).toContain(`${holdId}  released since ${released_at}`);
+  expect(released_at).not.toBe(placed_at);
+  await guardsLater(db, 0);
 });
 
 test('a draft that nobody signed holds nothing, and a release that nobody signed releases nothing', async () => {

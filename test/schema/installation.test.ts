@@ -1,8 +1,10 @@
 /** Installing with few rights, on a server of its own because roles belong to the cluster. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { type Database, openDatabase } from '../../src/db/database.ts';
-import { execute, queryOne } from '../../src/db/query.ts';
+import { execute, queryOne, queryRows } from '../../src/db/query.ts';
 import { installQueues } from '../../src/jobs/install.ts';
 import { readCatalog } from '../../src/schema/catalog.ts';
 import { listMigrations, migrate } from '../../src/schema/migrate.ts';
@@ -135,6 +137,27 @@ test('a login that a DBA made a member of the owner needs no CREATEROLE', async 
   await run(postgres, 'grant auditkeep_owner, auditkeep_view to prepared');
   await run(postgres, 'create database third owner prepared');
   expect(await migrate(open('third', 'prepared'))).toEqual(await listMigrations());
+});
+
+test('the roles that the guide lets a DBA prepare are those that the installation makes', async () => {
+  const guide = await readFile(join(import.meta.dirname, '../../docs/guide/dba.md'), 'utf8');
+  const prepared = [
+    ...guide.matchAll(/^ +create role (\w+) (nologin|login)(?: connection limit (\d+))?(?: in role (\w+))?;/gm),
+  ];
+  const made = await postgres.withClient((client) =>
+    queryRows(
+      client,
+      z.object({ name: z.string(), login: z.string(), most: z.string(), member: z.string() }),
+      `select r.rolname as name, case when r.rolcanlogin then 'login' else 'nologin' end as login,
+              case when r.rolconnlimit < 0 then '' else r.rolconnlimit::text end as most,
+              coalesce((select string_agg(m.roleid::regrole::text, ',') from pg_auth_members m where m.member = r.oid), '') as member
+         from pg_roles r where r.rolname ~ '^(auditkeep_|app_)' or r.rolname in
+              ('audit_role', 'security_analyst_role', 'authenticated_users', 'admin_role')`,
+    ),
+  );
+  const said = prepared.map(([, name = '', login = '', most = '', member = '']) => ({ name, login, most, member }));
+  const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+  expect(said.filter(({ name }) => name !== 'installer').sort(byName)).toEqual(made.sort(byName));
 });
 
 test('CREATEROLE alone does not reach roles that somebody else made, from PostgreSQL 16 on', async () => {
