@@ -91,18 +91,25 @@ async function approve(session: Session, restoreId: string, dryRun: boolean): Pr
   const hangs = run.units.some(({ outcome }) => outcome.kind !== 'failed');
   const done = hangs ? [`attached until ${run.until}: tombstones gave way`] : [];
   const said = dryRun ? ['it would be approved, and attached'] : done;
+  const { until, reason, requestedBy, planned } = run;
   return {
     data: {
-      ...{ restoreId: run.restoreId, until: run.until },
+      ...{ restoreId: run.restoreId, until, reason, requestedBy, planned },
       units: run.units.map(({ partition, outcome }) => ({
         partition,
         outcome: outcome.kind,
         reason: reasonIn(outcome),
       })),
     },
-    text: withDryRun([...lines, ...said].join('\n'), dryRun),
+    text: withDryRun([...(dryRun ? signedLines(run) : lines), ...said].join('\n'), dryRun),
     exitCode: gravestExitCode(run.units.map(({ outcome }) => exitCodeOfOutcome(outcome))),
   };
+}
+
+/** What the second person would sign. */
+function signedLines({ requestedBy, reason, until, planned }: AttachRun): string[] {
+  const units = planned.map((unit) => unitLine({ ...unit, rows: BigInt(unit.rows) }, 'attach'));
+  return [`requested by ${requestedBy ?? 'nobody'}, until ${until}: ${reason}`, ...units];
 }
 
 type AttachOutcome = AttachRun['units'][number]['outcome'];
@@ -138,7 +145,10 @@ function unitJson(unit: PlannedRestore) {
   return { table, category, partition, from, to, rows: Number(unit.rows ?? 0n), state, blocker, copy, certificate };
 }
 
-function unitLine({ partition, from, to, rows }: PlannedRestore, verb: string): string {
+function unitLine(
+  { partition, from, to, rows }: Pick<PlannedRestore, 'partition' | 'from' | 'to' | 'rows'>,
+  verb: string,
+): string {
   const instantOf = (text: string | null) => (text === null ? null : parseInstant(text));
   return `${verb.padEnd(8)} ${partition}  ${rangeText(instantOf(from), instantOf(to))}  ${countOf(rows ?? 0n, 'row')}`;
 }

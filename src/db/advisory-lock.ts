@@ -13,7 +13,7 @@ const LOCK_CLASS = 0x616b;
 
 /** Every advisory lock of the product. retention.move_unit (migration 0014) takes structure by the same numbers. */
 const LOCK_IDS = {
-  /** Shared by whoever reads hot, archive and late together; exclusive for whoever moves, drops or restores a unit. */
+  /** Shared by whoever reads hot, archive and late together, or copies a unit; exclusive for whoever moves or drops one. */
   structure: 1,
   /** Held by the one sealer. */
   sealer: 2,

@@ -123,6 +123,11 @@ type AttachOutcome =
 export interface AttachRun {
   readonly restoreId: string;
   readonly until: string;
+  readonly reason: string;
+  /** E-mail of the person whose request holds; null where none does. */
+  readonly requestedBy: string | null;
+  /** What the signed text is of. */
+  readonly planned: AttachDocument['units'];
   readonly units: readonly { readonly partition: string; readonly outcome: AttachOutcome }[];
 }
 
@@ -148,7 +153,8 @@ export async function approveAttach(
     const step = { unitId: BigInt(unit_id), restoreId: request.restore_id, reason, until, window: input.window };
     units.push({ partition, outcome: await attachOne(ctx, step) });
   }
-  return { restoreId: request.restore_id, until: document.until, units };
+  const { until, reason, units: planned } = document;
+  return { restoreId: request.restore_id, until, reason, requestedBy: checked.request?.person ?? null, planned, units };
 }
 
 async function readRequest(

@@ -4,10 +4,9 @@
  * is counted twice: no view, report, hold or verification reads copies. Erasure and destruction reach them.
  */
 import type { Context } from '../context.ts';
-import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { UtcInstant } from '../time/clock.ts';
-import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
+import type { RetryWindow } from './lock-retry.ts';
 import type { FamilyName } from './policy.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
@@ -19,6 +18,7 @@ import {
   readRestorable,
   restoreUnit,
 } from './restore-store.ts';
+import { moveInStructure } from './structure.ts';
 
 type RestoreContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
@@ -99,16 +99,16 @@ export async function restoreRange(
 async function restoreOne(ctx: RestoreContext, unit: PlannedRestore, input: RestoreInput): Promise<RestoreOutcome> {
   if (unit.blocker !== null) return { kind: 'blocked', blocker: unit.blocker };
   try {
-    const copy = await retryOnLock(input.window ?? DEFAULT_WINDOW, () =>
-      inTransaction(ctx.db, async (client) => {
-        const made = await restoreUnit(client, unit.unit_id, input.days);
-        const { relation, rows, fingerprint, expiresAt } = made;
-        await recordStep(ctx, client, 'RESTORE', {
+    const copy = await moveInStructure(
+      ctx,
+      // Shared: no reader of all places sees a copy, but no mover may take away what is being copied.
+      { window: input.window, readsRows: true, mode: 'shared' },
+      (client) => restoreUnit(client, unit.unit_id, input.days),
+      (client, { relation, rows, fingerprint, expiresAt }) =>
+        recordStep(ctx, client, 'RESTORE', {
           partition: relation,
           details: { reason: input.reason, of: unit.partition, rows, fingerprint, expiresAt },
-        });
-        return made;
-      }),
+        }),
     );
     return { kind: 'restored', copy };
   } catch (error) {
@@ -130,7 +130,7 @@ export async function expireCopies(
   for (const unitId of await ctx.db.withClient(readExpiredCopies)) {
     if (input.signal?.aborted === true) break;
     try {
-      await expireOne(ctx, unitId, input.window ?? DEFAULT_WINDOW);
+      await expireOne(ctx, unitId, input.window);
       expired += 1;
     } catch (error) {
       failures.push(translateRefusal(error));
@@ -140,12 +140,14 @@ export async function expireCopies(
   return expired;
 }
 
-function expireOne(ctx: RestoreContext, unitId: bigint, window: RetryWindow): Promise<void> {
-  return retryOnLock(window, () =>
-    inTransaction(ctx.db, async (client) => {
-      const relation = await expireCopy(client, unitId);
-      await recordStep(ctx, client, 'EXPIRE', { partition: relation, details: { reason: 'its time is over' } });
-    }),
+/** Exclusively: an erasure lists the copies and then goes through them. */
+async function expireOne(ctx: RestoreContext, unitId: bigint, window: RetryWindow | undefined): Promise<void> {
+  await moveInStructure(
+    ctx,
+    { window, readsRows: true },
+    (client) => expireCopy(client, unitId),
+    (client, relation) =>
+      recordStep(ctx, client, 'EXPIRE', { partition: relation, details: { reason: 'its time is over' } }),
   );
 }
 

@@ -1,9 +1,9 @@
 /**
- * One transaction that moves, drops or restores a unit: under the structure lock, exclusively and without queueing, with
- * short statements, tried again while somebody reads or writes.
+ * One transaction that moves, drops or copies a unit: under the structure lock and without queueing, with short statements,
+ * tried again while somebody reads or writes.
  */
 import type { Context } from '../context.ts';
-import { tryLockSession, unlockSession } from '../db/advisory-lock.ts';
+import { type LockMode, tryLockSession, unlockSession } from '../db/advisory-lock.ts';
 import type { SqlClient } from '../db/database.ts';
 import { transact } from '../db/transaction.ts';
 import { DEFAULT_WINDOW, type RetryWindow, retryOnLock } from './lock-retry.ts';
@@ -16,6 +16,8 @@ export interface MoveOptions {
   readonly window?: RetryWindow | undefined;
   /** For steps that have to read the unit's rows: no writer waits for them, so only the lock timeout binds. */
   readonly readsRows?: boolean;
+  /** shared: it takes nothing from where readers of all places look, but what it reads has to stay there. */
+  readonly mode?: LockMode;
 }
 
 /**
@@ -28,9 +30,10 @@ export function moveInStructure<T>(
   move: (client: SqlClient) => Promise<T>,
   record: (client: SqlClient, moved: T) => Promise<void>,
 ): Promise<T> {
+  const mode = options.mode ?? 'exclusive';
   return retryOnLock(options.window ?? DEFAULT_WINDOW, (attempt) =>
     ctx.db.withClient(async (client) => {
-      if (!(await tryLockSession(client, 'structure', 'exclusive'))) throw new StructureLockTaken();
+      if (!(await tryLockSession(client, 'structure', mode))) throw new StructureLockTaken();
       const moved = await transact(client, async () => {
         if (options.readsRows !== true) await limitStatements(client, timeoutOf(attempt));
         const result = await move(client);
@@ -39,7 +42,7 @@ export function moveInStructure<T>(
         return result;
       });
       // Where the transaction failed the connection is thrown away, and the session's lock with it.
-      await unlockSession(client, 'structure', 'exclusive');
+      await unlockSession(client, 'structure', mode);
       return moved;
     }),
   );
@@ -49,11 +52,11 @@ function timeoutOf(attempt: number): number {
   return STATEMENT_TIMEOUT_MS * (1 + Math.min(3, Math.floor(attempt / 10)));
 }
 
-/** Somebody reads hot, archived and late rows together; looks like the database's own refusal to the retry. */
+/** Somebody reads hot, archived and late rows together, or moves them; looks like the database's own refusal to the retry. */
 class StructureLockTaken extends Error {
   readonly code = 'AK106';
 
   constructor() {
-    super('a report or verification is reading: the structure lock is taken');
+    super('a report, a verification or a move is under way: the structure lock is taken');
   }
 }
