@@ -133,7 +133,7 @@ export const purgeCommands: readonly AnyCommand[] = [
   }),
   defineCommand({
     path: ['purge', 'list'],
-    summary: 'plans of destruction: who requested and approved them, when they may start, how far they are, certificates',
+    summary: 'plans of destruction with signatures, window, progress and certificates',
     examples: [['auditkeep purge list', 'ends with 3 when a signature does not hold']],
     options: (yargs) => yargs,
     async run(session) {
