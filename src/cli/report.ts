@@ -1,5 +1,6 @@
 /** `auditkeep report generate | list | show` */
 import { AuditkeepError, EXIT } from '../errors.ts';
+import { type Deadline, readDeadlines } from '../reports/deadline.ts';
 import { type GeneratedReport, generateReport } from '../reports/generate.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
@@ -95,15 +96,20 @@ export const reportCommands: readonly AnyCommand[] = [
       const ctx = await session.context();
       const reports = await listReports(ctx);
       const checked = await readDecisionsOf(ctx, reports);
-      const rows = reports.map((row) => ({ ...row, valid: checked.get(row.root)?.valid === true }));
+      const deadlines = await readDeadlines(reports, ctx.clock.now());
+      const rows = reports.map((row) => {
+        return { ...row, valid: checked.get(row.root)?.valid === true, deadline: deadlines.get(row.id) ?? null };
+      });
       const lines = rows.map(
         (row) =>
-          `${row.id}  v${row.version}  ${row.framework.padEnd(6)} ${row.periodStart} to ${row.periodEnd}  ${row.status}${row.interim ? ' (interim)' : ''}${row.valid ? '' : '  INVALID'}`,
+          `${row.id}  v${row.version}  ${row.framework.padEnd(6)} ${row.periodStart} to ${row.periodEnd}  ${row.status}${row.interim ? ' (interim)' : ''}${row.valid ? '' : '  INVALID'}${deadlineText(row.deadline, '  ')}`,
       );
       return {
-        data: rows.map(({ id, version, framework, periodStart, periodEnd, status, valid, hash, generatedAt }) => {
-          return { id, version, framework, periodStart, periodEnd, status, valid, hash, generatedAt };
-        }),
+        data: rows.map(
+          ({ id, version, framework, periodStart, periodEnd, status, valid, hash, generatedAt, deadline }) => {
+            return { id, version, framework, periodStart, periodEnd, status, valid, hash, generatedAt, deadline };
+          },
+        ),
         text: lines.length === 0 ? 'There are no reports yet.' : lines.join('\n'),
         exitCode: rows.every((row) => row.valid) ? EXIT.done : EXIT.findings,
       };
@@ -126,7 +132,9 @@ export const reportCommands: readonly AnyCommand[] = [
       const { valid } = await readDecisions(ctx, report.row.id);
       const files = args.out === undefined ? [] : await writeReportFiles(ctx, args.out, report.model, args.oscal);
       const exitCode = valid ? EXIT.done : EXIT.findings;
-      return { data: { ...shownReport(report), valid }, text: shownText(report, valid, files), exitCode };
+      const deadline = (await readDeadlines([report.row], ctx.clock.now())).get(report.row.id) ?? null;
+      const text = shownText(report, { valid, deadline }, files);
+      return { data: { ...shownReport(report), valid, deadline }, text, exitCode };
     },
   }),
 ];
@@ -184,9 +192,19 @@ function triedText({ model, version }: GeneratedReport): string {
   ].join('\n');
 }
 
-function shownText({ row, model }: ReadReport, valid: boolean, files: readonly string[]): string {
+function deadlineText(deadline: Deadline | null, before: string): string {
+  if (deadline === null) return '';
+  const day = deadline.dueAt.slice(0, 10);
+  return `${before}${deadline.step} ${deadline.state === 'over' ? `OVERDUE since ${day}` : `until ${day}`}`;
+}
+
+function shownText(
+  { row, model }: ReadReport,
+  { valid, deadline }: { readonly valid: boolean; readonly deadline: Deadline | null },
+  files: readonly string[],
+): string {
   return [
-    `Report ${row.id}, version ${row.version}: ${model.framework.name} ${row.periodStart} to ${row.periodEnd}, ${row.status}.`,
+    `Report ${row.id}, version ${row.version}: ${model.framework.name} ${row.periodStart} to ${row.periodEnd}, ${row.status}${deadlineText(deadline, ', ')}.`,
     ...(valid ? [] : ['INVALID: its status does not rest on signed decisions; see `auditkeep decision verify`']),
     ...controlLines(model),
     `H ${row.hash}`,

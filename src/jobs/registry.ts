@@ -7,6 +7,7 @@ import { createPartitionsJob } from './create-partitions.ts';
 import { generateReportJob } from './generate-report.ts';
 import { housekeepingJob } from './housekeeping.ts';
 import type { AnyJob } from './job.ts';
+import { notifyJob } from './notify.ts';
 import { purgeJob } from './purge.ts';
 import { reportMonthlyJob, reportQuarterlyJob, reportYearlyJob } from './scheduled-report.ts';
 import { sealChainJob } from './seal-chain.ts';
@@ -15,6 +16,7 @@ import { verifyChainJob } from './verify-chain.ts';
 import { verifyHeadJob } from './verify-head.ts';
 import { verifyIncrementalJob } from './verify-incremental.ts';
 import { verifyRollingJob } from './verify-rolling.ts';
+import { watchDeadlinesJob } from './watch-deadlines.ts';
 
 export const JOBS: readonly AnyJob[] = [
   createPartitionsJob,
@@ -33,6 +35,8 @@ export const JOBS: readonly AnyJob[] = [
   verifyHeadJob,
   verifyIncrementalJob,
   verifyRollingJob,
+  notifyJob,
+  watchDeadlinesJob,
 ];
 
 /**

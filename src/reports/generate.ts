@@ -12,6 +12,7 @@ import { readEngineVersion } from './engine-version.ts';
 import { evaluateControls } from './evaluate.ts';
 import { type EvidenceFiles, openEvidenceFiles } from './evidence-file.ts';
 import { freezeModel, type ReportModel, sha256Hex } from './model.ts';
+import { notifyGenerated } from './notification.ts';
 import { makePseudonymizer } from './pseudonym.ts';
 import { findReport, reportCell } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
@@ -145,6 +146,7 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
           statusCounts: model.statusCounts,
         },
       });
+      await notifyGenerated(client, draft.startedAt, model);
     }),
   );
 }

@@ -170,6 +170,8 @@ const reportSchema = z.object({
   hash: z.string(),
   pdfSha256: z.string(),
   interim: z.boolean(),
+  /** There is a newer version. */
+  superseded: z.boolean(),
   generatedBy: z.string(),
   generatedAt: z.string(),
   engineVersion: z.string(),
@@ -181,7 +183,8 @@ export type ReportRow = z.infer<typeof reportSchema>;
 
 const REPORT_COLUMNS = `r.id::text as id, r.report_root::text as root, r.version, r.compliance_framework as framework,
   r.report_period_start::text as "periodStart", r.report_period_end::text as "periodEnd", r.status, r.report_hash as hash,
-  r.review_pdf_sha256 as "pdfSha256", r.interim, r.generated_at::text as "generatedAt",
+  r.review_pdf_sha256 as "pdfSha256", r.interim,
+  exists (select from audit.compliance_reports n where n.supersedes = r.id) as superseded, r.generated_at::text as "generatedAt",
   r.engine_version as "engineVersion", r.period_zone as "periodZone",
   to_char(r.period_start_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "periodStartAt",
   to_char(r.period_end_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "periodEndAt",

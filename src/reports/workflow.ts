@@ -21,6 +21,7 @@ import {
   type SignerBook,
   type StoredDecision,
 } from './decision-check.ts';
+import { notifyDecision } from './notification.ts';
 import { findReport, readReport } from './read.ts';
 import {
   beginDecision,
@@ -120,6 +121,9 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
       const checked = await verifyDecisions(client, reportId);
       if (checked.head !== payloadSha256) throw refusedDecision(checked, decisionId, previous);
       if (!checked.valid) throw invalidDecision(checked);
+      const submitted = checked.decisions.findLast((made) => made.meaning === 'submit' && made.reportId === reportId);
+      const told = { id: decisionId, meaning, reportId, submitter: submitted?.person ?? null };
+      await notifyDecision(client, ctx.clock.now(), told);
       return newStatus;
     }),
   );

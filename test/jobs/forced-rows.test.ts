@@ -43,6 +43,8 @@ const READS: Readonly<Record<string, readonly Table[]>> = {
   'verify-rolling': [],
   'verify-chain': [],
   'generate-report': BY_REPORTS,
+  notify: [],
+  'watch-deadlines': [],
   'report-monthly': BY_REPORTS,
   'report-quarterly': BY_REPORTS,
   'report-yearly': BY_REPORTS,
@@ -233,6 +235,8 @@ test.each([
   ['purge', 'purged', { failed: 0 }],
   ['housekeeping', 'user_roles', { jwt_tokens, user_sessions, user_roles }],
   ['check-sealed-data', 'checked', {}],
+  ['watch-deadlines', 'waiting', {}],
+  ['notify', 'notified', {}],
   ['anonymize', 'pseudonymized', { rows: transactions, pseudonymized: transactions }],
 ])('%s reads what it says, and sees every row of it', async (name, work, counts) => {
   await ARRANGE[name]?.();

@@ -26,6 +26,7 @@ const shownShape = z.strictObject({
   periodEnd: z.string(),
   status: z.string(),
   valid: z.boolean(),
+  deadline: z.strictObject({ step: z.literal('submit'), dueAt: z.iso.datetime(), state: z.literal('open') }),
   hash: z.string(),
   controls: z.array(
     z.strictObject({
@@ -101,6 +102,7 @@ describe('report and template commands', () => {
     expect(shown.controls).toHaveLength(29);
     const listed = idsShape.parse(JSON.parse((await run('report', 'list', '--json')).out));
     expect(listed).toEqual([{ id }]);
+    expect((await run('report', 'list')).out).toMatch(/ draft {2}submit until \d{4}-\d{2}-\d{2}$/m);
   });
 
   it('write it as OSCAL, into the folder that it asks for', async () => {
