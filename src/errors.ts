@@ -138,6 +138,7 @@ export const ERROR_CODES = {
     meaning: 'a restored database holds again what was destroyed under a certificate',
   },
   REGISTER_INVALID: { exit: EXIT.findings, meaning: 'the register of persons holds something that was not signed' },
+  REPORT_INCOMPARABLE: { exit: EXIT.usage, meaning: 'two reports of different frameworks were to be compared' },
   REPORT_INTERIM: { exit: EXIT.refused, meaning: 'an interim report cannot be approved' },
   REPORT_NOT_APPROVED: { exit: EXIT.refused, meaning: 'only an approved report is bundled and distributed' },
   REPORT_NOT_FOUND: { exit: EXIT.usage, meaning: 'there is no report with this id' },

@@ -34,6 +34,7 @@ import { policyCommands } from './policy.ts';
 import { purgeCommands } from './purge.ts';
 import { reportCommands } from './report.ts';
 import { reportBundleCommands } from './report-bundle.ts';
+import { reportDiffCommands } from './report-diff.ts';
 import { reportWorkflowCommands } from './report-workflow.ts';
 import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
@@ -67,6 +68,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...reportCommands,
   ...reportWorkflowCommands,
   ...reportBundleCommands,
+  ...reportDiffCommands,
   ...statementCommands,
   ...decisionCommands,
   ...personCommands,

@@ -32,6 +32,7 @@ export const NOTHING_CHANGES: Readonly<Record<string, string>> = {
   'report show': 'it reads; with --out it writes copies that can be made again',
   'report open': '`report verify` makes the same checks and unpacks nothing',
   'report verify': READS,
+  'report diff': READS,
   'waiver list': READS,
   'attest list': READS,
   'decision list': READS,

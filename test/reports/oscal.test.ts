@@ -184,7 +184,8 @@ test('a small report reads as its golden files', async () => {
     ['assessment-results', renderAssessmentResults(few)],
     ['poam', renderPlanOfAction(few)],
   ] as const) {
-    const page = `${JSON.stringify(documentOf(bytes), null, 1)}\n`;
+    // A golden file outlives the templates.
+    const page = `${JSON.stringify(documentOf(bytes), null, 1)}\n`.replaceAll(/[0-9a-f]{64}/g, 'SHA256');
     await expect(page).toMatchFileSnapshot(`../golden/reports/oscal-${name}.json`);
   }
 });
