@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   ANONYMIZE_NOT_DUE: { exit: EXIT.refused, meaning: 'the date given reaches rows that the policy still keeps' },
   BUNDLE_IDENTITY: { exit: EXIT.usage, meaning: 'none of the given identities opens the encrypted bundle' },
   BUNDLE_INVALID: { exit: EXIT.findings, meaning: 'a part of a bundle is damaged, missing, forged or unexpected' },
+  BUNDLE_TOO_LARGE: { exit: EXIT.refused, meaning: 'a report has more evidence than a bundle may hold' },
   CERTIFICATE_INVALID: {
     exit: EXIT.findings,
     meaning: 'a certificate of destruction is not what was signed, or not about the unit',
@@ -147,7 +148,7 @@ export const ERROR_CODES = {
   REPORT_SUPERSEDED: { exit: EXIT.refused, meaning: 'the report has a newer version' },
   REPORT_TAMPERED: { exit: EXIT.findings, meaning: 'the stored model or evidence of a report does not have its hash' },
   REPORT_TIMEOUT: { exit: EXIT.unavailable, meaning: 'a report was not evaluated within its time limit' },
-  REPORT_TOO_LARGE: { exit: EXIT.usage, meaning: 'a report model is over 16 MB' },
+  REPORT_TOO_LARGE: { exit: EXIT.usage, meaning: 'a report model is over 16 MB, or its evidence over 192 MB' },
   REPORT_TRANSITION: { exit: EXIT.refused, meaning: 'the report is not in a status that allows this' },
   RETENTION_ARCHIVED: { exit: EXIT.refused, meaning: 'the range belongs to a unit that was sealed or archived' },
   RETENTION_BOUNDS: { exit: EXIT.refused, meaning: 'partition bounds overlap, leave a gap or are out of range' },

@@ -161,7 +161,8 @@ ${commands.join('\n')}
 
    final.pdf is review.pdf with pages D-1, ... that print the decisions. It and decisions.json are made from model.json
    and decisions/ and carry no signature of their own: where they disagree, the signed texts count. The same holds for
-   oscal/: the report as OSCAL 1.2.1, made from model.json alone.
+   oscal/: the report as OSCAL 1.2.1, made from model.json alone. evidence/ holds all exceptions of the controls that have any;
+   model.json has the sha256 of each file.
 
 4. register/ holds the acts that made these persons preparer, reviewer and approver, each signed by key officers. The first was
    signed by its founders; later ones are checked in the same way, each by its own files:

@@ -10,11 +10,12 @@ import { AuditkeepError } from '../errors.ts';
 const BUNDLE_FORMAT = 'auditkeep-bundle/v1';
 const MANIFEST = 'manifest.json';
 const DIGEST = 'digest.txt';
-/** A model is at most 16 MB; both PDFs and all signatures are far below the rest. */
+/** A model is at most 16 MB and evidence 192 MB; both PDFs and all signatures are below the rest. */
 export const MAX_BUNDLE_BYTES = 256 * 1024 * 1024;
 const MAX_PARTS = 10_000;
-/** Relative names of one or two levels: nothing can point outside of the folder a bundle is opened in. */
-const PART_NAME = /^(?:(?:decisions|oscal|register|statements|templates)\/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[a-z0-9]+)*$/;
+/** Relative names of one to three levels: nothing can point outside of the folder a bundle is opened in. */
+const PART_NAME =
+  /^(?:(?:decisions|evidence\/[a-z]{2}-\d{2}|oscal|register|statements|templates)\/)?[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[a-z0-9]+)*$/;
 
 /** Parts by name. */
 export type BundleParts = ReadonlyMap<string, Uint8Array>;

@@ -17,7 +17,8 @@ import {
   untilApproval,
   versionsAfter,
 } from './bundle-content.ts';
-import { type BundleSubject, packBundle, sha256Of } from './bundle-format.ts';
+import { evidenceFiles, tooLarge } from './bundle-evidence.ts';
+import { type BundleSubject, MAX_BUNDLE_BYTES, packBundle, sha256Of } from './bundle-format.ts';
 import { oscalFiles } from './bundle-oscal.ts';
 import { allowedSignersText, registerFiles } from './bundle-register.ts';
 import { statementFiles } from './bundle-statements.ts';
@@ -41,7 +42,7 @@ export interface Bundle {
  * The bundle of an approved report, in memory. The same approved report gives the same bytes with the same register,
  * release and Node version, before and after archiving.
  * @throws REPORT_NOT_FOUND, REPORT_NOT_APPROVED, DECISION_INVALID when a decision does not hold, REPORT_TAMPERED,
- * BUNDLE_INVALID when this release draws another PDF than the one that was reviewed, and those of Keyring.open
+ * BUNDLE_INVALID when this release draws another PDF than the one that was reviewed, BUNDLE_TOO_LARGE, and those of Keyring.open
  */
 export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle> {
   const { row, model, bytes } = await readReport(ctx, id);
@@ -66,11 +67,13 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
     ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions, signed), 'utf8')],
     ['README.txt', Buffer.from(readmeText(report, decisions, signed), 'utf8')],
     ...oscalFiles(model),
+    ...(await evidenceFiles(ctx, model)),
     ...registerFiles(evidence.acts),
     ...signedFiles(decisions, evidence.stored),
     ...stated.files,
   ]);
   const zip = packBundle(subjectOf(report, row.hash), content);
+  if (zip.length > MAX_BUNDLE_BYTES) throw tooLarge(zip.length);
   return { reportId: row.id, zip, sha256: sha256Of(zip) };
 }
 

@@ -15,14 +15,20 @@ import { type FilePlace, insertFileChunks, readFileChunks } from './store-files.
 const CHUNKS_A_BATCH = 8;
 const DATA_CLASS: DataClass = 'confidential';
 
+/** Of all evidence of a report: what a bundle takes. */
+const MAX_EVIDENCE_BYTES = 192 * 1024 * 1024;
+
 /** Where evidence goes while a report is made. */
 export interface EvidenceSink {
-  /** Takes a whole file, or nothing of it when its pieces fail. */
+  /** More than this is refused in the end: whoever collects more may stop. */
+  readonly maxBytes: number;
+  /** Takes a whole file, or nothing of it when its pieces fail. @throws REPORT_TOO_LARGE beyond maxBytes of all files */
   write(path: string, pieces: AsyncIterable<Uint8Array>): Promise<{ readonly bytes: number; readonly sha256: string }>;
 }
 
 /** Hashes and keeps nothing: for evaluations that make no report. */
 export const HASH_ONLY: EvidenceSink = {
+  maxBytes: Number.POSITIVE_INFINITY,
   write: (_path, pieces) => hashPieces(pieces, () => Promise.resolve()),
 };
 
@@ -36,15 +42,21 @@ export interface EvidenceFiles extends EvidenceSink {
   close(): Promise<void>;
 }
 
-/** Files of a report that is being made. */
-export function openEvidenceFiles(): EvidenceFiles {
+/** Files of a report that is being made. @param maxBytes of all together; 192 MB unless given */
+export function openEvidenceFiles(maxBytes: number = MAX_EVIDENCE_BYTES): EvidenceFiles {
   const files = new Map<string, SpoolFile>();
+  let bytes = 0;
   let chunks = 0;
   return {
+    maxBytes,
     async write(path, pieces) {
       const file = await openSpoolFile();
       try {
-        const written = await hashPieces(pieces, (piece) => file.write(piece));
+        const written = await hashPieces(pieces, async (piece) => {
+          bytes += piece.length;
+          if (bytes > maxBytes) throw tooMuchEvidence(maxBytes);
+          await file.write(piece);
+        });
         chunks += Math.ceil(written.bytes / CHUNK_BYTES);
         files.set(path, file);
         return written;
@@ -66,6 +78,15 @@ export function openEvidenceFiles(): EvidenceFiles {
       files.clear();
     },
   };
+}
+
+/** What exceeds a bundle could be approved, but not be handed out. */
+export function tooMuchEvidence(maxBytes: number): AuditkeepError {
+  return new AuditkeepError('REPORT_TOO_LARGE', {
+    message: `the exceptions of the report take more than ${maxBytes} bytes`,
+    hint: 'choose a shorter period',
+    details: { limit: maxBytes },
+  });
 }
 
 async function hashPieces(pieces: AsyncIterable<Uint8Array>, use: (piece: Uint8Array) => Promise<void>) {

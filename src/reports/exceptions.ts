@@ -2,7 +2,7 @@
 import type { SqlClient } from '../db/database.ts';
 import { type ExceptionsFound, exceptionsPath, SHOWN_EXCEPTIONS } from './control-model.ts';
 import { csvHeader, csvLine } from './csv.ts';
-import { type EvidenceSink, HASH_ONLY } from './evidence-file.ts';
+import { type EvidenceSink, HASH_ONLY, tooMuchEvidence } from './evidence-file.ts';
 import { type LineSorter, openLineSorter } from './line-sorter.ts';
 import { streamExceptions } from './store.ts';
 import type { ControlTemplate } from './template.ts';
@@ -23,7 +23,7 @@ type Row = (string | null)[];
  * Streams the exceptions. They are sorted by what is printed of them: the order of the values behind the pseudonyms would tell whose
  * they are. Where there are any, they become the file evidence/CONTROL/exceptions.csv.
  * @returns also how many each waiver covers, by its id
- * @throws REPORT_SPOOL, and the database's own errors
+ * @throws REPORT_SPOOL, REPORT_TOO_LARGE, and the database's own errors
  */
 export async function readExceptions(
   client: SqlClient,
@@ -48,6 +48,7 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
   const covered = new Map<string, number>();
   let count = 0;
   let waived = 0;
+  let bytes = 0;
   let shown: { readonly line: string; readonly row: Row }[] = [];
   for await (const batch of streamExceptions(client, { ...input.statement, columns })) {
     for (const found of batch) {
@@ -62,10 +63,12 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
       });
       const line = Buffer.from(csvLine(columns, row), 'utf8').toString('latin1');
       sorter.add(line);
+      bytes += line.length;
       shown.push({ line, row });
     }
     count += batch.length;
     shown = shown.sort((a, b) => compareTexts(a.line, b.line)).slice(0, SHOWN_EXCEPTIONS);
+    if (bytes > input.evidence.maxBytes) throw tooMuchEvidence(input.evidence.maxBytes);
     await sorter.settle();
   }
   return { count, waived, covered, rows: shown.map(({ row }) => row) };

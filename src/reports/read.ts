@@ -104,16 +104,26 @@ function statementOf(row: ReportRow): ModelStatement {
   return { id, version, framework, interim, generatedBy, engineVersion, period };
 }
 
-const evidenceSchema = z.looseObject({ path: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }).nullable();
-/** What is read of a model before somebody has looked at it: names of files, which have to be those of its controls. */
+const countSchema = z.int().nonnegative();
+const evidenceSchema = z.looseObject({
+  path: z.string(),
+  rows: countSchema,
+  columns: z.array(z.string()),
+  bytes: countSchema,
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+});
+const exceptionsSchema = z.looseObject({
+  count: countSchema.nullable(),
+  columns: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
+  rows: z.array(z.array(z.string().nullable())),
+  evidence: evidenceSchema.nullable(),
+});
+/** What is compared with files before somebody has looked at the model: their names have to be those of its controls. */
 const modelSchema = z.looseObject({
   format: z.literal(MODEL_FORMAT),
   controls: z.array(
     z
-      .looseObject({
-        id: z.string().regex(/^[a-z]{2}-\d{2}$/),
-        exceptions: z.looseObject({ evidence: evidenceSchema }),
-      })
+      .looseObject({ id: z.string().regex(/^[a-z]{2}-\d{2}$/), exceptions: exceptionsSchema })
       .refine(({ id, exceptions: { evidence } }) => evidence === null || evidence.path === exceptionsPath(id)),
   ),
 });

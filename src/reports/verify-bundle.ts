@@ -9,6 +9,7 @@ import {
   reportFileSchema,
   signedFiles,
 } from './bundle-content.ts';
+import { checkEvidence } from './bundle-evidence.ts';
 import {
   type BundleFinding,
   type BundleParts,
@@ -93,7 +94,8 @@ export async function verifyBundle(
   }
   const persons = readBundledRegister(parts, report.installationId, given);
   const stated = checkBundledStatements(parts, { ...report, register: persons.register });
-  findings.push(...persons.findings, ...stated.findings);
+  const evidence = checkEvidence(parts, ownVersion(report)?.reportHash);
+  findings.push(...persons.findings, ...stated.findings, ...evidence.findings);
   const bundled = readBundledSigners(parts, findings);
   const checked = checkDecisions({
     installationId: report.installationId,
@@ -108,7 +110,7 @@ export async function verifyBundle(
     ...checked.findings.map(({ decisionId, what }) => ({ part: files.get(decisionId ?? '') ?? 'decisions', what })),
   );
   findings.push(...checkContent(zip, parts, report, decisions));
-  const signed = { ...persons, ...stated };
+  const signed = { ...persons, ...stated, parts: [...stated.parts, ...evidence.parts] };
   findings.push(...checkClosed(parts, report, decisions, signed), ...checkSigners(parts, decisions, signed, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
   const own = release ?? (await readEngineVersion());
@@ -119,7 +121,7 @@ export async function verifyBundle(
   if (drawn === 'undrawable')
     findings.push({ part: 'model.json', what: 'cannot be drawn by the release that made it' });
   if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });
-  const reportHash = report.versions.find((version) => version.id === report.reportId)?.reportHash ?? null;
+  const reportHash = ownVersion(report)?.reportHash ?? null;
   const finalPdf = drawn === 'reproduced' ? drawn : 'not checked';
   const { roles } = persons;
   const { reportId } = report;
@@ -211,6 +213,10 @@ function checkCompromised(
   return [{ part: 'report.json', what: 'names other compromised keys than the register' }];
 }
 
+function ownVersion({ versions, reportId }: ReportFile): ReportFile['versions'][number] | undefined {
+  return versions.find((version) => version.id === reportId);
+}
+
 function textOf(parts: BundleParts, name: string): string | null {
   const bytes = parts.get(name);
   return bytes === undefined ? null : Buffer.from(bytes).toString('utf8');
@@ -252,7 +258,7 @@ function checkContent(
   decisions: readonly ReportDecision[],
 ): BundleFinding[] {
   const findings: BundleFinding[] = [];
-  const own = report.versions.find((version) => version.id === report.reportId);
+  const own = ownVersion(report);
   const expectHash = (part: string, expected: string | undefined, name: string) => {
     const bytes = parts.get(part);
     if (bytes === undefined) findings.push({ part, what: 'is missing' });
@@ -285,7 +291,7 @@ function checkContent(
 
 /** What report.json, bound by signatures, and the model say about the report must be the same. */
 function checkModel(parts: BundleParts, report: ReportFile): BundleFinding[] {
-  const own = report.versions.find((version) => version.id === report.reportId);
+  const own = ownVersion(report);
   const bytes = parts.get('model.json');
   if (own === undefined || bytes === undefined || sha256Of(bytes) !== own.reportHash) return [];
   const { id, version, interim, generatedBy } = own;

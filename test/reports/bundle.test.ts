@@ -14,6 +14,7 @@ import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
 import { changeRegister } from '../../src/persons/change.ts';
 import { bundleReport, makeBundle } from '../../src/reports/bundle.ts';
 import { decisionsText } from '../../src/reports/bundle-content.ts';
+import { checkEvidence } from '../../src/reports/bundle-evidence.ts';
 import { checkParts, packBundle, sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
 import { entryOf } from '../../src/reports/decision-entry.ts';
 import { checkBundleFile, type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
@@ -27,6 +28,16 @@ import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { jsonVariants } from '../support/json-variants.ts';
+import { runAll } from './control-fixtures.ts';
+
+/** Tokens that outlived their end: exceptions of AC-07, so that there is an evidence file. */
+const TWO_EXCEPTIONS = [
+  `insert into security_confidential.users (id, username, email, password_hash, password_salt, account_status)
+   values ('10000000-0000-4000-8000-000000000001', 'a', 'a@example.org', 'x', 'x', 'active')`,
+  `insert into security_internal.jwt_tokens (user_id, token_hash, issued_at, expires_at)
+   select '10000000-0000-4000-8000-000000000001', 'h' || n, '2025-01-01', '2025-01-02' from generate_series(1, 2) n`,
+];
+const EXCEPTIONS_PART = 'evidence/ac-07/exceptions.csv';
 
 const db = useDatabase();
 let ctx: TestContext;
@@ -42,6 +53,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'auditkeep-bundle-'));
   ctx = await testContext(db);
   roster = await foundRegister(ctx, folder);
+  await runAll(db.admin, TWO_EXCEPTIONS);
   reportId = (await generateReport(ctx, { framework: 'sox', period: '2026-02' })).id;
   await submitReport(roster.as(ctx, 'preparer'), { reportId });
   await rejectReport(roster.as(ctx, 'reviewer'), { reportId, comment: 'AC-02: who is “svc-7”?' });
@@ -320,6 +332,49 @@ describe('tampering', () => {
       part: 'oscal/catalog.json',
       what: 'is no part of a bundle',
     });
+  });
+
+  test('an evidence file that is missing, another one, or one too many is found', async () => {
+    expect(textOf(EXCEPTIONS_PART).split('\r\n')).toHaveLength(4);
+    const missing = repack((parts) => parts.delete(EXCEPTIONS_PART));
+    expect((await verifyBundle(missing, null)).findings).toEqual([{ part: EXCEPTIONS_PART, what: 'is missing' }]);
+    const other = repack((parts) => parts.set(EXCEPTIONS_PART, Buffer.from(`${textOf(EXCEPTIONS_PART)}"P-1"\r\n`)));
+    expect((await verifyBundle(other, null)).findings).toEqual([
+      { part: EXCEPTIONS_PART, what: 'does not have the hash of the model' },
+    ]);
+    for (const part of ['evidence/ac-01/exceptions.csv', 'evidence/ac-07/more.csv']) {
+      const extra = repack((parts) => parts.set(part, Buffer.from('')));
+      expect((await verifyBundle(extra, null)).findings).toContainEqual({ part, what: 'is no part of a bundle' });
+    }
+  });
+
+  test('a model that says of its exceptions what their file does not is found, whoever signed it', () => {
+    const parts = unpackBundle(zip);
+    const model = parseModel(Buffer.from(textOf('model.json')));
+    const findingsOf = (change: (exceptions: Exceptions) => Exceptions) => {
+      const controls = model.controls.map((control) =>
+        control.id === 'ac-07' ? { ...control, exceptions: change(control.exceptions) } : control,
+      );
+      const bytes = Buffer.from(canonicalJson({ ...model, controls }));
+      return checkEvidence(new Map([...parts, ['model.json', bytes]]), sha256Of(bytes)).findings;
+    };
+    type Exceptions = (typeof model.controls)[number]['exceptions'];
+    const evidence = model.controls.find(({ id }) => id === 'ac-07')?.exceptions.evidence ?? null;
+    if (evidence === null) throw new Error('AC-07 has no evidence');
+    expect(findingsOf((same) => same)).toEqual([]);
+    for (const change of [
+      (all: Exceptions) => ({ ...all, count: 3 }),
+      (all: Exceptions) => ({ ...all, rows: [...all.rows].reverse() }),
+      (all: Exceptions) => ({ ...all, columns: all.columns.slice(1) }),
+      (all: Exceptions) => ({ ...all, evidence: null }),
+      (all: Exceptions) => ({ ...all, evidence: { ...evidence, bytes: evidence.bytes + 1 } }),
+      (all: Exceptions) => ({ ...all, count: 3, evidence: { ...evidence, rows: 3 } }),
+      (all: Exceptions) => ({ ...all, evidence: { ...evidence, columns: ['x'] } }),
+    ]) {
+      expect(findingsOf(change)).toEqual([
+        { part: 'model.json', what: 'says of the exceptions of ac-07 what their file does not' },
+      ]);
+    }
   });
 
   test('many entries on the same bytes are refused before anything is read', () => {

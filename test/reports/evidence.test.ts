@@ -7,10 +7,13 @@ import { openRehearsal } from '../../src/db/rehearsal.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
 import type { EvidenceModel } from '../../src/reports/control-model.ts';
-import { readEvidence } from '../../src/reports/evidence-file.ts';
+import { evaluateControls } from '../../src/reports/evaluate.ts';
+import { openEvidenceFiles, readEvidence } from '../../src/reports/evidence-file.ts';
 import { type GeneratedReport, generateReport } from '../../src/reports/generate.ts';
 import { sha256Hex } from '../../src/reports/model.ts';
 import { evidenceOf, readReport } from '../../src/reports/read.ts';
+import { loadTemplates } from '../../src/reports/template.ts';
+import { parseReportPeriod } from '../../src/time/report-period.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { runAll } from './control-fixtures.ts';
@@ -111,6 +114,27 @@ describe('exceptions.csv', () => {
     await rehearsal.end();
     expect(evidenceOf(tried.model).map(({ path }) => path)).toContain(file.path);
     await expect(readReport(ctx, tried.id)).rejects.toMatchObject({ code: 'REPORT_NOT_FOUND' });
+  });
+});
+
+describe('more than a bundle takes', () => {
+  it.each([
+    ['of one control', 0.5],
+    ['of several', 2.5],
+  ])('is refused: %s', async (_what, files) => {
+    const evidence = openEvidenceFiles(file.bytes * files);
+    const { controls } = await loadTemplates();
+    const template = controls.get('ac-07');
+    if (template === undefined) throw new Error('no control ac-07');
+    const period = parseReportPeriod('2026-02', { now: ctx.clock.now() });
+    const input = {
+      controls: [template, template, template],
+      period,
+      pseudonymize: () => 'P-0123456789ABCDEF',
+      evidence,
+    };
+    await expect(evaluateControls(ctx, input)).rejects.toMatchObject({ code: 'REPORT_TOO_LARGE' });
+    await evidence.close();
   });
 });
 
