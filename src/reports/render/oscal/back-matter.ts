@@ -25,6 +25,7 @@ export function backMatterOf(model: ReportModel, hash: string, controls: readonl
         citation: { text: markup(framework.citation) },
       },
       ...controls.map((control) => templateResource(model, control)),
+      ...controls.map((control) => evidenceResource(model, control)),
     ],
   };
 }
@@ -35,6 +36,23 @@ function templateResource(model: ReportModel, { id, version, title, ipe }: Contr
     title: markup(`Control template ${id}, version ${version}`),
     description: markup(title),
     props: [prop('template-sha256', ipe.templateSha256)],
+  };
+}
+
+export function evidenceResourceId(model: ReportModel, control: string): string {
+  return idOf(model, 'resource', 'evidence', control);
+}
+
+/** All exceptions of a control; nothing where there are none. */
+function evidenceResource(model: ReportModel, { id, exceptions }: ControlModel): Draft {
+  const { evidence } = exceptions;
+  if (evidence === null) return null;
+  return {
+    uuid: evidenceResourceId(model, id),
+    title: markup(`Exceptions of ${id}`),
+    description: markup(exceptions.meaning),
+    props: [prop('rows', evidence.rows), prop('bytes', evidence.bytes)],
+    rlinks: [rlink(evidence.path, 'text/csv', evidence.sha256)],
   };
 }
 

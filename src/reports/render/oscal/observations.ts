@@ -2,6 +2,7 @@
 import type { ControlModel } from '../../control-model.ts';
 import type { ReportModel } from '../../model.ts';
 import { databaseSubject, engineOrigin } from './actors.ts';
+import { evidenceResourceId } from './back-matter.ts';
 import { type Draft, idOf, markup, prop } from './vocabulary.ts';
 
 export function observationId(model: ReportModel, control: string): string {
@@ -34,11 +35,11 @@ export function observationOf(model: ReportModel, control: ControlModel): Draft 
     origins: [engineOrigin(model)],
     subjects: [databaseSubject(model)],
     'relevant-evidence': [
-      {
-        href: `#${idOf(model, 'resource', 'model')}`,
-        description: 'The first exceptions and their hash, in the model.',
-      },
+      { href: `#${idOf(model, 'resource', 'model')}`, description: 'The first exceptions, in the model.' },
       { href: `#${idOf(model, 'resource', 'control', control.id)}`, description: 'What was asked, and how.' },
+      ...(control.exceptions.evidence === null
+        ? []
+        : [{ href: `#${evidenceResourceId(model, control.id)}`, description: 'All exceptions.' }]),
     ],
     collected: model.source.readAt,
     remarks: remarksOf(control),
