@@ -100,7 +100,7 @@ describe('SQL, TypeScript and the stand-alone verifier', () => {
         payload: commitGroup('payload', row.payloadSalt, row.payload),
       };
       const opens = (group: EventGroup, salt: Uint8Array | null, framed: Uint8Array) =>
-        // The sample has columns without a salt too, which the schema refuses.
+        // The sample has columns without a salt too, which no role can write and verification names.
         salt === null || verifier.judgeOpening(group, salt, framed, commitments[group]) === 'opened';
       return (
         twin !== undefined &&

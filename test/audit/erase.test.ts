@@ -369,6 +369,13 @@ describe('verification', () => {
     expect((await verifyChain(ctx)).findings).toEqual([]);
   });
 
+  it('names a group that was erased and has values again', async () => {
+    await tamper(db.admin, `update audit.audit_log set user_email = 'other@example.org' where id = '${ids[0]}'`);
+    expect((await verifyChain(ctx)).findings).toMatchObject([{ class: 'commitment-broken', eventId: ids[0] }]);
+    await tamper(db.admin, `update audit.audit_log set user_email = null where id = '${ids[0]}'`);
+    expect((await verifyChain(ctx)).findings).toEqual([]);
+  });
+
   it('does not count a record whose signatures are of keys that no person has', async () => {
     await tamper(db.admin, 'create table public.keys as table compliance.person_key');
     await db.admin.withClient((client) =>

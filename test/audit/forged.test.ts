@@ -6,7 +6,7 @@ import { verifyChain } from '../../src/audit/verify/verify.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 import { tamper } from '../tamper/tampering.ts';
-import { addEvents } from './event-fixtures.ts';
+import { addEvents, column } from './event-fixtures.ts';
 
 const db = useDatabase();
 let ctx: TestContext;
@@ -53,4 +53,28 @@ it('does not believe a head whose sealer comes by in the future', async () => {
   await tamper(db.admin, "update audit.chain_head set sealed_at = clock_timestamp() + interval '10 years'");
   const found = await verifyChain(ctx);
   expect([...new Set(found.findings.map((one) => one.class))]).toEqual(['unsealed']);
+});
+
+it.each([
+  ['actor', 'user_email'],
+  ['payload', 'resource_id'],
+])('names an event whose %s group has values and no salt: its leaf fits whatever they are', async (group, value) => {
+  const own = `event_action = 'UNSALTED-${group}'`;
+  await tamper(
+    db.admin,
+    `insert into audit.audit_log (event_type, event_category, event_action, ${value}, ${group}_salt)
+       values ('forged', 'system', 'UNSALTED-${group}', 'before', null)`,
+  );
+  await sealChain(ctx);
+  await signCheckpoint(ctx);
+  const [eventId] = await column(db.admin, `select id::text from audit.audit_log where ${own}`);
+  const expected = [{ class: 'commitment-broken', eventId }];
+  expect((await verifyChain(ctx)).findings).toMatchObject(expected);
+  expect((await verifyChain(ctx, { level: 'incremental' })).findings).toMatchObject(expected);
+  await tamper(db.admin, `update audit.audit_log set ${value} = 'after' where ${own}`);
+  expect((await verifyChain(ctx)).findings).toMatchObject(expected);
+  // An empty group has no salt and no commitment.
+  await tamper(db.admin, `update audit.audit_log set ${value} = null where ${own}`);
+  expect((await verifyChain(ctx)).findings).toEqual([]);
+  expect((await verifyChain(ctx, { level: 'incremental' })).findings).toEqual([]);
 });

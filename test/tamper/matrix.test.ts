@@ -182,6 +182,7 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   'link gone': { on: ({ seq }) => [`delete from audit.chain_link where seq = ${seq}`], expected: gone },
   'row twice': {
     on: ({ leaf, id }) => [
+      'drop index if exists audit.audit_log_late_once',
       `insert into audit.audit_log_late (${fields}) select ${fields} from ${leaf} where id = '${id}'`,
     ],
     expected: itself('doubled'),

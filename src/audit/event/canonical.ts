@@ -114,6 +114,12 @@ export function commitGroup(group: EventGroup, salt: Uint8Array | null, framed: 
   return salt === null ? null : digestBytes(commitmentMessage(group, salt).add(framed).hash());
 }
 
+/** Whether a group has values but no salt: its commitment is absent, and vouches for none of them. */
+export function isUnsalted(salt: Uint8Array | null, framed: Uint8Array): boolean {
+  // Of NULLs alone every byte is ff; the length of a value begins with another one.
+  return salt === null && framed.some((byte) => byte !== 0xff);
+}
+
 /** Both commitments of an event. */
 export function commitEvent(event: EventFields): Commitments {
   return {

@@ -32,6 +32,17 @@ export function hashEvent({ bare, actorSalt, actor, payloadSalt, payload }: Even
   return { leaf: addCommitment(addCommitment(message, hashes.actor), hashes.payload).hash(), ...hashes };
 }
 
+/** Whether a group has values but no salt, so that no commitment vouches for them: nobody but the table's owner can write it. */
+export function hasUnsalted(tuple: Tuple): boolean {
+  return isUnsalted(tuple, ACTOR_SALT, PAYLOAD_SALT) || isUnsalted(tuple, PAYLOAD_SALT, TXID);
+}
+
+function isUnsalted(tuple: Tuple, salt: number, until: number): boolean {
+  if (!tuple.isNull(salt)) return false;
+  for (let field = salt + 1; field < until; field += 1) if (!tuple.isNull(field)) return true;
+  return false;
+}
+
 /** @param until the field after the group's last */
 function commit(group: EventGroup, tuple: Tuple, salt: number, until: number): string | null {
   if (tuple.isNull(salt)) return null;
