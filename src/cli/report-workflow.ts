@@ -1,6 +1,8 @@
 /** `auditkeep report submit | review | reject | recall | approve | archive`: decisions signed with --as and --key. */
 
 import type { Context } from '../context.ts';
+import { AuditkeepError } from '../errors.ts';
+import type { ControlComment } from '../reports/control-comment.ts';
 import {
   approveReport,
   archiveReport,
@@ -14,6 +16,11 @@ import {
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 
+const controlOption = {
+  type: 'string',
+  array: true,
+  describe: 'ID=comment on one control of the report, signed and printed as well; may be given several times',
+} as const;
 const commentOption = { type: 'string', describe: 'a comment, signed with the decision and printed' } as const;
 
 interface StepTexts {
@@ -70,15 +77,31 @@ function stepCommand({ verb, summary, needsComment, act }: StepTexts): AnyComman
     summary,
     examples: [
       [needsComment ? `${example} --comment "AC-02 lists a service account"` : example, 'signed with your SSH key'],
+      ...(needsComment
+        ? [[`${example} --control ac-02="who is svc-7?" --control pr-01="run it again"`, 'control by control'] as const]
+        : []),
     ],
     options: (yargs) =>
       yargs
         .positional('id', { type: 'string', demandOption: true })
-        .option('comment', { ...commentOption, demandOption: needsComment ?? false })
+        .option('comment', commentOption)
+        .option('control', controlOption)
         .option('dry-run', dryRunOption),
-    async run(session, { id, comment, 'dry-run': dryRun }) {
-      return resultOf(await act(await session.context({ dryRun }), { reportId: id, comment }), dryRun);
+    async run(session, { id, comment, control, 'dry-run': dryRun }) {
+      const controlComments = (control ?? []).map(controlCommentOf);
+      const ctx = await session.context({ dryRun });
+      return resultOf(await act(ctx, { reportId: id, comment, controlComments }), dryRun);
     },
+  });
+}
+
+/** `ac-02=who is svc-7?` */
+function controlCommentOf(text: string): ControlComment {
+  const at = text.indexOf('=');
+  if (at > 0) return { control: text.slice(0, at).toLowerCase(), comment: text.slice(at + 1) };
+  throw new AuditkeepError('USAGE', {
+    message: `${text} is no comment on a control`,
+    hint: 'write --control ac-02="why"',
   });
 }
 

@@ -1,6 +1,8 @@
 /** `auditkeep report generate | list | show` */
 import { AuditkeepError, EXIT } from '../errors.ts';
+import { splitComment } from '../reports/control-comment.ts';
 import { type Deadline, readDeadlines } from '../reports/deadline.ts';
+import type { ReportDecision } from '../reports/decision-check.ts';
 import { type GeneratedReport, generateReport } from '../reports/generate.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
@@ -129,12 +131,13 @@ export const reportCommands: readonly AnyCommand[] = [
       checkFolderGiven(args);
       const ctx = await session.context();
       const report = await readReport(ctx, args.id);
-      const { valid } = await readDecisions(ctx, report.row.id);
+      const { valid, decisions } = await readDecisions(ctx, report.row.id);
       const files = args.out === undefined ? [] : await writeReportFiles(ctx, args.out, report.model, args.oscal);
       const exitCode = valid ? EXIT.done : EXIT.findings;
       const deadline = (await readDeadlines([report.row], ctx.clock.now())).get(report.row.id) ?? null;
-      const text = shownText(report, { valid, deadline }, files);
-      return { data: { ...shownReport(report), valid, deadline }, text, exitCode };
+      const thread = decisions.map(threadEntry);
+      const text = shownText(report, { valid, deadline, thread }, files);
+      return { data: { ...shownReport(report), valid, deadline, decisions: thread }, text, exitCode };
     },
   }),
 ];
@@ -143,6 +146,22 @@ export const reportCommands: readonly AnyCommand[] = [
 function checkFolderGiven({ out, oscal }: { readonly out?: string | undefined; readonly oscal: boolean }): void {
   if (!oscal || out !== undefined) return;
   throw new AuditkeepError('USAGE', { message: '--oscal writes files', hint: 'give their folder with --out DIR' });
+}
+
+type ThreadEntry = ReturnType<typeof threadEntry>;
+
+/** A decision in the thread of a report, on whatever version. */
+function threadEntry({ version, meaning, person, name, time, comment }: ReportDecision) {
+  const { whole, controls } = splitComment(comment);
+  return { version, meaning, person, name, time, comment: whole, controls };
+}
+
+function threadLines({ version, meaning, person, time, comment, controls }: ThreadEntry): string[] {
+  return [
+    `  ${time}  v${version}  ${meaning.padEnd(8)} ${person}`,
+    ...(comment === null ? [] : comment.split('\n').map((line) => `      ${line}`)),
+    ...controls.map((entry) => `      ${entry.control}: ${entry.comment}`),
+  ];
 }
 
 /** The contract of `report show --json`. */
@@ -200,13 +219,15 @@ function deadlineText(deadline: Deadline | null, before: string): string {
 
 function shownText(
   { row, model }: ReadReport,
-  { valid, deadline }: { readonly valid: boolean; readonly deadline: Deadline | null },
+  shown: { readonly valid: boolean; readonly deadline: Deadline | null; readonly thread: readonly ThreadEntry[] },
   files: readonly string[],
 ): string {
+  const { valid, deadline, thread } = shown;
   return [
     `Report ${row.id}, version ${row.version}: ${model.framework.name} ${row.periodStart} to ${row.periodEnd}, ${row.status}${deadlineText(deadline, ', ')}.`,
     ...(valid ? [] : ['INVALID: its status does not rest on signed decisions; see `auditkeep decision verify`']),
     ...controlLines(model),
+    ...(thread.length === 0 ? [] : ['Decisions:', ...thread.flatMap(threadLines)]),
     `H ${row.hash}`,
     ...files.map((file) => `wrote ${file}`),
   ].join('\n');

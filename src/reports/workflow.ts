@@ -14,6 +14,7 @@ import { decisionText, type Meaning } from '../persons/decision.ts';
 import { readRegister } from '../persons/read-register.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { hasRole, isWithin, type Register } from '../persons/register.ts';
+import { type ControlComment, commentText } from './control-comment.ts';
 import {
   type CheckedDecisions,
   checkDecisions,
@@ -38,8 +39,10 @@ type DecisionContext = Pick<Context, 'db' | 'clock' | 'actor' | 'keys'>;
 export interface DecisionInput {
   /** The report's id, or its first digits. */
   readonly reportId: string;
-  /** Why; demanded for a rejection. */
+  /** Why; a rejection demands it, or comments on controls. */
   readonly comment?: string | undefined;
+  /** Comments on single controls of the report. */
+  readonly controlComments?: readonly ControlComment[] | undefined;
 }
 
 export interface DecisionMade {
@@ -76,15 +79,16 @@ export function archiveReport(
  * durable when it returns. Of two who decide at once one wins, the other gets DECISION_CONFLICT.
  * @throws USAGE without a person and key, REPORT_NOT_FOUND, PERSON_UNKNOWN, ROLE_MISSING, DUTY_SEPARATION,
  * REPORT_TRANSITION, REPORT_SUPERSEDED, PERSON_KEY_INVALID, DECISION_INVALID when an earlier decision does not hold,
- * DECISION_CONFLICT, DECISION_EXPIRED, REPORT_TAMPERED, and those of readSshKeyFile and signSshsig
+ * DECISION_CONFLICT, DECISION_EXPIRED, REPORT_TAMPERED, INPUT_INVALID for a comment on what is no control, and those of
+ * readSshKeyFile and signSshsig
  */
 async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInput): Promise<DecisionMade> {
   const { email, keyFile } = signingPerson(ctx);
-  const comment = input.comment?.trim() || null;
+  const comment = await readComment(ctx, input);
   if (meaning === 'reject' && comment === null) {
     throw new AuditkeepError('DECISION_COMMENT', {
       message: 'a rejection needs a comment',
-      hint: 'say why with --comment',
+      hint: 'say why with --comment or, of a control, with --control',
     });
   }
   const key = await readSshKeyFile(keyFile);
@@ -128,6 +132,19 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
     }),
   );
   return { reportId, decisionId, meaning, status, payloadSha256 };
+}
+
+/** The comment as it is signed; comments on controls need the model. */
+async function readComment(ctx: DecisionContext, input: DecisionInput): Promise<string | null> {
+  const whole = input.comment?.trim() || null;
+  const comments = input.controlComments ?? [];
+  if (comments.length === 0) return whole;
+  const { model } = await readReport(ctx, input.reportId);
+  return commentText(
+    whole,
+    comments,
+    model.controls.map(({ id }) => id),
+  );
 }
 
 /** The report's id. Nobody signs the hash of a model that does not open or is another one; archiving judges nothing. */

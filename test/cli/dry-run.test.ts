@@ -315,6 +315,14 @@ const READING: readonly (readonly [exit: number, step: Step])[] = [
   [0, step('report show', () => reportId)],
   [2, step('report open', '/nonexistent/x', '--out', () => at('opened'))],
   [2, step('report verify', '/nonexistent/x')],
+  [
+    0,
+    step(
+      'report diff',
+      () => reportId,
+      () => reportId,
+    ),
+  ],
   [0, step('waiver list')],
   [0, step('attest list')],
   [0, step('decision list')],

@@ -27,6 +27,17 @@ const shownShape = z.strictObject({
   status: z.string(),
   valid: z.boolean(),
   deadline: z.strictObject({ step: z.literal('submit'), dueAt: z.iso.datetime(), state: z.literal('open') }),
+  decisions: z.array(
+    z.strictObject({
+      version: z.int(),
+      meaning: z.string(),
+      person: z.string(),
+      name: z.string(),
+      time: z.iso.datetime(),
+      comment: z.string().nullable(),
+      controls: z.array(z.strictObject({ control: z.string(), comment: z.string() })),
+    }),
+  ),
   hash: z.string(),
   controls: z.array(
     z.strictObject({
@@ -113,6 +124,32 @@ describe('report and template commands', () => {
       expect.arrayContaining(['.json', '.pdf', '.oscal-assessment-results.json', '.oscal-poam.json']),
     );
     expect(await run('report', 'show', id, '--oscal')).toMatchObject({ code: 2 });
+  });
+
+  it('reject it control by control, which it shows', async () => {
+    const sign = (who: string) => ['--as', `${who}@example.org`, '--key', join(folder, who)];
+    expect(await run('report', 'submit', id, ...sign('preparer'))).toMatchObject({ code: 0 });
+    const reject = ['report', 'reject', id, ...sign('reviewer')];
+    expect((await run(...reject)).err).toContain('DECISION_COMMENT');
+    expect((await run(...reject, '--control', 'who is it?')).err).toContain('USAGE');
+    expect((await run(...reject, '--control', 'zz-99=x')).err).toContain('INPUT_INVALID');
+    const both = ['--control', 'AC-02=who is it?', '--control', 'pr-01=again'];
+    expect(await run(...reject, '--comment', 'Not yet.', ...both)).toMatchObject({ code: 0, err: '' });
+    const shown = shownShape.parse(JSON.parse((await run('report', 'show', id, '--json')).out));
+    expect(shown.decisions.map(({ meaning, person }) => `${meaning} ${person}`)).toEqual([
+      'submit preparer@example.org',
+      'reject reviewer@example.org',
+    ]);
+    expect(shown.decisions[1]).toMatchObject({
+      version: 1,
+      comment: 'Not yet.',
+      controls: [
+        { control: 'ac-02', comment: 'who is it?' },
+        { control: 'pr-01', comment: 'again' },
+      ],
+    });
+    const { out } = await run('report', 'show', id);
+    expect(out).toContain('      Not yet.\n      ac-02: who is it?\n      pr-01: again\n');
   });
 
   it('make a new version of it', async () => {

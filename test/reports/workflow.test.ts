@@ -8,6 +8,8 @@ import { AuditkeepError } from '../../src/errors.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
 import { decisionText, type Meaning } from '../../src/persons/decision.ts';
+import { type ControlComment, splitComment } from '../../src/reports/control-comment.ts';
+import { generateReport } from '../../src/reports/generate.ts';
 import { beginDecision, insertDecision } from '../../src/reports/store-workflow.ts';
 import { TRANSITIONS } from '../../src/reports/transition.ts';
 import {
@@ -200,6 +202,44 @@ describe('order', () => {
     const id = await reportThat('pending_review');
     const promise = rejectReport(roster.as(ctx, 'reviewer'), { reportId: id, comment: '  ' });
     await expect(promise).rejects.toMatchObject({ code: 'DECISION_COMMENT' });
+  });
+
+  test('a rejection for single controls is one signed comment, and only names controls that the report has', async () => {
+    const reject = (id: string, controlComments: readonly ControlComment[], comment?: string) =>
+      rejectReport(roster.as(ctx, 'reviewer'), { reportId: id, controlComments, comment });
+    const { id } = await generateReport(ctx, { framework: 'sox', period: '2024' });
+    await act('submit', 'preparer', id);
+    const refused = [
+      [{ control: 'zz-99', comment: 'x' }],
+      [{ control: 'ac-02', comment: ' ' }],
+      [{ control: 'ac-02', comment: 'two\nlines' }],
+      [
+        { control: 'ac-02', comment: 'x' },
+        { control: 'ac-02', comment: 'y' },
+      ],
+    ];
+    for (const comments of refused) {
+      await expect(reject(id, comments, 'so')).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+    }
+    expect(await statusOf(id)).toBe('pending_review');
+    const comments = [
+      { control: 'ac-02', comment: 'who is “svc-7”?' },
+      { control: 'op-02', comment: 'the restore test is missing' },
+    ];
+    await reject(id, comments);
+    await act('submit', 'preparer', id);
+    await reject(id, comments, 'Not yet.');
+    const { decisions, valid } = await readDecisions(ctx, id);
+    expect(valid).toBe(true);
+    const told = decisions.filter(({ meaning }) => meaning === 'reject').map(({ comment }) => splitComment(comment));
+    expect(told).toEqual([
+      { whole: null, controls: comments },
+      { whole: 'Not yet.', controls: comments },
+    ]);
+    expect(splitComment('see [ac-02] there\n[AC-02] x')).toEqual({
+      whole: 'see [ac-02] there\n[AC-02] x',
+      controls: [],
+    });
   });
 
   test('an unknown report and an actor without a key are refused', async () => {
