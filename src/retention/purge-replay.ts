@@ -1,110 +1,23 @@
 /**
  * A restored database shows again what is certified as gone. Each destruction of the journal that it does not have is done
- * once more, under the certificate that exists: after its signature by the log's key, the two signatures of its approval and
- * the hash of its plan have been checked again. One transaction a destruction, so a run that is cut off is gone on with.
+ * once more, under the certificate that exists, or left with a reason, where what lies there is something else. One
+ * transaction a destruction, so a run that is cut off is gone on with.
  */
-
 import { recordEvent } from '../audit/record/record.ts';
-import { readLogPublicKey } from '../audit/signer/signer-store.ts';
 import type { Context } from '../context.ts';
 import { type Database, openDatabase } from '../db/database.ts';
 import { isSameDatabase } from '../db/same-database.ts';
 import { AuditkeepError } from '../errors.ts';
-import { checkObjectDecisions } from '../persons/object-decision.ts';
-import { type CheckedRegister, readRegister } from '../persons/read-register.ts';
 import { ROLES } from '../schema/roles.ts';
-import { isCertificateSigned } from './certificate.ts';
-import { type JournalEntry, readJournal } from './destruction-journal.ts';
 import { textHash } from './hold.ts';
 import type { RetryWindow } from './lock-retry.ts';
-import { readCertificate, readPlans } from './purge-store.ts';
+import { type MissingDestruction, planReplay } from './missing-destruction.ts';
 import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
-import { type CertifiedPlace, readCertifiedPlace, replayDestruction } from './replay-store.ts';
+import { leaveDestruction, replayDestruction } from './replay-store.ts';
 import { moveInStructure } from './structure.ts';
 
 type ReplayContext = Pick<Context, 'db' | 'clock' | 'actor' | 'config'>;
-
-interface ReplayedPlan {
-  readonly document: string;
-  readonly actor: string;
-  readonly reason: string;
-}
-
-/** A destruction that the database does not have. */
-export interface MissingDestruction {
-  readonly entry: JournalEntry;
-  /** What was approved; null where neither journal nor database has it. */
-  readonly plan: ReplayedPlan | null;
-  /** Why it cannot be done again now; null when it can. */
-  readonly blocker: string | null;
-}
-
-/**
- * What the journal of this home has and the database has not, in the order of the journal. Changes nothing.
- * @throws CHAIN_SIGNER_STORE when the journal is damaged
- */
-export async function planReplay(ctx: Pick<Context, 'db' | 'config'>): Promise<readonly MissingDestruction[]> {
-  const journal = await readJournal(ctx.config.home);
-  const key = await readLogPublicKey(ctx.config.home);
-  return ctx.db.withClient(async (client) => {
-    const register = await readRegister(client);
-    const missing: MissingDestruction[] = [];
-    for (const entry of journal) {
-      const { certificate, document, signature } = entry;
-      if ((await readCertificate(client, certificate.certificate_id)) !== null) continue;
-      const place = await readCertifiedPlace(client, document);
-      if (isPurged(place)) continue;
-      const [stored] = await readPlans(client, certificate.plan.id);
-      const plan = entry.plan ?? stored ?? null;
-      const signed = key !== null && isCertificateSigned(document, signature, key);
-      const fault = signed ? faultOf(entry, plan, register) : 'it is not signed by the key of the log in this home';
-      missing.push({ entry, plan, blocker: fault ?? blockerOf(place) });
-    }
-    return missing;
-  });
-}
-
-/** What is wrong with the approval of a destruction, as the register says it now. */
-function faultOf({ certificate }: JournalEntry, plan: ReplayedPlan | null, register: CheckedRegister): string | null {
-  if (plan === null) return 'its plan is neither in the journal nor in the database';
-  if (textHash(plan.document) !== certificate.plan.hash) return 'its plan is not the text that was signed';
-  if (certificate.installation_id !== register.installationId) return 'it belongs to another installation';
-  if (register.findings.some(({ kind }) => kind !== 'act-void')) return 'the register of persons does not hold';
-  const { id, hash } = certificate.plan;
-  const object = { installationId: register.installationId, kind: 'plan', id, hash } as const;
-  const { approval, findings } = checkObjectDecisions(object, certificate.decisions, register.register);
-  return approval === null ? `its approval does not hold: ${findings.join('; ')}` : null;
-}
-
-/** Whether a destruction is done, under whichever certificate: what it is of lies purged in its place. */
-export function isPurged(place: CertifiedPlace | null): boolean {
-  return place?.same === true && place.state === 'purged';
-}
-
-function blockerOf(place: CertifiedPlace | null): string | null {
-  if (place === null || place.state === 'restored' || place.state === 'expired') {
-    return 'its unit is not there: let an archival run collect what is late';
-  }
-  if (place.state === 'hot') return 'its unit is hot: archive it first';
-  if (!place.same) return 'what lies in its place is not what was destroyed: find out who changed it';
-  if (place.held) return 'a legal hold reaches it: release the hold first';
-  switch (place.state) {
-    case 'archived':
-    case 'purge_due':
-    case 'purge_approved':
-    case 'quarantined':
-    case 'purging':
-      return null;
-    case 'sealed':
-    case 'failed':
-      return `its unit is ${place.state}: archive it first`;
-    case 'split':
-      return 'its unit was split';
-    default:
-      return `its unit is ${place.state}`;
-  }
-}
 
 export type ReplayOutcome =
   | { readonly kind: 'replayed' }
@@ -122,12 +35,91 @@ export async function replayDestructions(
 ): Promise<readonly (MissingDestruction & { readonly outcome: ReplayOutcome })[]> {
   const missing = await planReplay(ctx);
   if (missing.length === 0) return [];
+  return asOwner(ctx, async (owner) => {
+    const done: (MissingDestruction & { outcome: ReplayOutcome })[] = [];
+    for (const one of missing) done.push({ ...one, outcome: await replay(owner, one, input) });
+    return done;
+  });
+}
+
+/**
+ * Leaves one destruction that cannot be done again, for good unless what was destroyed turns up: what lies in its range goes
+ * by new plans alone. Durable with its audit event when it resolves.
+ * @param input.certificate its id, or the beginning of one
+ * @throws PLAN_UNKNOWN, CERTIFICATE_INVALID, RETENTION_STATE where it can be done again, RETENTION_NOT_YET where rows of its
+ * range are not archived yet, and those of replayDestructions
+ */
+export async function leaveDestructionOf(
+  ctx: ReplayContext,
+  input: {
+    readonly certificate: string;
+    readonly reason: string;
+    readonly dryRun?: boolean;
+    readonly window?: RetryWindow;
+  },
+): Promise<MissingDestruction> {
+  const one = findMissing(await planReplay(ctx), input.certificate);
+  if (input.dryRun === true) return one;
+  await asOwner(ctx, (owner) => leave(owner, one, input));
+  return one;
+}
+
+function findMissing(missing: readonly MissingDestruction[], id: string): MissingDestruction {
+  const found = missing.filter(({ entry }) => entry.certificate.certificate_id.startsWith(id.toLowerCase()));
+  const [one] = found;
+  if (one === undefined || found.length > 1) {
+    throw new AuditkeepError('PLAN_UNKNOWN', {
+      message: `${id} is ${found.length === 0 ? 'no destruction that' : 'the beginning of several that'} the database lacks`,
+      hint: 'auditkeep purge replay lists them',
+    });
+  }
+  if (one.signed) return one;
+  throw new AuditkeepError('CERTIFICATE_INVALID', {
+    message: `certificate ${one.entry.certificate.certificate_id} is not what the log's key of this home signed for this installation`,
+    hint: 'find out who changed the journal in the signer folder of this home',
+  });
+}
+
+const LEAVE_HINTS = {
+  AK104: 'auditkeep purge replay --apply destroys it again',
+  AK108: 'auditkeep archive run, and again',
+};
+
+async function leave(
+  ctx: ReplayContext,
+  { entry: { certificate, document, signature }, remains }: MissingDestruction,
+  { reason, window }: { readonly reason: string; readonly window?: RetryWindow },
+): Promise<void> {
+  try {
+    await moveInStructure(
+      ctx,
+      { window, readsRows: true },
+      (client) => leaveDestruction(client, { document, signature, reason }),
+      async (client) => {
+        await recordEvent(ctx, client, {
+          type: 'purge.left',
+          category: 'admin',
+          action: 'LEAVE',
+          resourceType: 'certificate',
+          resourceId: certificate.certificate_id,
+          details: {
+            ...{ certificateSha256: textHash(document), partition: certificate.unit.partition, reason },
+            remains: remains.map(({ relation, state, rows }) => ({ relation, state, rows: Number(rows) })),
+          },
+        });
+      },
+    );
+  } catch (error) {
+    throw translateRefusal(error, LEAVE_HINTS);
+  }
+}
+
+/** Runs fn with the owner's connection. @throws USAGE, DB_DIFFERS */
+async function asOwner<T>(ctx: ReplayContext, fn: (owner: ReplayContext) => Promise<T>): Promise<T> {
   const db = openOwner(ctx);
   try {
     await refuseElsewhere(ctx, db);
-    const done: (MissingDestruction & { outcome: ReplayOutcome })[] = [];
-    for (const one of missing) done.push({ ...one, outcome: await replay({ ...ctx, db }, one, input) });
-    return done;
+    return await fn({ ...ctx, db });
   } finally {
     await db.end();
   }

@@ -15,12 +15,11 @@ import { certify } from './certify.ts';
 import { readJournal } from './destruction-journal.ts';
 import { drop, quarantine, rescue, withdraw } from './dispose.ts';
 import type { RetryWindow } from './lock-retry.ts';
+import { readLacking } from './missing-destruction.ts';
 import type { PlanDocument } from './purge-plan.ts';
-import { isPurged } from './purge-replay.ts';
 import { findPlan, planNow, readApproved, refuseBeyondLimits, refusing } from './purge-request.ts';
 import {
   type GoingUnit,
-  readCertificate,
   readCertificateId,
   readDestroying,
   readGoingUnits,
@@ -29,7 +28,6 @@ import {
   startPlan,
 } from './purge-store.ts';
 import { translateRefusal } from './refusal.ts';
-import { readCertifiedPlace } from './replay-store.ts';
 
 type PurgeContext = Pick<Context, 'db' | 'clock' | 'actor' | 'config'>;
 
@@ -194,10 +192,9 @@ async function refuseRestored(ctx: Pick<Context, 'db' | 'config'>): Promise<void
   const journal = await readJournal(ctx.config.home);
   const missing = await ctx.db.withClient(async (client) => {
     const ids: string[] = [];
-    for (const { certificate, document } of journal) {
-      const { certificate_id: id } = certificate;
-      if ((await readCertificate(client, id)) !== null || (await readDestroying(client, id))) continue;
-      if (!isPurged(await readCertifiedPlace(client, document))) ids.push(id);
+    for (const { entry } of await readLacking(client, journal)) {
+      const { certificate_id: id } = entry.certificate;
+      if (!(await readDestroying(client, id))) ids.push(id);
     }
     return ids;
   });

@@ -8,7 +8,8 @@ import { runArchive } from '../../src/retention/archive.ts';
 import { readJournal } from '../../src/retention/destruction-journal.ts';
 import { placeHold, releaseHold } from '../../src/retention/hold-place.ts';
 import { collectDue } from '../../src/retention/late.ts';
-import { planReplay, replayDestructions } from '../../src/retention/purge-replay.ts';
+import { planReplay } from '../../src/retention/missing-destruction.ts';
+import { leaveDestructionOf, replayDestructions } from '../../src/retention/purge-replay.ts';
 import { approvePurge, listPlans, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
 import { readCertificates } from '../../src/retention/purge-store.ts';
@@ -260,6 +261,21 @@ describe('what is made anew after a restore', () => {
     await collect(as);
     expect(await idOf(anew)).not.toBe(await idOf(db));
     expect(await blockers()).toEqual([[LATE, null]]);
+    // It is there, so it is not left, whatever the database says.
+    const certificate = (await planReplay(as))[0]?.entry.certificate.certificate_id ?? '';
+    await expect(leaveDestructionOf(as, { certificate, reason: 'x' })).rejects.toMatchObject({
+      code: 'RETENTION_STATE',
+      hint: 'auditkeep purge replay --apply destroys it again',
+    });
+    const { document = '' } = (await readJournal(ctx.config.home)).at(-1) ?? {};
+    await anew.admin.withClient((client) =>
+      client.query(
+        `insert into retention.unreplayed (certificate_id, document, sha256, signature, reason)
+         values ($1, $2, encode(sha256(convert_to($2, 'UTF8')), 'hex'), 'x', 'x')`,
+        [certificate, document],
+      ),
+    );
+    expect(await blockers()).toEqual([[LATE, null]]);
     expect(await outcomes(as)).toEqual([[LATE, { kind: 'replayed' }]]);
     expect(await countByOrigin(anew.engine)).toEqual({ hot: 100 });
     expect((await anew.engine.withClient(readCertificates)).map(({ document }) => document).sort()).toEqual(
@@ -286,5 +302,71 @@ describe('what is made anew after a restore', () => {
     expect(await readJournal(old)).toHaveLength(5);
     expect(await planReplay(as)).toEqual([]);
     await expect(runPurge(as, { plan: 'x', reason: 'test' })).rejects.toMatchObject({ code: 'PLAN_UNKNOWN' });
+  });
+
+  test('is left where the backup is older than its rows, or they came otherwise since', async () => {
+    const as = restored(early);
+    const refused = () => runPurge(as, { plan: 'x', reason: 'test' });
+    const missing = async () => (await planReplay(as)).map(({ blocker, remains }) => [blocker, remains]);
+    await expect(refused()).rejects.toMatchObject({ code: 'PURGE_REPLAY' });
+    expect(await missing()).toEqual([[expect.stringContaining('request a plan that splits') as unknown, []]]);
+    const certificate = (await planReplay(as))[0]?.entry.certificate.certificate_id ?? '';
+    const leave = (more: Partial<Parameters<typeof leaveDestructionOf>[1]> = {}, of = as) =>
+      leaveDestructionOf(of, { certificate, reason: 'the backup is older', ...more });
+
+    // Rows of its range that are in no archive yet may turn out to be it.
+    await early.engine.withClient((client) => insertEvents(client, '2015-02-21T00:00:00Z', 2));
+    await linkAll(early.engine);
+    const late = { relation: 'audit_log_late', state: 'late', rows: 2n };
+    expect(await missing()).toEqual([['its unit is not there: let an archival run collect what is late', [late]]]);
+    await expect(leave()).rejects.toMatchObject({
+      code: 'RETENTION_NOT_YET',
+      hint: 'auditkeep archive run, and again',
+    });
+    await collect(as);
+    const other = { relation: LATE, state: 'archived', rows: 2n };
+    expect(await missing()).toEqual([[expect.stringContaining('is not what was destroyed') as unknown, [other]]]);
+
+    await expect(leave({}, restored(early, ctx.config.home, null))).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(leave({ certificate: 'ffffffff' })).rejects.toMatchObject({ code: 'PLAN_UNKNOWN' });
+    const forged = await homeWith((lines) =>
+      lines.map((line) => line.replace(/"signature":"..../, '"signature":"AAAA')),
+    );
+    await expect(leave({}, restored(early, forged))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID' });
+    const raw = `select retention.leave_destruction('{}', 'x', 'x')`;
+    expect(await failureOf(early.engine, raw)).toMatchObject({ code: '42501' });
+
+    const env = {
+      DATABASE_URL: early.url('auditkeep_engine'),
+      AUDITKEEP_HOME: ctx.config.home,
+      AUDITKEEP_MAINTENANCE_DATABASE_URL: early.url('auditkeep_maint'),
+    };
+    const command = (...argv: string[]) =>
+      startCli(['purge', 'replay', '--leave', certificate.slice(0, 8), ...argv], env, { entry: PRODUCT }).ended;
+    expect(await command('--apply')).toMatchObject({ code: 2 });
+    const told = ['--reason', 'the backup is older'];
+    const lines = (verb: string, ...rest: string[]) => [
+      `${verb} ${LATE}  3 rows  ${certificate}`,
+      `  there is ${LATE}  2 rows  archived`,
+      ...rest,
+      '',
+    ];
+    const shown = await command(...told);
+    expect([shown.code, shown.stdout.split('\n')]).toEqual([
+      0,
+      lines('leave   ', 'Nothing was changed. Give --apply.'),
+    ]);
+    expect(await missing()).toHaveLength(1);
+    const done = await command(...told, '--apply');
+    expect([done.code, done.stdout.split('\n')]).toEqual([0, lines('left    ')]);
+    expect(await missing()).toEqual([]);
+    const events = `select count(*) as value from audit.audit_log_all where event_type = 'purge.left'`;
+    expect(await scalar(early.engine, z.bigint(), events)).toBe(1n);
+    await expect(refused()).rejects.toMatchObject({ code: 'PLAN_UNKNOWN' });
+    // What lies there goes by a plan of its own.
+    expect(await destroy(as, early, 73)).toEqual(['purged']);
+    for (const statement of ['delete from retention.unreplayed', 'truncate retention.unreplayed']) {
+      expect(await failureOf(early.admin, statement)).toMatchObject({ code: 'AK013' });
+    }
   });
 });
