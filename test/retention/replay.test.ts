@@ -334,7 +334,10 @@ describe('what is made anew after a restore', () => {
     );
     await expect(leave({}, restored(early, forged))).rejects.toMatchObject({ code: 'CERTIFICATE_INVALID' });
     const raw = `select retention.leave_destruction('{}', 'x', 'x')`;
-    expect(await failureOf(early.engine, raw)).toMatchObject({ code: '42501' });
+    expect(await failureOf(early.engine, raw)).toMatchObject({
+      code: '42501',
+      message: 'permission denied for function leave_destruction',
+    });
 
     const env = {
       DATABASE_URL: early.url('auditkeep_engine'),
