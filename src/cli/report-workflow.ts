@@ -111,8 +111,9 @@ function resultOf(made: DecisionMade, dryRun: boolean): CommandResult {
     const text = `report ${made.reportId} would be ${made.status}\n${NOTHING_CHANGED}`;
     return { data: { ...made, decisionId: null, payloadSha256: null }, text };
   }
+  const waits = made.meaning === 'approve' && made.status === 'reviewed' ? ', waiting for another approver' : '';
   return {
     data: made,
-    text: `report ${made.reportId} is ${made.status} (decision ${made.decisionId}, sha256 ${made.payloadSha256})`,
+    text: `report ${made.reportId} is ${made.status}${waits} (decision ${made.decisionId}, sha256 ${made.payloadSha256})`,
   };
 }

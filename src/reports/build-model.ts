@@ -29,6 +29,7 @@ export function buildModel(input: ModelInput): ReportModel {
       citation: framework.citation,
       introduction: framework.introduction,
       templateSha256: framework.sha256,
+      approvers: framework.workflow?.approvers ?? 1,
     },
     period: { ...period, startAt: isoOf(period.startAt), endAt: isoOf(period.endAt) },
     generated: input.generated,

@@ -33,6 +33,7 @@ export const reportFileSchema = z.strictObject({
       reviewPdfSha256: hash,
       interim: z.boolean(),
       generatedBy: z.string(),
+      approvers: z.int().min(1),
       status: statusSchema,
       reviewedBy: z.string().nullable(),
       approvedBy: z.string().nullable(),
@@ -56,7 +57,9 @@ export const DOCUMENTS: readonly string[] = [
 
 /** The decisions up to and with the approval of a version: what comes after (archiving, newer versions) is not in it. */
 export function untilApproval(decisions: readonly ReportDecision[], reportId: string): readonly ReportDecision[] {
-  const index = decisions.findIndex((entry) => entry.reportId === reportId && entry.meaning === 'approve');
+  const index = decisions.findIndex(
+    (entry) => entry.reportId === reportId && entry.meaning === 'approve' && entry.to === 'approved',
+  );
   return index < 0 ? [] : decisions.slice(0, index + 1);
 }
 
@@ -75,7 +78,7 @@ export function versionsAfter(
       if (reportId !== version.id) continue;
       if (meaning === 'reject' || meaning === 'recall') state = { ...state, reviewedBy: null };
       if (meaning === 'review') state = { ...state, reviewedBy: person };
-      if (meaning === 'approve') state = { ...state, approvedBy: person };
+      if (to === 'approved') state = { ...state, approvedBy: person };
       state = { ...state, status: to };
     }
     return { ...version, ...state };

@@ -23,6 +23,8 @@ export interface ReportVersion {
   readonly reviewPdfSha256: string;
   readonly interim: boolean;
   readonly generatedBy: string;
+  /** How many different persons have to approve. */
+  readonly approvers: number;
   readonly status: ReportStatus;
   readonly reviewedBy: string | null;
   readonly approvedBy: string | null;
@@ -117,10 +119,17 @@ export interface DecisionCheckInput {
   readonly acknowledged?: ReadonlySet<string>;
 }
 
+interface Deciders {
+  reviewedBy: string | null;
+  approvedBy: string | null;
+  /** Who approved since the last review. */
+  approvals: readonly string[];
+}
+
 interface Replay {
   readonly input: DecisionCheckInput;
   readonly statuses: Map<string, ReportStatus>;
-  readonly deciders: Map<string, { reviewedBy: string | null; approvedBy: string | null }>;
+  readonly deciders: Map<string, Deciders>;
   readonly parts: Map<string, Part>;
   readonly decisions: ReportDecision[];
 }
@@ -133,7 +142,9 @@ export function checkDecisions(input: DecisionCheckInput): CheckedDecisions {
   const replay: Replay = {
     input,
     statuses: new Map(input.versions.map((version) => [version.id, 'draft'])),
-    deciders: new Map(input.versions.map((version) => [version.id, { reviewedBy: null, approvedBy: null }])),
+    deciders: new Map(
+      input.versions.map((version) => [version.id, { reviewedBy: null, approvedBy: null, approvals: [] }]),
+    ),
     parts: new Map(),
     decisions: [],
   };
@@ -221,8 +232,9 @@ function applyDecision(replay: Replay, stored: StoredDecision, payload: Decision
   if (problem !== null) return problem;
   if (meaning === 'reject' && stored.comment === null) return { kind: 'text', what: 'a rejection has no comment' };
   if (step.part !== null) replay.parts.set(person, step.part);
-  replay.statuses.set(version.id, step.to);
-  recordDecider(replay, payload);
+  const to = meaning === 'approve' && !reachesQuorum(replay, version) ? 'reviewed' : step.to;
+  replay.statuses.set(version.id, to);
+  recordDecider(replay, payload, to);
   replay.decisions.push({
     id: payload.decision_id,
     reportId: version.id,
@@ -230,7 +242,7 @@ function applyDecision(replay: Replay, stored: StoredDecision, payload: Decision
     meaning,
     part: step.part,
     from,
-    to: step.to,
+    to,
     person,
     name: payload.person_name,
     time,
@@ -274,16 +286,25 @@ function checkDuties(replay: Replay, part: Part | null, payload: DecisionPayload
   if (meaning === 'recall' && replay.deciders.get(version.id)?.reviewedBy !== person) {
     return { kind: 'separation', what: 'it recalls the review of another person' };
   }
+  if (meaning === 'approve' && replay.deciders.get(version.id)?.approvals.includes(person) === true) {
+    return { kind: 'separation', what: 'its person approved the report before' };
+  }
   if (meaning === 'approve' && version.interim) return { kind: 'transition', what: 'it approves an interim report' };
   return null;
 }
 
-function recordDecider(replay: Replay, { meaning, person, object }: DecisionPayload): void {
+/** Whether one more approval is the last that the report needs. */
+function reachesQuorum(replay: Replay, { id, approvers }: ReportVersion): boolean {
+  return (replay.deciders.get(id)?.approvals.length ?? 0) + 1 >= approvers;
+}
+
+function recordDecider(replay: Replay, { meaning, person, object }: DecisionPayload, to: ReportStatus): void {
   const deciders = replay.deciders.get(object.id);
   if (deciders === undefined) return;
   if (meaning === 'review') deciders.reviewedBy = person;
   if (meaning === 'reject' || meaning === 'recall') deciders.reviewedBy = null;
-  if (meaning === 'approve') deciders.approvedBy = person;
+  if (to === 'approved') deciders.approvedBy = person;
+  deciders.approvals = meaning === 'approve' ? [...deciders.approvals, person] : [];
 }
 
 /** What the row claims must be what the signed decisions lead to. */

@@ -127,6 +127,7 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
         durationMs: Math.max(0, ctx.clock.now() - draft.startedAt),
         engineVersion: model.generated.engineVersion,
         supersedes: draft.supersedes,
+        approvers: model.framework.approvers,
       });
       await files.store(client);
       await recordEvent(ctx, client, {

@@ -25,6 +25,8 @@ export type ReportModel = {
     readonly citation: string;
     readonly introduction: string;
     readonly templateSha256: string;
+    /** How many different persons have to approve. */
+    readonly approvers: number;
   };
   readonly period: {
     readonly startDate: string;

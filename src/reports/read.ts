@@ -77,6 +77,7 @@ export interface ModelStatement {
   readonly period: readonly [startDate: string, endDate: string, startAt: string, endAt: string, zone: string];
   readonly generatedBy: string;
   readonly engineVersion: string;
+  readonly approvers: number;
 }
 
 /** The fields, by name, in which a model says something else than is stated about it. */
@@ -89,6 +90,7 @@ export function differencesOf(model: ReportModel, stated: Partial<ModelStatement
     period: periodText(model.period),
     generatedBy: model.generated.by,
     engineVersion: model.generated.engineVersion,
+    approvers: model.framework.approvers,
   };
   const claimed = { ...stated, ...(stated.period === undefined ? {} : { period: stated.period.join(' ') }) };
   return Object.entries(claimed).flatMap(([name, value]) => (Reflect.get(said, name) === value ? [] : [name]));
@@ -99,9 +101,9 @@ function periodText({ startDate, endDate, startAt, endAt, zone }: ReportModel['p
 }
 
 function statementOf(row: ReportRow): ModelStatement {
-  const { id, version, framework, interim, generatedBy, engineVersion } = row;
+  const { id, version, framework, interim, generatedBy, engineVersion, approvers } = row;
   const period = [row.periodStart, row.periodEnd, row.periodStartAt, row.periodEndAt, row.periodZone] as const;
-  return { id, version, framework, interim, generatedBy, engineVersion, period };
+  return { id, version, framework, interim, generatedBy, engineVersion, approvers, period };
 }
 
 const countSchema = z.int().nonnegative();

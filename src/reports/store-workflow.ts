@@ -52,6 +52,7 @@ const versionRowSchema = z.object({
   reviewPdfSha256: z.string(),
   interim: z.boolean(),
   generatedBy: z.string(),
+  approvers: z.number(),
   status: statusSchema,
   reviewedBy: z.string().nullable(),
   approvedBy: z.string().nullable(),
@@ -62,8 +63,9 @@ export function readVersions(client: SqlClient, root: string): Promise<ReportVer
     client,
     versionRowSchema,
     `select r.id, r.version, r.report_hash as "reportHash", r.review_pdf_sha256 as "reviewPdfSha256", r.interim,
-            g.email as "generatedBy", r.status, v.email as "reviewedBy", a.email as "approvedBy"
+            g.email as "generatedBy", coalesce(q.approvers, 1) as approvers, r.status, v.email as "reviewedBy", a.email as "approvedBy"
        from audit.compliance_reports r
+       left join compliance.report_quorum q on q.report_id = r.id
        join compliance.person g on g.id = r.generated_by
        left join compliance.person v on v.id = r.reviewed_by
        left join compliance.person a on a.id = r.approved_by

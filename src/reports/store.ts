@@ -178,6 +178,7 @@ const reportSchema = z.object({
   periodStartAt: z.string(),
   periodEndAt: z.string(),
   periodZone: z.string(),
+  approvers: z.int(),
 });
 export type ReportRow = z.infer<typeof reportSchema>;
 
@@ -186,6 +187,7 @@ const REPORT_COLUMNS = `r.id::text as id, r.report_root::text as root, r.version
   r.review_pdf_sha256 as "pdfSha256", r.interim,
   exists (select from audit.compliance_reports n where n.supersedes = r.id) as superseded, r.generated_at::text as "generatedAt",
   r.engine_version as "engineVersion", r.period_zone as "periodZone",
+  coalesce((select q.approvers from compliance.report_quorum q where q.report_id = r.id), 1) as approvers,
   to_char(r.period_start_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "periodStartAt",
   to_char(r.period_end_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as "periodEndAt",
   (select p.email from compliance.person p where p.id = r.generated_by) as "generatedBy"`;
@@ -233,6 +235,8 @@ export interface NewReport {
   readonly durationMs: number;
   readonly engineVersion: string;
   readonly supersedes: string | null;
+  /** How many persons have to approve. */
+  readonly approvers: number;
 }
 
 /** Inserts a draft; the database refuses with an AK... SQLSTATE. */
@@ -262,4 +266,6 @@ export async function insertReport(client: SqlClient, report: NewReport): Promis
       report.supersedes,
     ],
   );
+  if (report.approvers === 1) return;
+  await execute(client, 'select compliance.set_report_quorum($1::uuid, $2::integer)', [report.id, report.approvers]);
 }

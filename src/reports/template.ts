@@ -86,6 +86,8 @@ const dayCount = z.int().min(1).max(366);
 const workflowSchema = z.strictObject({
   /** How often reports are made by schedule. */
   frequencies: z.array(z.enum(FREQUENCIES)),
+  /** How many different persons have to approve; one unless given. */
+  approvers: z.int().min(1).max(9).optional(),
   /** Until how many days after a version was generated each step is due. */
   deadlines: z
     .strictObject({ submit: dayCount, review: dayCount, approve: dayCount })

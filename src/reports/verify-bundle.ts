@@ -294,8 +294,8 @@ function checkModel(parts: BundleParts, report: ReportFile): BundleFinding[] {
   const own = ownVersion(report);
   const bytes = parts.get('model.json');
   if (own === undefined || bytes === undefined || sha256Of(bytes) !== own.reportHash) return [];
-  const { id, version, interim, generatedBy } = own;
-  const stated = { id, version, interim, generatedBy, engineVersion: report.engineVersion };
+  const { id, version, interim, generatedBy, approvers } = own;
+  const stated = { id, version, interim, generatedBy, approvers, engineVersion: report.engineVersion };
   try {
     return differencesOf(parseModel(Buffer.from(bytes)), stated).map((field) => ({
       part: 'report.json',

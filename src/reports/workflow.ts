@@ -127,7 +127,8 @@ async function decide(ctx: DecisionContext, meaning: Meaning, input: DecisionInp
       if (!checked.valid) throw invalidDecision(checked);
       const submitted = checked.decisions.findLast((made) => made.meaning === 'submit' && made.reportId === reportId);
       const told = { id: decisionId, meaning, reportId, submitter: submitted?.person ?? null };
-      await notifyDecision(client, ctx.clock.now(), told);
+      // An approval short of the quorum changes nothing that anybody waits for.
+      if (meaning !== 'approve' || newStatus === 'approved') await notifyDecision(client, ctx.clock.now(), told);
       return newStatus;
     }),
   );

@@ -66,7 +66,7 @@ test.each([
     versions: [
       {
         ...{ id: REPORT, version: 1, reportHash: HASH, reviewPdfSha256: HASH, interim: false, approvedBy: null },
-        ...{ generatedBy: 'engine@auditkeep.invalid', status: 'reviewed', reviewedBy: 'review' },
+        ...{ generatedBy: 'engine@auditkeep.invalid', approvers: 1, status: 'reviewed', reviewedBy: 'review' },
       },
     ],
     stored: [submit, forged, review],

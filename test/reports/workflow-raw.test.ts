@@ -60,6 +60,7 @@ const TABLES = [
   'compliance.decision_request',
   'compliance.decision',
   'compliance.distribution',
+  'compliance.report_quorum',
 ] as const;
 const ROLES = [
   'auditkeep_engine',
@@ -80,6 +81,7 @@ const FIRST_COLUMN: Readonly<Record<string, string>> = {
   'compliance.person_key': 'public_key',
   'compliance.person_key_end': 'reason',
   'compliance.report_transition': 'role',
+  'compliance.report_quorum': 'approvers',
 };
 
 describe('every role but the owner', () => {
@@ -107,6 +109,7 @@ describe('every role but the owner', () => {
         `compliance.record_decision('{}', null, 'x')`,
         `compliance.record_person_act('{}', '[]')`,
         `compliance.record_distribution(gen_random_uuid(), 'a', 'b', 'c', 'full', 'd', 'e', 'f')`,
+        'compliance.set_report_quorum(gen_random_uuid(), 2)',
       ]) {
         await expect(execute(client, `select ${call}`), call).rejects.toMatchObject({ code: '42501' });
       }
@@ -119,6 +122,7 @@ describe('every role but the owner', () => {
         `compliance.apply_person_change('{}', 1, now())`,
         `compliance.check_officer('{}', now())`,
         `compliance.has_role(gen_random_uuid(), 'preparer', now())`,
+        'compliance.reaches_quorum(gen_random_uuid(), gen_random_uuid(), null)',
       ]) {
         await expect(execute(client, `select ${call}`), call).rejects.toMatchObject({ code: '42501' });
       }
@@ -207,6 +211,21 @@ describe('the engine by raw SQL', () => {
     const changed = { ...payload, [field]: value };
     const refusal = db.engine.withClient((client) => record(client, changed, null, SIGNATURE));
     await expect(refusal).rejects.toMatchObject({ code: 'AK009' });
+  });
+
+  test('a quorum is stored with its report, once, and with no other number later', async () => {
+    const id = await insertDraft(ctx, { approvers: 2 });
+    const later = await insertDraft(ctx);
+    for (const [report, code] of [
+      [id, 'AK002'],
+      [later, 'AK002'],
+      ['00000000-0000-4000-8000-00000000beef', 'AK001'],
+    ] as const) {
+      const refusal = db.engine.withClient((client) =>
+        execute(client, 'select compliance.set_report_quorum($1::uuid, 3)', [report]),
+      );
+      await expect(refusal).rejects.toMatchObject({ code });
+    }
   });
 
   test('a key that is not the person’s is refused', async () => {
@@ -364,6 +383,16 @@ describe('the owner', () => {
       'version 1: it is approved, but signed decisions lead to reviewed',
       'version 1: its approver is not the one who signed',
     ]);
+  });
+
+  test('who lowers a quorum is found, and nobody signs on', async () => {
+    const id = await insertDraft(ctx, { approvers: 2 });
+    await submitReport(roster.as(ctx, 'preparer'), { reportId: id });
+    await reviewReport(roster.as(ctx, 'reviewer'), { reportId: id });
+    await forge('compliance.report_quorum', 'delete from compliance.report_quorum where report_id = $1::uuid', [id]);
+    await expect(approveReport(roster.as(ctx, 'approver'), { reportId: id })).rejects.toMatchObject({
+      code: 'REPORT_TAMPERED',
+    });
   });
 
   test('who changes the hash of an approved report is found', async () => {

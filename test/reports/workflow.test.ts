@@ -351,6 +351,70 @@ describe('separation of duties', () => {
   });
 });
 
+describe('a quorum', () => {
+  /** A reviewed report that two approvers have to approve. */
+  async function reviewedForTwo(): Promise<string> {
+    const id = await insertDraft(ctx, { approvers: 2 });
+    await act('submit', 'preparer', id);
+    await act('review', 'reviewer', id);
+    return id;
+  }
+
+  test('of two is two persons, of whom the second is the approver', async () => {
+    const id = await reviewedForTwo();
+    expect((await act('approve', 'approver', id)).status).toBe('reviewed');
+    await expect(act('approve', 'approver', id)).rejects.toMatchObject({ code: 'DUTY_SEPARATION' });
+    for (const who of ['preparer', 'reviewer']) {
+      await expect(act('approve', who, id)).rejects.toMatchObject({ code: 'ROLE_MISSING' });
+    }
+    expect((await act('approve', 'everything', id)).status).toBe('approved');
+    const { valid, decisions } = await readDecisions(ctx, id);
+    expect(valid).toBe(true);
+    expect(decisions.map(({ meaning, to }) => `${meaning} ${to}`)).toEqual([
+      'submit pending_review',
+      'review reviewed',
+      'approve reviewed',
+      'approve approved',
+    ]);
+    await expect(act('approve', 'everything2', id)).rejects.toMatchObject({ code: 'REPORT_TRANSITION' });
+    const told = await db.admin.withClient((client) =>
+      queryRows(
+        client,
+        z.object({ kind: z.string() }),
+        'select n.kind from ops.notification n where n.report_id = $1::uuid order by n.sequence',
+        [id],
+      ),
+    );
+    expect(told.map(({ kind }) => kind)).toEqual(['report-submitted', 'report-reviewed', 'report-approved']);
+  });
+
+  test('begins anew after a recalled review and a rejection', async () => {
+    const id = await reviewedForTwo();
+    await act('approve', 'approver', id);
+    await act('recall', 'reviewer', id);
+    await act('review', 'reviewer', id);
+    expect((await act('approve', 'approver', id)).status).toBe('reviewed');
+    await act('reject', 'approver', id);
+    await act('submit', 'preparer', id);
+    await act('review', 'reviewer', id);
+    expect((await act('approve', 'everything', id)).status).toBe('reviewed');
+    expect((await act('approve', 'approver', id)).status).toBe('approved');
+    expect(await readDecisions(ctx, id)).toMatchObject({ valid: true });
+  });
+
+  test('of two who approve at once, one is told and approves again', async () => {
+    const id = await reviewedForTwo();
+    const both = await Promise.allSettled([act('approve', 'approver', id), act('approve', 'everything', id)]);
+    const made = both.filter(({ status }) => status === 'fulfilled').length;
+    // The later one may also have begun after the earlier one was done.
+    expect([1, 2]).toContain(made);
+    if (made === 2) return expect(await statusOf(id)).toBe('approved');
+    expect(both.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { code: 'DECISION_CONFLICT' } });
+    const second = both[0]?.status === 'fulfilled' ? 'everything' : 'approver';
+    expect((await act('approve', second, id)).status).toBe('approved');
+  });
+});
+
 describe('two at once', () => {
   test('of ten deciders one wins and the others are told', async () => {
     const id = await reportThat('pending_review');
