@@ -21,7 +21,7 @@ import { recordStep } from './record.ts';
 import { translateRefusal } from './refusal.ts';
 import { rollUp } from './rollup.ts';
 import { countRows, moveUnit, readBranches, readFaults, readUnits, sealPartition } from './store.ts';
-import { moveInStructure } from './structure.ts';
+import { makeVacuumsGiveWay, moveInStructure } from './structure.ts';
 import { actUnderLease, failUnit, releaseLease, takeLease } from './unit-store.ts';
 
 type ArchiveContext = Pick<Context, 'db' | 'clock' | 'actor'>;
@@ -203,6 +203,7 @@ export function overdue(run: ArchiveRun, now: UtcInstant): readonly PlanUnit[] {
 async function sealUnit(ctx: ArchiveContext, unit: PlanUnit, reason: string, holder: string): Promise<number> {
   const step = () =>
     inTransaction(ctx.db, async (client) => {
+      await makeVacuumsGiveWay(client);
       await actUnderLease(client, holder);
       const result = await sealPartition(client, unit);
       if (result.state === 'sealed') {

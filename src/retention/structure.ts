@@ -35,6 +35,7 @@ export function moveInStructure<T>(
     ctx.db.withClient(async (client) => {
       if (!(await tryLockSession(client, 'structure', mode))) throw new StructureLockTaken();
       const moved = await transact(client, async () => {
+        await makeVacuumsGiveWay(client);
         if (options.readsRows !== true) await limitStatements(client, timeoutOf(attempt));
         const result = await move(client);
         await limitStatements(client, 0);
@@ -45,6 +46,17 @@ export function moveInStructure<T>(
       await unlockSession(client, 'structure', mode);
       return moved;
     }),
+  );
+}
+
+/**
+ * An autovacuum ends when somebody has waited for it as long as deadlock_timeout (1 s), which nobody here does: every attempt
+ * of a move would fail for as long as it is at work. For this transaction, where the installation may set it.
+ */
+export async function makeVacuumsGiveWay(client: SqlClient): Promise<void> {
+  await client.query(
+    `select pg_catalog.set_config('deadlock_timeout', '50ms', true)
+      where pg_catalog.has_parameter_privilege('deadlock_timeout', 'set')`,
   );
 }
 

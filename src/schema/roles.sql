@@ -61,6 +61,11 @@ begin
       grant auditkeep_owner to auditkeep_maint;
     end if;
   end loop;
+
+  -- So that an autovacuum of a partition gives way to its move; without it the move waits until that is done.
+  if me.rolsuper then
+    grant set on parameter deadlock_timeout to auditkeep_owner, auditkeep_engine;
+  end if;
 end
 $$;
 

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { verifyChain } from '../../src/audit/verify/verify.ts';
+import { queryMaybe } from '../../src/db/query.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { readJournal } from '../../src/retention/destruction-journal.ts';
 import { placeHold, releaseHold } from '../../src/retention/hold-place.ts';
@@ -281,6 +282,10 @@ describe('what is made anew after a restore', () => {
     expect((await anew.engine.withClient(readCertificates)).map(({ document }) => document).sort()).toEqual(
       (await readJournal(ctx.config.home)).map(({ document }) => document).sort(),
     );
+    // Whoever asks what is destroyed there is told the certificate that exists, not the one that this id would have.
+    const told = `select certificate_id::text as value from retention.destroyed_within('audit_log', '2015-02-01Z', '2015-03-01Z')
+                   where relation_name = '${LATE}'`;
+    expect(await scalar(anew.engine, z.string(), told)).toBe(certificate);
     await expect(runPurge(as, { plan: 'x', reason: 'test' })).rejects.toMatchObject({ code: 'PLAN_UNKNOWN' });
     const found = await verifyChain(as, { level: 'full' });
     expect(found.findings.filter(({ class: kind }) => kind.startsWith('purged') || kind === 'deleted')).toEqual([]);
@@ -302,6 +307,47 @@ describe('what is made anew after a restore', () => {
     expect(await readJournal(old)).toHaveLength(5);
     expect(await planReplay(as)).toEqual([]);
     await expect(runPurge(as, { plan: 'x', reason: 'test' })).rejects.toMatchObject({ code: 'PLAN_UNKNOWN' });
+  });
+
+  test('is what has the place, the bounds and the content of the certificate; a content alone only beside the archive', async () => {
+    const { document = '' } = (await readJournal(ctx.config.home)).at(-1) ?? {};
+    const said = z
+      .looseObject({ unit: z.looseObject({ id: z.number() }), seqs: z.array(z.tuple([z.number(), z.number()])) })
+      .parse(JSON.parse(document));
+    await db.admin.withClient(async (client) => {
+      const place = async (unit: object = {}, more: object = {}) => {
+        const text = JSON.stringify({ ...said, unit: { ...said.unit, ...unit }, ...more });
+        const shape = z.object({ relation_name: z.string(), same: z.boolean() });
+        const asked = `select u.relation_name, p.same from retention.certified_place($1::jsonb) p join retention.unit u using (unit_id)`;
+        const found = await queryMaybe(client, shape, asked, [text]);
+        return found === null ? null : [found.relation_name, found.same];
+      };
+      await client.query('begin');
+      expect(await place()).toEqual([LATE, true]);
+      // Each of these is another content.
+      expect(await place({ to: '2015-02-28T00:00:00.000Z' })).toEqual([LATE, false]);
+      expect(await place({ rows: 4 })).toEqual([LATE, false]);
+      expect(await place({ fingerprint: '0'.repeat(64) })).toEqual([LATE, false]);
+      expect(await place({}, { seqs: [[0, 3]] })).toEqual([LATE, false]);
+      expect(await place({ from: '2015-02-02T00:00:00.000Z' })).toBeNull();
+      expect(await place({ category: 'standard' })).toBeNull();
+      expect(await place({ table: 'distributed_traces' })).toBeNull();
+      // The same content two generations on, and another one in its place.
+      await client.query(`alter table retention.unit disable trigger user; alter table retention.manifest disable trigger user;
+        insert into retention.unit (table_name, category, lower_bound, upper_bound, generation, schema_name, relation_name, state, row_count, plan_id)
+        select table_name, category, lower_bound, upper_bound, 4, schema_name, 'later', 'archived', row_count, plan_id
+          from retention.unit where relation_name = '${LATE}';
+        insert into retention.manifest select (jsonb_populate_record(m, jsonb_build_object('unit_id',
+            (select unit_id from retention.unit where relation_name = 'later')))).* from retention.manifest m where m.unit_id = ${said.unit.id};
+        update retention.manifest set row_count = 5 where unit_id = ${said.unit.id}`);
+      expect(await place()).toEqual(['later', true]);
+      expect(await place({ generation: 1 })).toEqual(['audit_log_y2015m02', false]);
+      for (const state of ['purged', 'split', 'restored', 'expired']) {
+        await client.query(`update retention.unit set state = '${state}' where relation_name = 'later'`);
+        expect(await place(), state).toEqual([LATE, false]);
+      }
+      await client.query('rollback');
+    });
   });
 
   test('is left where the backup is older than its rows, or they came otherwise since', async () => {

@@ -1,9 +1,12 @@
 /** What comes back beside others: the structure lock, two makers of one generation, and an attachment that stays as signed. */
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { canonicalJson, type JsonValue } from '../../src/canonical-json.ts';
 import { lockSession, unlockSession } from '../../src/db/advisory-lock.ts';
+import { queryOne } from '../../src/db/query.ts';
 import { decideObject } from '../../src/persons/decide-object.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { textHash } from '../../src/retention/hold.ts';
@@ -11,6 +14,8 @@ import { collectDue } from '../../src/retention/late.ts';
 import { expireCopies, restoreRange } from '../../src/retention/restore.ts';
 import { approveAttach, attach, requestAttach } from '../../src/retention/restore-attach.ts';
 import { draftRestore } from '../../src/retention/restore-store.ts';
+import { moveInStructure } from '../../src/retention/structure.ts';
+import { findDrift } from '../../src/schema/drift.ts';
 import { systemClock } from '../../src/time/clock.ts';
 import { PRODUCT, startCli } from '../cli/process.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
@@ -78,6 +83,18 @@ test('copying waits for whoever moves units, and for no reader of all places; wh
   await guardsLater(db, 0);
 });
 
+test('an autovacuum gives way to whoever moves, where the installation may say so', async () => {
+  const timeout = (of: TestContext['db']) =>
+    moveInStructure(
+      { db: of },
+      {},
+      (client) => queryOne(client, z.object({ set: z.string() }), `select current_setting('deadlock_timeout') as set`),
+      () => Promise.resolve(),
+    );
+  expect(await timeout(db.engine)).toEqual({ set: '50ms' });
+  expect(await timeout(db.as('auditkeep_report'))).toEqual({ set: '1s' });
+});
+
 test('two that ask for a generation of one range at once get one each', async () => {
   const [first, second] = [await unitOf('audit_log_y2015m01'), await unitOf('audit_log_y2015m01_g2')];
   // Long enough for the other one to commit meanwhile.
@@ -102,6 +119,30 @@ test('two that ask for a generation of one range at once get one each', async ()
     ['audit_log_y2015m01', { kind: 'blocked', blocker: 'restored-already' }],
     ['audit_log_y2015m01_g2', { kind: 'blocked', blocker: 'restored-already' }],
   ]);
+});
+
+test('copies that older releases failed, or hung beside the late table, are mended by the migrations', async () => {
+  const read = (name: string) =>
+    readFile(join(import.meta.dirname, '../../src/schema/migrations', `${name}.sql`), 'utf8');
+  const [failed = ''] = /^update retention\.unit[^;]*;/m.exec(await read('0200_copies_never_fail')) ?? [];
+  const [hung = ''] = /^do \$\$[\s\S]*?^\$\$;/m.exec(await read('0203_split_beside_copies')) ?? [];
+  const copy = 'restored_audit_log_y2015m01_g5';
+  const late = `select count(*) as value from audit.audit_log_late`;
+  const before = await scalar(db.admin, z.bigint(), late);
+  await db.admin.withClient((client) =>
+    client.query(`alter table quarantine.${copy} inherit audit.audit_log_late; alter table retention.unit disable trigger user;
+      update retention.unit set state = 'failed', failed_from = 'restored' where relation_name = '${copy}'`),
+  );
+  expect(await scalar(db.admin, z.bigint(), late)).toBe(before + 5n);
+  await db.admin.withClient(async (client) => {
+    await client.query(failed);
+    await client.query(hung);
+    await client.query(`alter table retention.unit enable always trigger ak_unit_change, enable always trigger ak_unit_copies,
+      enable always trigger ak_unit_attached, enable always trigger ak_unit_expiry, enable always trigger ak_unit_rolled_up`);
+  });
+  expect(await scalar(db.admin, z.bigint(), late)).toBe(before);
+  expect(await stateOf(db.engine, copy)).toBe('restored');
+  expect((await db.engine.withClient(findDrift)).filter(({ object }) => object.startsWith('trigger '))).toEqual([]);
 });
 
 test('the second person is shown what the first one signed, and both signed all that identifies a unit', async () => {
