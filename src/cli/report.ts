@@ -54,6 +54,10 @@ export const reportCommands: readonly AnyCommand[] = [
           describe: 'allow a period that still runs or ended within 24 hours; never approvable',
         },
         supersedes: { type: 'string', describe: 'id of the report that this is a new version of' },
+        'sample-seed': {
+          type: 'string',
+          describe: 'hex seed of the samples, as an auditor gives it; random otherwise',
+        },
         ...fileOptions,
         'dry-run': dryRunOption,
       }),
@@ -73,6 +77,7 @@ export const reportCommands: readonly AnyCommand[] = [
         period,
         interim,
         supersedes: supersedes ?? null,
+        sampleSeed: args['sample-seed'] ?? null,
       });
       if (dryRun) {
         // The report that was tried is gone with its id; the figures stand.

@@ -74,6 +74,8 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
       columns: template.exceptions.columns,
       rows: evaluated?.exceptions.rows ?? [],
       evidence: evaluated?.exceptions.evidence ?? null,
+      totals: evaluated?.exceptions.totals ?? [],
+      ageing: evaluated?.exceptions.ageing ?? null,
     },
     waivers: evaluated?.waivers ?? [],
     checks: checksOf(template, evaluated),
@@ -85,6 +87,9 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
         unit: parameter.unit,
         meaning: parameter.meaning,
       })),
+      populationSql: template.population.sql,
+      exceptionsSql: template.exceptions.sql,
+      completenessSql: template.completeness.sql,
       populationSqlSha256: sha256Hex(template.population.sql),
       exceptionsSqlSha256: sha256Hex(template.exceptions.sql),
       completenessSqlSha256: sha256Hex(template.completeness.sql),
@@ -94,6 +99,7 @@ function controlModel(template: ControlTemplate, result: ControlResult): Control
       independentCount: evaluated?.independent ?? null,
       difference: evaluated === null ? null : evaluated.population - evaluated.independent,
       resultSha256: evaluated?.exceptions.sha256 ?? null,
+      sample: evaluated?.sample ?? null,
     },
   };
 }
@@ -106,7 +112,7 @@ function checksOf(
     const check = template[kind];
     if (check === undefined) return [];
     const count = (kind === 'prerequisite' ? evaluated?.missing : evaluated?.stale) ?? null;
-    return [{ kind, meaning: check.meaning, sqlSha256: sha256Hex(check.sql), count }];
+    return [{ kind, meaning: check.meaning, sql: check.sql, sqlSha256: sha256Hex(check.sql), count }];
   });
 }
 

@@ -2,8 +2,8 @@
 import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
 import { type BundleFinding, type BundleParts, MAX_BUNDLE_BYTES, sha256Of } from './bundle-format.ts';
-import type { ControlModel } from './control-model.ts';
-import { csvHeader, csvLine } from './csv.ts';
+import type { ControlModel, EvidenceModel } from './control-model.ts';
+import { type CsvColumn, csvHeader, csvLine } from './csv.ts';
 import { readEvidence } from './evidence-file.ts';
 import type { ReportModel } from './model.ts';
 import { evidenceOf, parseModel } from './read.ts';
@@ -61,26 +61,47 @@ function readModel(bytes: Uint8Array | undefined, reportHash: string | undefined
   }
 }
 
-/** The file is the one that was hashed, and begins and ends as the model says; the model is what is wrong where it does not. */
-function checkControl(parts: BundleParts, { id, exceptions }: ControlModel): BundleFinding[] {
-  const { evidence, columns, rows, count } = exceptions;
-  if (evidence === null) return (count ?? 0) === 0 ? [] : contradiction(id);
+/** The files are those that were hashed, and are as the model says; the model is what is wrong where they are not. */
+function checkControl(parts: BundleParts, control: ControlModel): BundleFinding[] {
+  const { id, exceptions, ipe } = control;
+  const { columns, rows, count } = exceptions;
+  const found = checkFile(parts, `exceptions of ${id}`, {
+    evidence: exceptions.evidence,
+    rows: count ?? 0,
+    columns,
+    first: rows,
+  });
+  if (ipe.sample === null) return found;
+  const { keys, keyKind, evidence } = ipe.sample;
+  const column = { name: evidence?.columns[0] ?? '', kind: keyKind };
+  const first = keys.map((key) => [key]);
+  const sample = { evidence, rows: keys.length, columns: [column], first };
+  return [...found, ...checkFile(parts, `sample of ${id}`, sample)];
+}
+
+interface Stated {
+  readonly evidence: EvidenceModel | null;
+  readonly rows: number;
+  readonly columns: readonly CsvColumn[];
+  /** The rows that the file begins with. */
+  readonly first: readonly (readonly (string | null)[])[];
+}
+
+function checkFile(parts: BundleParts, what: string, { evidence, rows, columns, first }: Stated): BundleFinding[] {
+  const contradiction = [{ part: 'model.json', what: `says of the ${what} what their file does not` }];
+  if (evidence === null) return rows === 0 ? [] : contradiction;
   const bytes = parts.get(evidence.path);
   if (bytes === undefined) return [{ part: evidence.path, what: 'is missing' }];
   if (sha256Of(bytes) !== evidence.sha256)
     return [{ part: evidence.path, what: 'does not have the hash of the model' }];
-  const first = Buffer.from(csvHeader(columns) + rows.map((row) => csvLine(columns, row)).join(''), 'utf8');
+  const beginning = Buffer.from(csvHeader(columns) + first.map((row) => csvLine(columns, row)).join(''), 'utf8');
   const isAsStated =
     bytes.length === evidence.bytes &&
-    evidence.rows === count &&
-    countLines(bytes) === evidence.rows + 1 &&
+    evidence.rows === rows &&
+    countLines(bytes) === rows + 1 &&
     evidence.columns.join() === columns.map(({ name }) => name).join() &&
-    first.equals(bytes.subarray(0, first.length));
-  return isAsStated ? [] : contradiction(id);
-}
-
-function contradiction(control: string): BundleFinding[] {
-  return [{ part: 'model.json', what: `says of the exceptions of ${control} what their file does not` }];
+    beginning.equals(bytes.subarray(0, beginning.length));
+  return isAsStated ? [] : contradiction;
 }
 
 const QUOTE = 0x22;

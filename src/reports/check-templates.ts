@@ -5,7 +5,7 @@ import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { toInstant } from '../time/clock.ts';
 import { parseControlSql } from './control-sql.ts';
-import { valuesOf } from './evaluate.ts';
+import { valuesOf } from './evaluate-control.ts';
 import { checkPlan } from './plan-check.ts';
 import { countQuery, exceptionsQuery, populationQuery } from './store.ts';
 import { CONTROL_PARTS, type ControlPart, type ControlTemplate, type TemplateSet } from './template.ts';

@@ -27,6 +27,7 @@ export type ControlModel = {
   readonly checks: readonly {
     readonly kind: 'prerequisite' | 'freshness';
     readonly meaning: string;
+    readonly sql: string;
     readonly sqlSha256: string;
     readonly count: number | null;
   }[];
@@ -52,6 +53,11 @@ export function exceptionsPath(control: string): string {
   return `evidence/${control}/exceptions.csv`;
 }
 
+/** Where the sample of a control's population is. */
+export function samplePath(control: string): string {
+  return `evidence/${control}/sample.csv`;
+}
+
 type ExceptionsModel = {
   readonly meaning: string;
   /** Null when the control could not be evaluated. */
@@ -63,6 +69,38 @@ type ExceptionsModel = {
   readonly rows: readonly (readonly (string | null)[])[];
   /** All of them; null where there are none, or the control could not be evaluated. */
   readonly evidence: EvidenceModel | null;
+  /** Sums of the columns of whole numbers, over all exceptions. */
+  readonly totals: readonly { readonly name: string; readonly sum: string }[];
+  /** How old they are; null where there are none, or no column is a time. */
+  readonly ageing: AgeingModel | null;
+};
+
+/** Days up to which the classes of age reach; the last class has no end. */
+export const AGE_BOUNDS = [30, 90, 365] as const;
+
+/** All exceptions by their age when they were read, by their first column that is a time. */
+type AgeingModel = {
+  readonly column: string;
+  readonly boundsDays: readonly number[];
+  /** One more than there are bounds: up to and with each, then older. What lies ahead is in the first. */
+  readonly counts: readonly number[];
+  /** Without a time. */
+  readonly unknown: number;
+};
+
+/** Keys drawn from a population in the order of HMAC-SHA-256(seed, key), and whether they were found again. */
+export type SampleModel = {
+  /** Hex; the key of the HMAC. */
+  readonly seed: string;
+  /** How many were asked for; there are fewer where the population has fewer. */
+  readonly size: number;
+  readonly keyKind: 'pseudonym' | 'text';
+  /** In the order of their texts. */
+  readonly keys: readonly string[];
+  /** The same as a file; null where the population is empty. */
+  readonly evidence: EvidenceModel | null;
+  /** Keys that were not there when they were looked for later; null when that failed. */
+  readonly reread: { readonly at: string; readonly missing: readonly string[] } | null;
 };
 
 /** A CSV file beside the model, which H covers by its hash. */
@@ -76,7 +114,7 @@ export type EvidenceModel = {
 };
 
 /** What reading the exceptions gave. */
-export type ExceptionsFound = Pick<ExceptionsModel, 'rows' | 'evidence'> & {
+export type ExceptionsFound = Pick<ExceptionsModel, 'rows' | 'evidence' | 'totals' | 'ageing'> & {
   readonly count: number;
   readonly waived: number;
   /** SHA-256 of all rows as CSV, whether they became a file or not. */
@@ -92,6 +130,10 @@ type IpeModel = {
     readonly unit: string;
     readonly meaning: string;
   }[];
+  /** The statements as the template has them, which the hashes are of. */
+  readonly populationSql: string;
+  readonly exceptionsSql: string;
+  readonly completenessSql: string;
   readonly populationSqlSha256: string;
   readonly exceptionsSqlSha256: string;
   readonly completenessSqlSha256: string;
@@ -103,6 +145,8 @@ type IpeModel = {
   readonly difference: number | null;
   /** Of the exceptions as CSV: of the evidence file, or of its first line alone where there are none. */
   readonly resultSha256: string | null;
+  /** Null when the control could not be evaluated. */
+  readonly sample: SampleModel | null;
 };
 
 /** What evaluation found out about one control. */
@@ -117,5 +161,6 @@ export type ControlResult =
       readonly stale: number;
       readonly exceptions: ExceptionsFound;
       readonly waivers: readonly WaiverModel[];
+      readonly sample: SampleModel;
     }
   | { readonly kind: 'failed'; readonly reason: 'sql_failed' | 'time_limit'; readonly sqlState: string | null };

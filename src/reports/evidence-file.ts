@@ -44,7 +44,7 @@ export interface EvidenceFiles extends EvidenceSink {
 
 /** Files of a report that is being made. @param maxBytes of all together; 192 MB unless given */
 export function openEvidenceFiles(maxBytes: number = MAX_EVIDENCE_BYTES): EvidenceFiles {
-  const files = new Map<string, SpoolFile>();
+  const files: { readonly path: string; readonly file: SpoolFile }[] = [];
   let bytes = 0;
   let chunks = 0;
   return {
@@ -58,7 +58,7 @@ export function openEvidenceFiles(maxBytes: number = MAX_EVIDENCE_BYTES): Eviden
           await file.write(piece);
         });
         chunks += Math.ceil(written.bytes / CHUNK_BYTES);
-        files.set(path, file);
+        files.push({ path, file });
         return written;
       } catch (error) {
         await file.close();
@@ -69,13 +69,12 @@ export function openEvidenceFiles(maxBytes: number = MAX_EVIDENCE_BYTES): Eviden
       const seal = await keys.sealer(DATA_CLASS, chunks);
       return {
         async store(client) {
-          for (const [path, file] of files) await storeFile(client, { reportId, path }, file, seal);
+          for (const { path, file } of files) await storeFile(client, { reportId, path }, file, seal);
         },
       };
     },
     async close() {
-      for (const file of files.values()) await file.close();
-      files.clear();
+      for (const { file } of files.splice(0)) await file.close();
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Reads a control's exceptions: all of them into an evidence file, the first ones for the model; memory holds a few batches. */
 import type { SqlClient } from '../db/database.ts';
-import { type ExceptionsFound, exceptionsPath, SHOWN_EXCEPTIONS } from './control-model.ts';
+import type { UtcInstant } from '../time/clock.ts';
+import { AGE_BOUNDS, type ExceptionsFound, exceptionsPath, SHOWN_EXCEPTIONS } from './control-model.ts';
 import { csvHeader, csvLine } from './csv.ts';
 import { type EvidenceSink, HASH_ONLY, tooMuchEvidence } from './evidence-file.ts';
 import { type LineSorter, openLineSorter } from './line-sorter.ts';
@@ -15,6 +16,8 @@ export interface ExceptionsInput {
   readonly waivers: readonly ActiveWaiver[];
   readonly pseudonymize: (value: string) => string;
   readonly evidence: EvidenceSink;
+  /** Ages are counted to it. */
+  readonly asOf: UtcInstant;
 }
 
 type Row = (string | null)[];
@@ -31,13 +34,13 @@ export async function readExceptions(
 ): Promise<ExceptionsFound & { readonly covered: ReadonlyMap<string, number> }> {
   const sorter = openLineSorter();
   try {
-    const { count, waived, covered, rows } = await sortExceptions(client, input, sorter);
+    const { count, ...found } = await sortExceptions(client, input, sorter);
     const { columns } = input.template.exceptions;
     const path = exceptionsPath(input.template.id);
     const sink = count === 0 ? HASH_ONLY : input.evidence;
     const written = await sink.write(path, csvPieces(csvHeader(columns), sorter));
     const evidence = count === 0 ? null : { path, rows: count, columns: columns.map(({ name }) => name), ...written };
-    return { count, waived, covered, rows, evidence, sha256: written.sha256 };
+    return { ...found, count, evidence, sha256: written.sha256 };
   } finally {
     await sorter.close();
   }
@@ -46,6 +49,8 @@ export async function readExceptions(
 async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter: LineSorter) {
   const { columns } = input.template.exceptions;
   const covered = new Map<string, number>();
+  const sums = new Map(columns.flatMap(({ name, kind }) => (kind === 'integer' ? [[name, 0n] as const] : [])));
+  const ages = ageCounter(columns.find(({ kind }) => kind === 'instant')?.name ?? null, input.asOf);
   let count = 0;
   let waived = 0;
   let bytes = 0;
@@ -57,6 +62,8 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
         waived += 1;
         covered.set(waiver.id, (covered.get(waiver.id) ?? 0) + 1);
       }
+      addTo(sums, found);
+      ages.add(found);
       const row = columns.map(({ name, kind }) => {
         const value = found[name] ?? null;
         return value !== null && kind === 'pseudonym' ? input.pseudonymize(value) : value;
@@ -71,7 +78,37 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
     if (bytes > input.evidence.maxBytes) throw tooMuchEvidence(input.evidence.maxBytes);
     await sorter.settle();
   }
-  return { count, waived, covered, rows: shown.map(({ row }) => row) };
+  const rows = shown.map(({ row }) => row);
+  const totals = count === 0 ? [] : [...sums].map(([name, sum]) => ({ name, sum: String(sum) }));
+  return { count, waived, covered, rows, totals, ageing: count === 0 ? null : ages.result() };
+}
+
+/** A number that is none has no sum: the total of its column is left out. */
+function addTo(sums: Map<string, bigint>, row: Readonly<Record<string, string | null>>): void {
+  for (const [name, sum] of sums) {
+    const value = row[name] ?? '0';
+    if (/^-?\d+$/.test(value)) sums.set(name, sum + BigInt(value));
+    else sums.delete(name);
+  }
+}
+
+const DAY_MS = 86_400_000;
+
+/** Counts rows by the age of a column's time. */
+function ageCounter(column: string | null, asOf: UtcInstant) {
+  const counts = [...AGE_BOUNDS, 0].map(() => 0);
+  let unknown = 0;
+  return {
+    add(row: Readonly<Record<string, string | null>>): void {
+      if (column === null) return;
+      const days = (asOf - Date.parse(row[column] ?? '')) / DAY_MS;
+      const bound = AGE_BOUNDS.findIndex((limit) => days <= limit);
+      const at = bound < 0 ? AGE_BOUNDS.length : bound;
+      if (Number.isNaN(days)) unknown += 1;
+      else counts[at] = (counts[at] ?? 0) + 1;
+    },
+    result: () => (column === null ? null : { column, boundsDays: AGE_BOUNDS, counts, unknown }),
+  };
 }
 
 async function* csvPieces(header: string, sorter: LineSorter): AsyncGenerator<Uint8Array, void, undefined> {

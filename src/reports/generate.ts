@@ -16,6 +16,7 @@ import { notifyGenerated } from './notification.ts';
 import { makePseudonymizer } from './pseudonym.ts';
 import { findReport, reportCell } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
+import { parseSeed, randomSeed } from './sample.ts';
 import { readActiveWaivers, readAttestations } from './statements.ts';
 import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
@@ -32,6 +33,8 @@ export interface GenerateInput {
   readonly interim?: boolean;
   /** The id of the report that this one is a new version of, or its first digits. */
   readonly supersedes?: string | null;
+  /** Hex seed of the samples, as an auditor gives it; random unless given. */
+  readonly sampleSeed?: string | null;
   /** Another templates folder than the product's own. */
   readonly templatesFolder?: string;
 }
@@ -48,7 +51,7 @@ export interface GeneratedReport {
 /**
  * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, its evidence files
  * and the audit event, in one transaction. PDF and JSON are made again from the model at any time (read.ts, render/).
- * @throws REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, REPORT_SPOOL, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
+ * @throws INPUT_INVALID for a malformed seed, REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, REPORT_SPOOL, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
  *   REPORT_NOT_FOUND, REPORT_SUPERSEDED, REPORT_TRANSITION
  */
 export async function generateReport(ctx: GenerateContext, input: GenerateInput): Promise<GeneratedReport> {
@@ -64,6 +67,7 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
   const startedAt = ctx.clock.now();
   const { fiscalYearStart } = ctx.config.reports;
   const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false, fiscalYearStart });
+  const sampleSeed = input.sampleSeed == null ? randomSeed() : parseSeed(input.sampleSeed);
   const selected = selectFramework(await loadTemplates(input.templatesFolder), input.framework);
   const id = randomUUID();
   const previous = input.supersedes == null ? null : await findReport(ctx, input.supersedes);
@@ -74,7 +78,7 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
   const waivers = await readActiveWaivers(ctx);
   const attestations = await readAttestations(ctx, { framework: selected.framework.id, ...period });
   const { controls } = selected;
-  const evaluation = await evaluateControls(ctx, { controls, period, pseudonymize, waivers, evidence });
+  const evaluation = await evaluateControls(ctx, { controls, period, pseudonymize, waivers, evidence, sampleSeed });
   const engineVersion = await readEngineVersion();
   const model = buildModel({
     report: { id, version },

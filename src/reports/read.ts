@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { CellContext } from '../keys/keyring.ts';
-import { type EvidenceModel, exceptionsPath } from './control-model.ts';
+import { type EvidenceModel, exceptionsPath, samplePath } from './control-model.ts';
 import { MODEL_FORMAT, type ReportModel, sha256Hex } from './model.ts';
 import { findReportRows, listReportRows, type ReportRow, readReportEnvelope } from './store.ts';
 
@@ -120,13 +120,23 @@ const exceptionsSchema = z.looseObject({
   rows: z.array(z.array(z.string().nullable())),
   evidence: evidenceSchema.nullable(),
 });
+const sampleSchema = z.looseObject({
+  keyKind: z.enum(['pseudonym', 'text']),
+  keys: z.array(z.string()),
+  evidence: evidenceSchema.nullable(),
+});
 /** What is compared with files before somebody has looked at the model: their names have to be those of its controls. */
 const modelSchema = z.looseObject({
   format: z.literal(MODEL_FORMAT),
   controls: z.array(
     z
-      .looseObject({ id: z.string().regex(/^[a-z]{2}-\d{2}$/), exceptions: exceptionsSchema })
-      .refine(({ id, exceptions: { evidence } }) => evidence === null || evidence.path === exceptionsPath(id)),
+      .looseObject({
+        id: z.string().regex(/^[a-z]{2}-\d{2}$/),
+        exceptions: exceptionsSchema,
+        ipe: z.looseObject({ sample: sampleSchema.nullable() }),
+      })
+      .refine(({ id, exceptions: { evidence } }) => evidence === null || evidence.path === exceptionsPath(id))
+      .refine(({ id, ipe: { sample } }) => sample?.evidence == null || sample.evidence.path === samplePath(id)),
   ),
 });
 
@@ -142,5 +152,7 @@ export function parseModel(bytes: Buffer): ReportModel {
 
 /** The files beside a model, in the order of its controls. */
 export function evidenceOf(model: ReportModel): EvidenceModel[] {
-  return model.controls.flatMap(({ exceptions }) => exceptions.evidence ?? []);
+  return model.controls.flatMap(({ exceptions, ipe }) =>
+    [exceptions.evidence, ipe.sample?.evidence ?? null].filter((file) => file !== null),
+  );
 }

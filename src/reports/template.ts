@@ -57,6 +57,8 @@ const controlSchema = z.strictObject({
   population: z.strictObject({
     meaning: sentence,
     key: identifier,
+    /** How samples show the key: as it is only where it leads to no person. */
+    keyKind: z.enum(['pseudonym', 'text']).optional(),
     sql: sentence,
     whenEmpty: z.enum(EMPTY_MEANINGS),
     whenEmptyMeans: sentence,
@@ -226,12 +228,20 @@ export async function parseTemplateFile<T>(path: string, schema: z.ZodType<T>): 
 export const CONTROL_PARTS = ['population', 'exceptions', 'completeness', 'prerequisite', 'freshness'] as const;
 export type ControlPart = (typeof CONTROL_PARTS)[number];
 
+/** How many keys are sampled: a parameter that no statement uses. */
+export const SAMPLE_SIZE_PARAMETER = 'sample_size';
+const MOST_SAMPLED = 1000;
+
 /** Parameters that every control has without declaring them. */
 const PERIOD_PARAMETERS = ['period_start', 'period_end', 'as_of'] as const;
 
 function checkControl(control: ControlTemplate): void {
   const known = new Set<string>([...PERIOD_PARAMETERS, ...Object.keys(control.parameters)]);
-  const used = new Set<string>();
+  const used = new Set<string>([SAMPLE_SIZE_PARAMETER]);
+  const size = control.parameters[SAMPLE_SIZE_PARAMETER];
+  if (size !== undefined && (size.min < 1 || size.max > MOST_SAMPLED)) {
+    throw invalid(`${control.id} samples ${size.min} to ${size.max} keys`, `between 1 and ${MOST_SAMPLED}`);
+  }
   for (const part of CONTROL_PARTS) {
     const sql = control[part]?.sql;
     if (sql === undefined) continue;

@@ -7,7 +7,7 @@ import { execute } from '../db/query.ts';
 import { AuditkeepError } from '../errors.ts';
 import { parseInstant, toInstant, type UtcInstant } from '../time/clock.ts';
 import { parseControlSql } from './control-sql.ts';
-import { valuesOf } from './evaluate.ts';
+import { valuesOf } from './evaluate-control.ts';
 import type { Fixtures } from './fixture.ts';
 import { actAs, applyChange, readStart, silenceTriggers } from './fixture-store.ts';
 import { type ControlStatus, judgeControl } from './status.ts';

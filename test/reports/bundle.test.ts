@@ -362,6 +362,15 @@ describe('tampering', () => {
     const evidence = model.controls.find(({ id }) => id === 'ac-07')?.exceptions.evidence ?? null;
     if (evidence === null) throw new Error('AC-07 has no evidence');
     expect(findingsOf((same) => same)).toEqual([]);
+    const sampled = model.controls.map((control) => {
+      const { sample } = control.ipe;
+      if (control.id !== 'ac-07' || sample === null) return control;
+      return { ...control, ipe: { ...control.ipe, sample: { ...sample, keys: sample.keys.slice(1) } } };
+    });
+    const bytes = Buffer.from(canonicalJson({ ...model, controls: sampled }));
+    expect(checkEvidence(new Map([...parts, ['model.json', bytes]]), sha256Of(bytes)).findings).toEqual([
+      { part: 'model.json', what: 'says of the sample of ac-07 what their file does not' },
+    ]);
     for (const change of [
       (all: Exceptions) => ({ ...all, count: 3 }),
       (all: Exceptions) => ({ ...all, rows: [...all.rows].reverse() }),

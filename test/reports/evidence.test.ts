@@ -1,16 +1,18 @@
 /** The files beside a report's model: what is in them, who may write them, and what is noticed. */
+import { createHmac } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { openDatabase } from '../../src/db/database.ts';
-import { execute, queryOne } from '../../src/db/query.ts';
+import { execute, queryOne, queryRows } from '../../src/db/query.ts';
 import { openRehearsal } from '../../src/db/rehearsal.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
 import type { EvidenceModel } from '../../src/reports/control-model.ts';
 import { evaluateControls } from '../../src/reports/evaluate.ts';
-import { openEvidenceFiles, readEvidence } from '../../src/reports/evidence-file.ts';
+import { type EvidenceSink, HASH_ONLY, openEvidenceFiles, readEvidence } from '../../src/reports/evidence-file.ts';
 import { type GeneratedReport, generateReport } from '../../src/reports/generate.ts';
 import { sha256Hex } from '../../src/reports/model.ts';
+import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
 import { evidenceOf, readReport } from '../../src/reports/read.ts';
 import { loadTemplates } from '../../src/reports/template.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
@@ -64,7 +66,8 @@ describe('exceptions.csv', () => {
 
   it('is there for every control that found something, and no other', () => {
     const found = report.model.controls.filter(({ exceptions }) => (exceptions.count ?? 0) > 0).map(({ id }) => id);
-    expect(evidenceOf(report.model).map(({ path }) => path)).toEqual(
+    const paths = evidenceOf(report.model).map(({ path }) => path);
+    expect(paths.filter((path) => path.endsWith('exceptions.csv'))).toEqual(
       found.map((id) => `evidence/${id}/exceptions.csv`),
     );
     expect(found).toContain('ac-07');
@@ -116,6 +119,105 @@ describe('exceptions.csv', () => {
     await expect(readReport(ctx, tried.id)).rejects.toMatchObject({ code: 'REPORT_NOT_FOUND' });
   });
 });
+
+describe('sample.csv', () => {
+  const sampleOf = (id: string) => {
+    const sample = report.model.controls.find((control) => control.id === id)?.ipe.sample;
+    if (sample == null) throw new Error(`${id} has no sample`);
+    return sample;
+  };
+  const tokens = async () => {
+    const shape = z.object({ id: z.string() });
+    const rows = await db.admin.withClient((client) =>
+      queryRows(client, shape, 'select id::text from security_internal.jwt_tokens'),
+    );
+    return rows.map(({ id }) => id);
+  };
+  const pseudonymizer = async () => makePseudonymizer((await ctx.keys.secret('report-pseudonym')).key, report.id);
+
+  it('has the keys that the seed draws, as pseudonyms, in an order that says nothing', async () => {
+    const { seed, keys, size, evidence, reread } = sampleOf('ac-07');
+    expect(seed).toMatch(/^[0-9a-f]{64}$/);
+    // RFC 2104, by another implementation than the database's.
+    const rank = (key: string) => createHmac('sha256', Buffer.from(seed, 'hex')).update(key).digest('hex');
+    const drawn = (await tokens()).sort((a, b) => (rank(a) < rank(b) ? -1 : 1)).slice(0, 25);
+    const expected = drawn.map(await pseudonymizer()).sort();
+    expect([size, keys]).toEqual([25, expected]);
+    expect(reread).toMatchObject({ missing: [] });
+    if (evidence === null) throw new Error('the sample has no file');
+    const text = (await read(evidence)).toString('utf8');
+    expect(text).toBe(`token_id\r\n${expected.map((key) => `"${key}"\r\n`).join('')}`);
+    expect(evidence).toMatchObject({ path: 'evidence/ac-07/sample.csv', rows: 25, columns: ['token_id'] });
+  });
+
+  it('shows keys that lead to no person as they are, and is not there for an empty population', () => {
+    expect(sampleOf('lg-03').keys.every((key) => /^\d+$/.test(key))).toBe(true);
+    expect(sampleOf('ac-08')).toMatchObject({ keys: [], evidence: null, reread: { missing: [] } });
+  });
+
+  it('is the same for the seed that an auditor gives, and of the size of the template', async () => {
+    const evaluate = async (seed: string, size: number | null) => {
+      const { results } = await evaluateOne(seed, size);
+      return results[0]?.result.kind === 'evaluated' ? results[0].result.sample.keys : [];
+    };
+    const [short, long] = ['00112233445566778899aabbccddeeff', 'ab'.repeat(64)];
+    const first = await evaluate(short, null);
+    expect(await evaluate(short, null)).toEqual(first);
+    expect(await evaluate(long, null)).not.toEqual(first);
+    expect((await evaluate(short, 3)).length).toBe(3);
+    expect(new Set(first)).toEqual(new Set([...first, ...(await evaluate(short, 3))]));
+  });
+
+  it.each([['12'], ['xyz'], ['a'.repeat(33)], ['ab'.repeat(65)]])('is refused with the seed %s', async (sampleSeed) => {
+    const refused = generateReport(ctx, { framework: 'iso-27001', period: '2026-02', sampleSeed });
+    await expect(refused).rejects.toMatchObject({ code: 'INPUT_INVALID' });
+  });
+
+  it('says which keys were not found again', async () => {
+    // Between the snapshot and the second look, while the first control's file is written.
+    const rank = (key: string) => createHmac('sha256', Buffer.alloc(16)).update(key).digest('hex');
+    const [gone = ''] = (await tokens()).sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+    let isFirst = true;
+    const taking: EvidenceSink = {
+      maxBytes: 1e9,
+      async write(path, pieces) {
+        if (isFirst) {
+          isFirst = false;
+          await runAll(db.admin, [
+            `update security_internal.jwt_tokens set is_active = (id <> '${gone}')`,
+            `insert into security_internal.jwt_tokens (user_id, token_hash, issued_at, expires_at)
+             select '10000000-0000-4000-8000-000000000001', 'late', '2025-01-01', '2025-01-02' from generate_series(1, 5)`,
+          ]);
+        }
+        return HASH_ONLY.write(path, pieces);
+      },
+    };
+    const { results } = await evaluateOne('00'.repeat(16), null, taking);
+    const evaluated = results.map(({ result }) => (result.kind === 'evaluated' ? result : null));
+    // Both controls saw the snapshot and not what came while they ran.
+    for (const result of evaluated) {
+      expect([result?.population, result?.independent, result?.exceptions.count]).toEqual([4000, 4000, 4000]);
+      expect(result?.sample.keys).toContain(`P(${gone})`);
+      expect(result?.sample.reread?.missing).toEqual([`P(${gone})`]);
+    }
+    expect(await tokens()).toHaveLength(4005);
+  });
+});
+
+/** AC-07 twice. */
+async function evaluateOne(sampleSeed: string, size: number | null, evidence: EvidenceSink = HASH_ONLY) {
+  const { controls } = await loadTemplates();
+  const found = controls.get('ac-07');
+  if (found === undefined) throw new Error('no control ac-07');
+  const sized = { type: 'integer' as const, default: size ?? 1, min: 1, max: 1000, unit: 'keys', meaning: 'sampled' };
+  const template = {
+    ...found,
+    parameters: size === null ? found.parameters : { ...found.parameters, sample_size: sized },
+  };
+  const period = parseReportPeriod('2026-02', { now: ctx.clock.now() });
+  const pseudonymize = (value: string) => `P(${value})`;
+  return evaluateControls(ctx, { controls: [template, template], period, pseudonymize, evidence, sampleSeed });
+}
 
 describe('more than a bundle takes', () => {
   it.each([

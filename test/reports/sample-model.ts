@@ -1,6 +1,11 @@
 /** A report model with every status and a table over several pages, the same at every run. */
 import { buildModel } from '../../src/reports/build-model.ts';
-import type { ControlResult, EvidenceModel } from '../../src/reports/control-model.ts';
+import {
+  AGE_BOUNDS,
+  type ControlResult,
+  type EvidenceModel,
+  type SampleModel,
+} from '../../src/reports/control-model.ts';
 import { type ReportModel, sha256Hex } from '../../src/reports/model.ts';
 import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
 import { judgeControl } from '../../src/reports/status.ts';
@@ -69,7 +74,10 @@ function resultOf(template: ControlTemplate): ControlResult {
       rows,
       waived: 0,
       evidence: fileOf(template, exceptions),
+      totals: totalsOf(template, exceptions),
+      ageing: ageingOf(template, exceptions),
     },
+    sample: sampleOf(template, population),
     waivers: [],
   };
 }
@@ -81,6 +89,31 @@ function fileOf(template: ControlTemplate, rows: number): EvidenceModel | null {
   const columns = template.exceptions.columns.map(({ name }) => name);
   const path = `evidence/${template.id}/exceptions.csv`;
   return { path, rows, columns, bytes: rows * 60, sha256: fileHash(template, rows) };
+}
+
+function totalsOf(template: ControlTemplate, rows: number) {
+  const numbers = template.exceptions.columns.filter(({ kind }) => kind === 'integer');
+  return rows === 0 ? [] : numbers.map(({ name }) => ({ name, sum: String(rows * 137) }));
+}
+
+function ageingOf(template: ControlTemplate, rows: number) {
+  const column = template.exceptions.columns.find(({ kind }) => kind === 'instant')?.name;
+  if (rows === 0 || column === undefined) return null;
+  const [young, older] = [Math.ceil(rows / 2), Math.floor(rows / 4)];
+  return { column, boundsDays: AGE_BOUNDS, counts: [young, older, rows - young - older, 0], unknown: 0 };
+}
+
+function sampleOf(template: ControlTemplate, population: number): SampleModel {
+  const { keyKind = 'pseudonym', key } = template.population;
+  const all = Array.from({ length: Math.min(25, population) }, (_, index) => `${key} ${index}`);
+  const keys = all.map((text) => (keyKind === 'pseudonym' ? pseudonymize(text) : text)).sort();
+  const file = { rows: keys.length, columns: [key], bytes: keys.length * 22, sha256: sha256Hex(keys.join()) };
+  const evidence = keys.length === 0 ? null : { path: `evidence/${template.id}/sample.csv`, ...file };
+  const reread = {
+    at: '2026-04-07T08:15:09.000Z',
+    missing: keys.slice(0, template.id === 'pr-01' ? 1 : 0),
+  };
+  return { seed: sha256Hex('seed'), size: 25, keyKind, keys, evidence, reread };
 }
 
 function rowOf(template: ControlTemplate, index: number): (string | null)[] {

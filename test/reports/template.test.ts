@@ -73,6 +73,15 @@ describe('a templates folder', () => {
     ['controls/ac-02.yaml', 'a missing key', (text: string) => text.replace(/^severity: .*\n/m, '')],
     ['controls/ac-02.yaml', 'another id than its file', (text: string) => text.replace('id: ac-02', 'id: ac-99')],
     ['controls/ac-06.yaml', 'a default out of bounds', (text: string) => text.replace('default: 600000', 'default: 1')],
+    [
+      'controls/ac-06.yaml',
+      'a sample that may be larger than a thousand',
+      (text: string) =>
+        text.replace(
+          'parameters:',
+          'parameters:\n  sample_size: { type: integer, default: 25, min: 1, max: 1001, unit: keys, meaning: x }',
+        ),
+    ],
     ['controls/ac-06.yaml', 'an undeclared parameter', (text: string) => text.replace(':min_iterations', ':other')],
     [
       'controls/pr-06.yaml',
@@ -107,6 +116,12 @@ describe('a templates folder', () => {
     ],
   ])('%s with %s is refused', async (file, _what, change) => {
     await expect(changed(file, change)).rejects.toThrow(code('TEMPLATE_INVALID'));
+  });
+
+  it('may say how many keys are sampled, which no statement uses', async () => {
+    const size = '  sample_size: { type: integer, default: 40, min: 1, max: 1000, unit: keys, meaning: x }';
+    const set = await changed('controls/ac-06.yaml', (text) => text.replace('parameters:', `parameters:\n${size}`));
+    expect(set.controls.get('ac-06')?.parameters['sample_size']?.default).toBe(40);
   });
 
   it('is refused with a control that no framework uses', async () => {

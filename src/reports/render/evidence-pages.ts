@@ -41,10 +41,26 @@ function fieldsOf(control: ControlModel, texts: Texts): Field[] {
       label: texts(`evidence.${check.kind}`),
       value: texts('evidence.checkValue', { ...check, count: formatCount(check.count) }),
     })),
+    ...sampleFields(ipe.sample, texts),
+    ...(ipe.resultSha256 === null ? [] : [hash('evidence.result', ipe.resultSha256)]),
     hash('evidence.template', ipe.templateSha256),
     hash('evidence.populationSql', ipe.populationSqlSha256),
     hash('evidence.exceptionsSql', ipe.exceptionsSqlSha256),
     hash('evidence.completenessSql', ipe.completenessSqlSha256),
     ...control.checks.map((check) => hash(`evidence.${check.kind}Sql`, check.sqlSha256)),
   ];
+}
+
+/** How many keys were drawn from the population, and whether they were found again. */
+function sampleFields(sample: ControlModel['ipe']['sample'], texts: Texts): Field[] {
+  if (sample === null || sample.keys.length === 0) return [];
+  const { keys, seed, reread } = sample;
+  const drawn = texts('evidence.sampleDrawn', { keys: formatCount(keys.length), seed });
+  const figures = {
+    found: formatCount(keys.length - (reread?.missing.length ?? 0)),
+    missing: formatCount(reread?.missing.length ?? null),
+    at: (reread?.at ?? '').replace('T', ' ').slice(0, 19),
+  };
+  const again = texts(reread === null ? 'evidence.sampleUnread' : 'evidence.sampleReread', figures);
+  return [{ label: texts('evidence.sample'), value: `${drawn} ${again}` }];
 }
