@@ -15,6 +15,7 @@ import type { BenchOptions, BenchResult } from '../bench.ts';
 import { atLeast, info, median } from '../results.ts';
 import { makePeers } from './peers.ts';
 import { findPgbench, runScript } from './pgbench.ts';
+import { serverCpu } from './server-cpu.ts';
 import { addressOf, benchContext, MONTHS, makePartitions } from './setting.ts';
 
 const ROUNDS = 3;
@@ -27,7 +28,20 @@ const SPREADS = {
   '24 partitions': `date_trunc('month', now()) + random() * ${MONTHS} * 0.95 * interval '1 month'`,
 } as const;
 
-type Rates = Record<(typeof TABLES)[number], number>;
+interface Written {
+  /** Rows a second. */
+  readonly rate: number;
+  /** Events that were not sealed yet when the writers stopped. */
+  readonly waiting: number;
+}
+
+/** With CPU a row, in microseconds: of the server's processes, and of Node, which seals; NaN where there is no /proc. */
+interface Measured extends Written {
+  readonly serverUs: number;
+  readonly nodeUs: number;
+}
+
+const NOTHING: Measured = { rate: 0, waiting: 0, serverUs: Number.NaN, nodeUs: Number.NaN };
 
 export async function benchInserts(adminUrl: string, options: BenchOptions): Promise<BenchResult[]> {
   const pgbench = await findPgbench();
@@ -71,35 +85,50 @@ async function benchSpread(
   { scale, say }: BenchOptions,
 ): Promise<BenchResult[]> {
   const seconds = scale < 1 ? 2 : SECONDS;
-  const rounds: Rates[] = [];
-  let waiting = 0;
+  const rounds: Record<(typeof TABLES)[number], Measured>[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    const rates: Rates = { 'audit.audit_log': 0, 'peer.plain': 0, 'peer.chained': 0 };
+    const measured = { 'audit.audit_log': NOTHING, 'peer.plain': NOTHING, 'peer.chained': NOTHING };
     for (const table of TABLES) {
       const script = join(setting.folder, 'insert.sql');
       await writeFile(script, insertStatement(table, time));
       await setting.admin.withClient((client) => client.query('checkpoint'));
       const run = () => runScript(setting.pgbench, setting.url, script, seconds);
-      if (table !== 'audit.audit_log') rates[table] = await run();
-      else ({ rate: rates[table], waiting } = await whileSealing(setting.ctx, run));
+      const inserting =
+        table === 'audit.audit_log'
+          ? () => whileSealing(setting.ctx, run)
+          : async () => ({ rate: await run(), waiting: 0 });
+      measured[table] = await measure(setting.admin, inserting, seconds);
     }
-    rounds.push(rates);
-    say(`${name}: ${TABLES.map((table) => `${table} ${Math.round(rates[table])}/s`).join(', ')}`);
+    rounds.push(measured);
+    say(`${name}: ${TABLES.map((table) => `${table} ${Math.round(measured[table].rate)}/s`).join(', ')}`);
   }
-  const by = (peer: keyof Rates) => median(rounds.map((rates) => rates['audit.audit_log'] / rates[peer]));
-  const rate = Math.round(median(rounds.map((rates) => rates['audit.audit_log'])));
+  const of = (table: (typeof TABLES)[number], part: keyof Measured) =>
+    median(rounds.map((round) => round[table][part]));
+  const by = (peer: (typeof TABLES)[number]) =>
+    median(rounds.map((round) => round['audit.audit_log'].rate / round[peer].rate));
+  const rate = Math.round(of('audit.audit_log', 'rate'));
+  const cpu = (table: (typeof TABLES)[number]) => of(table, 'serverUs').toFixed(1);
+  const shares = `plain ${cpu('peer.plain')}, chained ${cpu('peer.chained')}; beside it Node's sealer ${of('audit.audit_log', 'nodeUs').toFixed(1)}`;
   return [
     atLeast(`insert rate by the table without ours, ${name}`, by('peer.plain'), 0.95, `${rate}/s, sealer running`),
     atLeast(`insert rate by advisory-lock chain, ${name}`, by('peer.chained'), 4, `${rate}/s, sealer running`),
-    info(`events that waited when writers stopped, ${name}`, waiting, `after ${seconds} s at ${rate}/s`),
+    info(`CPU of the server a row, us, ${name}`, of('audit.audit_log', 'serverUs'), shares),
+    info(`events that waited when writers stopped, ${name}`, of('audit.audit_log', 'waiting'), `at ${rate}/s`),
   ];
 }
 
+/** What inserting costs, whatever else the machine does; everything that was written is sealed by its end. */
+async function measure(admin: Database, insert: () => Promise<Written>, seconds: number): Promise<Measured> {
+  const [server, node] = [(await serverCpu(admin)) ?? Number.NaN, process.cpuUsage()];
+  const written = await insert();
+  const { user, system } = process.cpuUsage(node);
+  const rows = written.rate * seconds;
+  const serverUs = (1e6 * (((await serverCpu(admin)) ?? Number.NaN) - server)) / rows;
+  return { ...written, serverUs, nodeUs: (user + system) / rows };
+}
+
 /** A rate with the sealer coming by every second, and what the sealer still had to do at the end. */
-async function whileSealing(
-  ctx: Verifying,
-  run: () => Promise<number>,
-): Promise<{ readonly rate: number; readonly waiting: number }> {
+async function whileSealing(ctx: Verifying, run: () => Promise<number>): Promise<Written> {
   let running = true;
   const seal = async () => {
     while (running) {

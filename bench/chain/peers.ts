@@ -10,8 +10,9 @@ export async function makePeers(admin: Database): Promise<void> {
         create table peer.${table} (like audit.audit_log including defaults including constraints including indexes)
           partition by range (event_timestamp);
         alter table peer.${table}
-          drop constraint audit_log_actor_salt_check, drop constraint audit_log_payload_salt_check,
-          drop constraint audit_log_event_timestamp_check, alter actor_salt drop default, alter payload_salt drop default, alter txid drop default, alter txid drop not null,
+          drop constraint audit_log_event_timestamp_check,
+          alter actor_salt drop default, alter payload_salt drop default,
+          alter txid drop default, alter txid drop not null,
           alter hash_version drop default, alter hash_version drop not null;
         do $$
         declare leaf record;
