@@ -40,6 +40,7 @@ import { scheduleCommands } from './schedule.ts';
 import { openSession } from './session.ts';
 import { statementCommands } from './statement.ts';
 import { statusCommands } from './status.ts';
+import { subjectCommands } from './subject.ts';
 import { templateCommands } from './template.ts';
 import { witnessCommands } from './witness.ts';
 import { workerCommands } from './worker.ts';
@@ -52,6 +53,7 @@ export const COMMANDS: readonly AnyCommand[] = [
   ...importCommands,
   ...keyCommands,
   ...anonymizeCommands,
+  ...subjectCommands,
   ...workerCommands,
   ...scheduleCommands,
   ...jobCommands,

@@ -1,16 +1,14 @@
 /** Giving a bundle to a recipient, encrypted for their age key and logged; and opening what was received. */
-import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Decrypter, Encrypter } from 'age-encryption';
+import { Decrypter } from 'age-encryption';
 import { recordEvent } from '../audit/record/record.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
-import { readSshKeyFile } from '../keys/ssh-key.ts';
-import { checkSshsig, NAMESPACES, signSshsig } from '../keys/sshsig.ts';
-import { readRegister } from '../persons/read-register.ts';
+import { encrypterFor } from '../keys/age-recipient.ts';
 import { translateRefusals } from '../persons/refusal.ts';
+import { showKey } from '../persons/show-key.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
 import { makeBundle } from './bundle.ts';
 import { MAX_BUNDLE_BYTES, sha256Of, unpackBundle } from './bundle-format.ts';
@@ -59,9 +57,9 @@ export async function distributeReport(
       hint: 'give --as EMAIL and --key FILE',
     });
   }
-  const keyFingerprint = await showKey(ctx, actor.email.toLowerCase(), actor.keyFile);
+  const { fingerprint: keyFingerprint } = await showKey(ctx, actor.email.toLowerCase(), actor.keyFile);
   const bundle = await makeBundle(ctx, input.reportId);
-  const encrypted = await encryptFor(input.ageRecipient, bundle.zip);
+  const encrypted = Buffer.from(await encrypterFor(input.ageRecipient).encrypt(bundle.zip));
   const sha256 = sha256Of(encrypted);
   const name = `report-${bundle.reportId}-${sha256.slice(0, 8)}.zip.age`;
   const path = join(input.outDir, name);
@@ -102,37 +100,6 @@ export async function distributeReport(
     if (!isRehearsal) await dropRefused(path, error); // what is not in the log was not distributed
     throw error;
   }
-}
-
-/** The fingerprint of the key, when it is a valid one of the person and signs now. */
-async function showKey(ctx: Pick<Context, 'db' | 'clock'>, email: string, keyFile: string): Promise<string> {
-  const key = await readSshKeyFile(keyFile);
-  const { fingerprint } = key.publicKey;
-  const { register } = await ctx.db.withClient(readRegister);
-  const registered = register.keys.get(fingerprint);
-  const challenge = randomBytes(32);
-  const check = checkSshsig(await signSshsig(key, NAMESPACES.person, challenge), NAMESPACES.person, challenge);
-  const shown = check.valid && check.publicKey.fingerprint === fingerprint;
-  if (shown && registered?.email === email && registered.until === null) return fingerprint;
-  throw new AuditkeepError('PERSON_KEY_INVALID', {
-    message: 'the key is not a valid key of the person who distributes',
-    hint: 'use a key that `auditkeep person list` shows as valid for you',
-  });
-}
-
-async function encryptFor(ageRecipient: string, zip: Buffer): Promise<Buffer> {
-  const encrypter = new Encrypter();
-  try {
-    if (!/^age1[0-9a-z]{58}$/.test(ageRecipient)) throw new Error('not an X25519 recipient');
-    encrypter.addRecipient(ageRecipient);
-  } catch (cause) {
-    throw new AuditkeepError('INPUT_INVALID', {
-      message: 'the recipient is not an age X25519 key',
-      hint: 'the recipient makes one with `age-keygen` and sends the line that begins with age1',
-      cause,
-    });
-  }
-  return Buffer.from(await encrypter.encrypt(zip));
 }
 
 /**

@@ -181,6 +181,13 @@ const JOURNEY: readonly Step[] = [
     () => signedBy('reviewer'),
   ),
   step('attest add', ...ATTESTED, () => signedBy('preparer')),
+  step(
+    'subject export',
+    'nobody@example.org',
+    '--out',
+    () => at('person'),
+    () => signedBy('records'),
+  ),
   step('anonymize run', '--apply'),
   withoutEarnest(step('policy apply'), 'it is the policy in force'),
   withoutEarnest(step('partition apply'), 'the database has every partition up to its horizon'),
