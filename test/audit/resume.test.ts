@@ -8,7 +8,10 @@ import type { Verification } from '../../src/audit/links/finding.ts';
 import { signCheckpoint } from '../../src/audit/publish/sign.ts';
 import { sealChain } from '../../src/audit/seal/seal.ts';
 import { sha256 } from '../../src/audit/tree/hash.ts';
+import { scanChain } from '../../src/audit/verify/full-scan.ts';
 import { verifyChain } from '../../src/audit/verify/verify.ts';
+import { openRun } from '../../src/audit/verify/verify-run.ts';
+import { transact } from '../../src/db/transaction.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { systemClock } from '../../src/time/clock.ts';
 import { PRODUCT, startCli } from '../cli/process.ts';
@@ -198,6 +201,23 @@ describe('a full verification', () => {
     await remove();
   });
 
+  test('goes on with the sums that were kept, and keeps its own: nothing is left to be joined', async () => {
+    await cutShort('03', 2);
+    await sealChain(ctx);
+    await db.engine.withClient((client) =>
+      transact(
+        client,
+        async () => {
+          const run = await openRun(ctx, client, { level: 'full', unsealedAfterSeconds: 600 });
+          const { sums, resumed } = await scanChain(ctx, client, run, false);
+          expect(resumed).toMatchObject({ units: 2, readAgain: 0 });
+          expect(sums.differing()).toEqual({ ranges: [], young: null });
+        },
+        'repeatable read, read only',
+      ),
+    );
+  });
+
   test.each([
     [
       'of another log',
@@ -234,5 +254,24 @@ describe('a full verification', () => {
     ctx.clock.set('2020-01-01T00:00:00Z');
     await again();
     expect(await outcome()).toMatchObject({ units: 0, readAgain: 2, ignored: null });
+  });
+
+  // The last test: it leaves units behind that are sealed and stay where they are.
+  test('reads what lies before, between and after the units of one table', async () => {
+    await ensureMonths(db.engine, ['2023-05', '2023-06', '2023-07']);
+    await db.engine.withClient(async (client) => {
+      for (const month of ['05', '06', '07']) await insertEvents(client, `2023-${month}-10T00:00:00Z`, 3);
+    });
+    await sealChain(ctx);
+    await db.engine.withClient(async (client) => {
+      for (const month of ['05', '05', '07', '07']) {
+        await client.query(`select retention.seal_partition('audit_log', '2023-${month}-01 00:00:00+00')`);
+      }
+    });
+    const labels: string[] = [];
+    const progress = { start: (label: string) => labels.push(label), update: () => undefined, stop: () => undefined };
+    const checked = Number(await total());
+    expect(await verifyChain({ ...ctx, progress }, { fresh: true })).toMatchObject({ intact: true, checked });
+    expect(labels[0]).toBe('links and events, 0 of 5 units');
   });
 });
