@@ -22,6 +22,7 @@ import { type BundleSubject, MAX_BUNDLE_BYTES, packBundle, sha256Of } from './bu
 import { oscalFiles } from './bundle-oscal.ts';
 import { allowedSignersText, registerFiles } from './bundle-register.ts';
 import { statementFiles } from './bundle-statements.ts';
+import { templateFiles } from './bundle-templates.ts';
 import type { ReportDecision, ReportVersion } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
 import type { ReportModel } from './model.ts';
@@ -68,6 +69,7 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
     ['README.txt', Buffer.from(readmeText(report, decisions, signed), 'utf8')],
     ...oscalFiles(model),
     ...(await evidenceFiles(ctx, model)),
+    ...(await templateFiles(ctx, model)),
     ...registerFiles(evidence.acts),
     ...signedFiles(decisions, evidence.stored),
     ...stated.files,

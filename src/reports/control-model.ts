@@ -58,6 +58,16 @@ export function samplePath(control: string): string {
   return `evidence/${control}/sample.csv`;
 }
 
+/** Where the template of a control is in a bundle. */
+export function controlTemplatePath(control: string): string {
+  return `templates/control-${control}.yaml`;
+}
+
+/** Where the template of the framework is in a bundle. */
+export function frameworkTemplatePath(framework: string): string {
+  return `templates/framework-${framework}.yaml`;
+}
+
 type ExceptionsModel = {
   readonly meaning: string;
   /** Null when the control could not be evaluated. */

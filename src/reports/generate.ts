@@ -20,6 +20,7 @@ import { parseSeed, randomSeed } from './sample.ts';
 import { readActiveWaivers, readAttestations } from './statements.ts';
 import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
+import { keepTemplates } from './store-files.ts';
 import { loadTemplates, selectFramework } from './template.ts';
 
 type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress' | 'config'>;
@@ -96,7 +97,8 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
   });
   const { bytes, hash } = freezeModel(model);
   const pdfSha256 = sha256Hex(await renderPdf(model, null));
-  await store(ctx, { model, bytes, hash, pdfSha256, period, startedAt, supersedes, evidence });
+  const templates = [selected.framework, ...controls].map(({ source }) => source);
+  await store(ctx, { model, bytes, hash, pdfSha256, period, startedAt, supersedes, evidence, templates });
   return { id, version, hash, pdfSha256, opinion: model.opinion, model };
 }
 
@@ -109,6 +111,8 @@ interface Draft {
   readonly startedAt: UtcInstant;
   readonly supersedes: string | null;
   readonly evidence: EvidenceFiles;
+  /** The texts of the framework and its controls. */
+  readonly templates: readonly string[];
 }
 
 async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
@@ -134,6 +138,7 @@ async function store(ctx: GenerateContext, draft: Draft): Promise<void> {
         approvers: model.framework.approvers,
       });
       await files.store(client);
+      await keepTemplates(client, draft.templates);
       await recordEvent(ctx, client, {
         type: 'report.generated',
         category: 'admin',

@@ -1,4 +1,4 @@
-/** The queries of a report's files (migration 0204). */
+/** The queries of a report's files (migration 0204) and of kept templates (0221). */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
 import { execute, queryRows } from '../db/query.ts';
@@ -35,4 +35,23 @@ export function readFileChunks(
       where f.report_id = $1::uuid and f.path = $2::text and f.chunk >= $3::integer order by f.chunk limit $4::integer`,
     [reportId, path, from, limit],
   );
+}
+
+/** Keeps the texts of templates by their hashes. */
+export async function keepTemplates(client: SqlClient, contents: readonly string[]): Promise<void> {
+  await execute(client, 'select compliance.keep_templates($1::text[])', [contents]);
+}
+
+/** The kept templates of these hashes, by hash. */
+export async function readTemplateTexts(
+  client: SqlClient,
+  hashes: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const rows = await queryRows(
+    client,
+    z.object({ sha256: z.string(), content: z.string() }),
+    'select t.sha256, t.content from compliance.template_text t where t.sha256 = any ($1::text[])',
+    [hashes],
+  );
+  return new Map(rows.map(({ sha256, content }) => [sha256, content]));
 }

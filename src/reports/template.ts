@@ -111,8 +111,13 @@ const frameworkSchema = z.strictObject({
 
 const textSchema = z.record(z.string(), z.string());
 
-export type ControlTemplate = Readonly<z.infer<typeof controlSchema>> & { readonly sha256: string };
-export type FrameworkTemplate = Readonly<z.infer<typeof frameworkSchema>> & { readonly sha256: string };
+/** The file that a template came from: its text, and the SHA-256 of that. */
+interface TemplateFile {
+  readonly sha256: string;
+  readonly source: string;
+}
+export type ControlTemplate = Readonly<z.infer<typeof controlSchema>> & TemplateFile;
+export type FrameworkTemplate = Readonly<z.infer<typeof frameworkSchema>> & TemplateFile;
 export type EmptyMeaning = (typeof EMPTY_MEANINGS)[number];
 export type ColumnKind = z.infer<typeof columnSchema>['kind'];
 
@@ -181,13 +186,13 @@ export async function loadTexts(locale: 'en', folder: string = TEMPLATES_FOLDER)
 async function loadFolder<T extends { readonly id: string }>(
   folder: string,
   schema: z.ZodType<T>,
-): Promise<Map<string, T & { sha256: string }>> {
+): Promise<Map<string, T & TemplateFile>> {
   const files = await listTemplateFiles(folder);
-  const loaded = new Map<string, T & { sha256: string }>();
+  const loaded = new Map<string, T & TemplateFile>();
   for (const file of files) {
-    const { value, sha256 } = await parseTemplateFile(`${folder}/${file}`, schema);
+    const { value, ...origin } = await parseTemplateFile(`${folder}/${file}`, schema);
     if (`${value.id}.yaml` !== file) throw invalid(`${file} holds the id '${value.id}'`, 'name the file after the id');
-    loaded.set(value.id, { ...value, sha256 });
+    loaded.set(value.id, { ...value, ...origin });
   }
   return loaded;
 }
@@ -205,13 +210,19 @@ export async function listTemplateFiles(folder: string): Promise<string[]> {
 }
 
 /** Reads and parses one file of a templates folder. @throws TEMPLATE_INVALID */
-export async function parseTemplateFile<T>(path: string, schema: z.ZodType<T>): Promise<{ value: T; sha256: string }> {
+export async function parseTemplateFile<T>(
+  path: string,
+  schema: z.ZodType<T>,
+): Promise<TemplateFile & { readonly value: T }> {
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw invalid(`${path} cannot be read`, 'check the templates folder', cause);
   });
+  const source = bytes.toString('utf8');
+  // Its hash is of the bytes, and its text is what is kept.
+  if (!Buffer.from(source, 'utf8').equals(bytes)) throw invalid(`${path} is not UTF-8`, 'save it as UTF-8');
   let document: unknown;
   try {
-    document = parse(bytes.toString('utf8'), { schema: 'core', maxAliasCount: 0 });
+    document = parse(source, { schema: 'core', maxAliasCount: 0 });
   } catch (cause) {
     throw invalid(`${path} is not YAML: ${yamlProblem(cause)}`, 'correct the file', cause);
   }
@@ -221,7 +232,7 @@ export async function parseTemplateFile<T>(path: string, schema: z.ZodType<T>): 
     const where = issue === undefined ? '' : `${issue.path.join('.')}: ${issue.message}`;
     throw invalid(`${path} is malformed at ${where}`, 'see templates/README.md for the shape', result.error);
   }
-  return { value: result.data, sha256: createHash('sha256').update(bytes).digest('hex') };
+  return { value: result.data, source, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
 /** The statements of a control, in the order in which they are checked and run. */

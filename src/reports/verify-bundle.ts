@@ -27,6 +27,7 @@ import {
   registerFiles,
 } from './bundle-register.ts';
 import { type BundledStatements, checkBundledStatements } from './bundle-statements.ts';
+import { checkTemplateParts, checkTemplateSql } from './bundle-templates.ts';
 import { checkDecisions, type ReportDecision } from './decision-check.ts';
 import { readEngineVersion } from './engine-version.ts';
 import { differencesOf, parseModel } from './read.ts';
@@ -95,7 +96,8 @@ export async function verifyBundle(
   const persons = readBundledRegister(parts, report.installationId, given);
   const stated = checkBundledStatements(parts, { ...report, register: persons.register });
   const evidence = checkEvidence(parts, ownVersion(report)?.reportHash);
-  findings.push(...persons.findings, ...stated.findings, ...evidence.findings);
+  const templates = checkTemplateParts(parts, ownVersion(report)?.reportHash);
+  findings.push(...persons.findings, ...stated.findings, ...evidence.findings, ...templates.findings);
   const bundled = readBundledSigners(parts, findings);
   const checked = checkDecisions({
     installationId: report.installationId,
@@ -110,14 +112,14 @@ export async function verifyBundle(
     ...checked.findings.map(({ decisionId, what }) => ({ part: files.get(decisionId ?? '') ?? 'decisions', what })),
   );
   findings.push(...checkContent(zip, parts, report, decisions));
-  const signed = { ...persons, ...stated, parts: [...stated.parts, ...evidence.parts] };
+  const signed = { ...persons, ...stated, parts: [...stated.parts, ...evidence.parts, ...templates.parts] };
   findings.push(...checkClosed(parts, report, decisions, signed), ...checkSigners(parts, decisions, signed, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
   const own = release ?? (await readEngineVersion());
   const isSound = findings.length === 0;
   const drawn = isSound ? await redrawFinalPdf(parts, decisions, own) : 'not checked';
   const told = isSound ? checkOscal(parts, own) : { outcome: 'not checked' as const, findings: [] };
-  findings.push(...told.findings);
+  findings.push(...told.findings, ...(isSound ? checkTemplateSql(parts) : []));
   if (drawn === 'undrawable')
     findings.push({ part: 'model.json', what: 'cannot be drawn by the release that made it' });
   if (drawn === 'different') findings.push({ part: 'final.pdf', what: 'is not what model and decisions draw' });

@@ -16,12 +16,14 @@ import { bundleReport, makeBundle } from '../../src/reports/bundle.ts';
 import { decisionsText } from '../../src/reports/bundle-content.ts';
 import { checkEvidence } from '../../src/reports/bundle-evidence.ts';
 import { checkParts, packBundle, sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
+import { checkTemplateSql } from '../../src/reports/bundle-templates.ts';
 import { entryOf } from '../../src/reports/decision-entry.ts';
 import { checkBundleFile, type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
 import { generateReport } from '../../src/reports/generate.ts';
 import { parseModel } from '../../src/reports/read.ts';
 import { redrawFinalPdf } from '../../src/reports/redraw.ts';
 import { renderPdf } from '../../src/reports/render/pdf.ts';
+import { TEMPLATES_FOLDER } from '../../src/reports/template.ts';
 import { verifyBundle } from '../../src/reports/verify-bundle.ts';
 import { approveReport, archiveReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
@@ -79,6 +81,9 @@ async function send(to: string, outDir = join(folder, 'out')): Promise<Distribut
 }
 
 const textOf = (name: string) => Buffer.from(unpackBundle(zip).get(name) ?? '').toString('utf8');
+
+/** One template of a control stands for all: they are many and alike. */
+const isAnotherTemplate = (name: string) => /^templates\/control-(?!ac-02)/.test(name);
 
 /** Where a part's bytes are: after its name in the local header. */
 function placeOf(name: string, bytes: Uint8Array): number {
@@ -183,6 +188,7 @@ describe('tampering', () => {
     const parts = unpackBundle(zip);
     expect(parts.size).toBeGreaterThan(15);
     for (const [name, bytes] of parts) {
+      if (isAnotherTemplate(name)) continue;
       const at = placeOf(name, bytes);
       for (const offset of [0, Math.floor(bytes.length / 2), bytes.length - 1]) {
         const flipped = Buffer.from(zip);
@@ -384,6 +390,28 @@ describe('tampering', () => {
         { part: 'model.json', what: 'says of the exceptions of ac-07 what their file does not' },
       ]);
     }
+  });
+
+  test('a template that is missing, another one, or asks something else than the model says is found', async () => {
+    const part = 'templates/control-ac-02.yaml';
+    const find = async (change: (parts: Map<string, Uint8Array>) => void) =>
+      (await verifyBundle(repack(change), null)).findings;
+    expect(await find((parts) => parts.delete(part))).toContainEqual({ part, what: 'is missing' });
+    const other = Buffer.from(textOf('templates/control-ac-01.yaml'));
+    const what = 'does not have the hash of the model';
+    expect(await find((parts) => parts.set(part, other))).toContainEqual({ part, what });
+    const changed = Buffer.from(
+      textOf('model.json').replace(/"populationSqlSha256":"[0-9a-f]{64}"/, `"populationSqlSha256":"${'0'.repeat(64)}"`),
+    );
+    const parts = new Map(unpackBundle(zip)).set('model.json', changed);
+    expect(checkTemplateSql(unpackBundle(zip))).toEqual([]);
+    expect(checkTemplateSql(parts)).toEqual([
+      { part: 'model.json', what: 'says of the SQL of ac-01 what its template does not' },
+    ]);
+    parts.set(part, Buffer.from('no: template'));
+    expect(checkTemplateSql(parts)).toHaveLength(2);
+    expect(textOf('templates/framework-sox.yaml')).toContain('id: sox');
+    expect(textOf(part)).toBe(await readFile(join(TEMPLATES_FOLDER, 'controls', 'ac-02.yaml'), 'utf8'));
   });
 
   test('many entries on the same bytes are refused before anything is read', () => {
@@ -782,7 +810,7 @@ describe('a bundle made to stop its reader', () => {
       await expectInvalid(forged, `report.json: ${text.slice(0, 200)}`);
     }
     for (const [name, bytes] of unpackBundle(zip)) {
-      if (/^(?:manifest.json|digest.txt)$/.test(name)) continue; // made anew
+      if (/^(?:manifest.json|digest.txt)$/.test(name) || isAnotherTemplate(name)) continue; // made anew, or as the one
       const forged = repack((parts) => parts.set(name, bytes.subarray(0, bytes.length / 2)));
       await expectInvalid(forged, `${name} cut`);
     }

@@ -61,6 +61,7 @@ const TABLES = [
   'compliance.decision',
   'compliance.distribution',
   'compliance.report_quorum',
+  'compliance.template_text',
 ] as const;
 const ROLES = [
   'auditkeep_engine',
@@ -82,6 +83,7 @@ const FIRST_COLUMN: Readonly<Record<string, string>> = {
   'compliance.person_key_end': 'reason',
   'compliance.report_transition': 'role',
   'compliance.report_quorum': 'approvers',
+  'compliance.template_text': 'content',
 };
 
 describe('every role but the owner', () => {
@@ -110,6 +112,7 @@ describe('every role but the owner', () => {
         `compliance.record_person_act('{}', '[]')`,
         `compliance.record_distribution(gen_random_uuid(), 'a', 'b', 'c', 'full', 'd', 'e', 'f')`,
         'compliance.set_report_quorum(gen_random_uuid(), 2)',
+        `compliance.keep_templates('{x}')`,
       ]) {
         await expect(execute(client, `select ${call}`), call).rejects.toMatchObject({ code: '42501' });
       }

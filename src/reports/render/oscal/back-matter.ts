@@ -1,10 +1,12 @@
 /** The files that an OSCAL document refers to, each with its hash. Pure. */
-import type { ControlModel } from '../../control-model.ts';
+import { type ControlModel, controlTemplatePath, frameworkTemplatePath } from '../../control-model.ts';
 import type { ReportModel } from '../../model.ts';
 import { type Draft, idOf, markup, prop } from './vocabulary.ts';
 
 /** Paths are relative to oscal/ in a bundle. */
 const ROOT = '..';
+/** RFC 9512. */
+const TEMPLATE_TYPE = 'application/yaml';
 
 /** model.json, the framework template, and the evidence of the given controls. */
 export function backMatterOf(model: ReportModel, hash: string, controls: readonly ControlModel[]): Draft {
@@ -21,7 +23,7 @@ export function backMatterOf(model: ReportModel, hash: string, controls: readonl
         uuid: frameworkResourceId(model),
         title: markup(`Framework template ${framework.id}, version ${framework.version}`),
         description: markup(framework.introduction),
-        props: [prop('template-sha256', framework.templateSha256)],
+        rlinks: [rlink(frameworkTemplatePath(framework.id), TEMPLATE_TYPE, framework.templateSha256)],
         citation: { text: markup(framework.citation) },
       },
       ...controls.map((control) => templateResource(model, control)),
@@ -35,7 +37,7 @@ function templateResource(model: ReportModel, { id, version, title, ipe }: Contr
     uuid: idOf(model, 'resource', 'control', id),
     title: markup(`Control template ${id}, version ${version}`),
     description: markup(title),
-    props: [prop('template-sha256', ipe.templateSha256)],
+    rlinks: [rlink(controlTemplatePath(id), TEMPLATE_TYPE, ipe.templateSha256)],
   };
 }
 
