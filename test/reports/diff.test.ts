@@ -30,7 +30,7 @@ beforeAll(async () => {
   earlier = {
     ...model,
     requirements: model.requirements.slice(0, 2),
-    controls: model.controls.filter(({ id }) => ids.includes(id)),
+    controls: model.controls.flatMap((control) => (ids.includes(control.id) ? [{ ...control, version: 1 }] : [])),
   };
   later = laterOf(earlier);
 });
