@@ -10,8 +10,8 @@ import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
 import { decideObject, openVerifier, signingPerson, verifyObject } from '../persons/decide-object.ts';
 import { type HoldInput, holdText, releaseText, textHash } from './hold.ts';
-import { draftHold, draftRelease, readHeldUnits, readStoredHolds, type StoredHold } from './hold-store.ts';
-import { translateRefusal } from './refusal.ts';
+import { draftHold, draftRelease, readHeldUnits, readStoredHolds, readTooLate, type StoredHold } from './hold-store.ts';
+import { DESTROYED_HINT, translateRefusal } from './refusal.ts';
 
 type HoldContext = Pick<Context, 'db' | 'clock' | 'actor'>;
 
@@ -43,6 +43,9 @@ export async function placeHold(ctx: HoldContext, input: HoldInput): Promise<Pla
   return await refusing(async () => {
     const id = async (client: SqlClient) => {
       await draftHold(client, document);
+      // The database says it again when the signature is recorded; said here, nothing is left of the draft.
+      const gone = await readTooLate(client, holdId);
+      if (gone !== null) throw tooLate(gone);
       return holdId;
     };
     await decideObject(ctx, { kind: 'hold', id, hash, meaning: 'request', reason: input.matter });
@@ -152,6 +155,13 @@ async function refusing<T>(fn: () => Promise<T>): Promise<T> {
   } catch (error) {
     throw translateRefusal(error);
   }
+}
+
+function tooLate(gone: { readonly relation_name: string; readonly certificate_id: string }): AuditkeepError {
+  return new AuditkeepError('HOLD_DESTROYED', {
+    message: `${gone.relation_name} is destroyed under certificate ${gone.certificate_id}`,
+    hint: DESTROYED_HINT,
+  });
 }
 
 function noReason(email: string): AuditkeepError {

@@ -1,7 +1,7 @@
 /** The queries on holds: one function each. */
 import { z } from 'zod';
 import type { SqlClient } from '../db/database.ts';
-import { execute, queryOne, queryRows } from '../db/query.ts';
+import { execute, queryMaybe, queryOne, queryRows } from '../db/query.ts';
 
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 
@@ -43,6 +43,20 @@ export function readStoredHolds(client: SqlClient): Promise<readonly StoredHold[
 /** Stores what a hold would be; nothing is held before its request is signed. */
 export async function draftHold(client: SqlClient, document: string): Promise<void> {
   await execute(client, 'select retention.draft_hold($1::text)', [document]);
+}
+
+const destroyedShape = z.object({ relation_name: z.string(), certificate_id: z.string() });
+
+/** The first that a drafted hold comes too late for, unless it is to be placed beyond what is destroyed. */
+export function readTooLate(client: SqlClient, holdId: string): Promise<z.infer<typeof destroyedShape> | null> {
+  return queryMaybe(
+    client,
+    destroyedShape,
+    `select d.relation_name, d.certificate_id
+       from retention.hold h, retention.destroyed_within(h.table_name, h.held_from, h.held_to) d
+      where h.hold_id = $1::uuid and not h.beyond_destroyed limit 1`,
+    [holdId],
+  );
 }
 
 /** Stores what a release would be; gives its id. */

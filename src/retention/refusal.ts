@@ -2,6 +2,10 @@
 import { sqlStateOf } from '../db/errors.ts';
 import { AuditkeepError, type ErrorCode } from '../errors.ts';
 
+/** What to do where a hold comes too late for a part of its scope. */
+export const DESTROYED_HINT =
+  'narrow the scope, or place it all the same with --beyond-destroyed; auditkeep purge list shows the certificate';
+
 const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hint: string }>> = {
   AK101: { code: 'RETENTION_UNKNOWN', hint: 'auditkeep partition plan lists the tables and partitions' },
   AK102: { code: 'RETENTION_BOUNDS', hint: 'auditkeep partition plan shows the bounds as the catalog has them' },
@@ -28,7 +32,7 @@ const REFUSALS: Readonly<Record<string, { readonly code: ErrorCode; readonly hin
   AK124: { code: 'HOLD_INVALID', hint: 'auditkeep hold place --help shows what a scope is made of' },
   AK125: {
     code: 'HOLD_DESTROYED',
-    hint: 'narrow the scope, or place it all the same with --beyond-destroyed; auditkeep purge list shows the certificate',
+    hint: DESTROYED_HINT,
   },
   AK126: { code: 'PLAN_DRIFT', hint: 'make a new plan and have it approved: auditkeep purge request' },
   AK127: { code: 'PLAN_WINDOW', hint: 'start within the window, or have a new plan approved' },

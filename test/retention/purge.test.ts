@@ -8,7 +8,7 @@ import { readLogPublicKey } from '../../src/audit/signer/signer-store.ts';
 import { main } from '../../src/cli/main.ts';
 import { isCertificateSigned, parseCertificate } from '../../src/retention/certificate.ts';
 import { appendJournal, readJournal } from '../../src/retention/destruction-journal.ts';
-import { placeHold } from '../../src/retention/hold-place.ts';
+import { listHolds, placeHold } from '../../src/retention/hold-place.ts';
 import { approvePurge, listPlans, planDestruction, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
 import { readCertificates } from '../../src/retention/purge-store.ts';
@@ -165,6 +165,7 @@ describe('a purge', () => {
       code: 'HOLD_DESTROYED',
       message: `audit_log_y2015m01 is destroyed under certificate ${certificate?.certificate_id}`,
     });
+    expect(await listHolds(ctx)).toEqual([]);
     const placed = await placeHold(counsel, { ...hold, beyondDestroyed: true });
     expect(placed.units).toContain('audit_log_y2015m03');
     expect(placed.units).not.toContain('audit_log_y2015m01');
