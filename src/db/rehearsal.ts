@@ -6,25 +6,32 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Database, SqlClient } from './database.ts';
 import { translateDatabaseError } from './errors.ts';
 
+/** One use of the connection: what is asked for meanwhile takes turns. */
+interface Level {
+  last: Promise<unknown>;
+}
+
 /**
  * A Database over another one whose transactions become savepoints of one transaction; end() rolls it back and ends the
  * pool. Isolation levels are ignored, sequences move on, and what a function writes to files is not undone.
  */
 export function openRehearsal(db: Database): Database {
   const stage = openStage(db);
-  const inside = new AsyncLocalStorage<boolean>();
-  let last: Promise<unknown> = Promise.resolve();
+  const outside: Level = { last: Promise.resolve() };
+  const inside = new AsyncLocalStorage<Level>();
   return {
     async withClient(fn) {
-      const use = async () => inSavepoint(await stage.client(), (client) => inside.run(true, () => fn(client)));
-      // There is one connection: whoever asks for another while holding it gets the same, everybody else waits.
-      if (inside.getStore() === true) return use();
-      const turn = last.then(use);
-      last = turn.catch(() => null);
+      // There is one connection: whoever asks for another while holding it gets the same, everybody else waits; also two
+      // that are asked for while it is held, since savepoints end in the opposite order of their beginning.
+      const level = inside.getStore() ?? outside;
+      const turn = level.last.then(async () =>
+        inSavepoint(await stage.client(), (client) => inside.run({ last: Promise.resolve() }, () => fn(client))),
+      );
+      level.last = turn.catch(() => null);
       return turn;
     },
     async end() {
-      await last;
+      await outside.last;
       await stage.close();
       await db.end();
     },

@@ -1,7 +1,7 @@
 /** A rehearsed database: everything happens, and nothing stays. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
-import { type Database, openDatabase } from '../../src/db/database.ts';
+import { type Database, openDatabase, type SqlClient } from '../../src/db/database.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
 import { openRehearsal } from '../../src/db/rehearsal.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
@@ -53,6 +53,23 @@ test('two at once wait for each other, and one inside another does not', async (
     return count(rehearsal);
   });
   expect(inner).toBe(4);
+});
+
+test('two at once inside another one wait for each other: what one of them undoes is its own', async () => {
+  const add = (client: SqlClient) => execute(client, ADD);
+  await inTransaction(rehearsal, async () => {
+    const begun = Promise.withResolvers<null>();
+    const failing = inTransaction(rehearsal, async (client) => {
+      begun.resolve(null);
+      await add(client);
+      await execute(client, 'select pg_sleep(0.05)');
+      throw new RangeError('undone');
+    });
+    await begun.promise;
+    const results = await Promise.allSettled([failing, inTransaction(rehearsal, add), inTransaction(rehearsal, add)]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled']);
+  });
+  expect(await count(rehearsal)).toBe(2);
 });
 
 test('a database that is not there is said so, once asked', async () => {

@@ -13,10 +13,10 @@ import { readHead } from '../links/chain-store.ts';
 import { leafSource } from '../links/link-source.ts';
 import { readLogName } from '../publish/log-name.ts';
 import { recordEvent } from '../record/record.ts';
-import { originOf, readLogPublicKey } from '../signer/signer-store.ts';
+import { incarnationOf, originOf, readLogPublicKey } from '../signer/signer-store.ts';
 import { formatVerifierKey } from '../tree/checkpoint.ts';
 import { appendLeaves, EMPTY_FRONTIER, rootOf } from '../tree/merkle.ts';
-import { readEarlierNotes, readSignedHead, type SignedHead } from '../tree/signed-head.ts';
+import { readEarlierNotes, readOrigins, readSignedHead, type SignedHead } from '../tree/signed-head.ts';
 import { TILE_WIDTH, type Tile, TileCutter, tilePath } from '../tree/tile.ts';
 import { lockChainTables } from '../verify/verify-store.ts';
 import { certificateLines, manifestLines } from './export-destroyed.ts';
@@ -282,7 +282,9 @@ async function* earlierNotes(
   client: SqlClient,
   { name, incarnation, head }: Scope,
 ): AsyncGenerator<string, void, undefined> {
-  for (let at = 1; at <= incarnation; at += 1) {
+  // Those that are there: what the signer says of its number may be any number.
+  const numbers = (await readOrigins(client)).flatMap((origin) => incarnationOf(name, origin) ?? []);
+  for (const at of numbers.filter((number) => number <= incarnation).sort((a, b) => a - b)) {
     const below = at === incarnation ? head.size : null;
     for await (const notes of readEarlierNotes(client, originOf(name, at), below)) {
       for (const note of notes) yield `${canonicalJson({ note })}\n`;

@@ -1,7 +1,7 @@
 /** The signed checkpoints of one log, as proofs and bundles lead to them. */
 import { z } from 'zod';
 import type { SqlClient } from '../../db/database.ts';
-import { queryMaybe } from '../../db/query.ts';
+import { queryMaybe, queryRows } from '../../db/query.ts';
 import { streamRows } from '../../db/stream.ts';
 import { AuditkeepError } from '../../errors.ts';
 
@@ -37,6 +37,21 @@ export async function readSignedHead(client: SqlClient, origin: string): Promise
     message: `the kept checkpoint of ${stored.size} links is not what its note says`,
     hint: 'run auditkeep chain verify: somebody changed audit.checkpoint',
   });
+}
+
+/** The origins that checkpoints are kept of: a probe of the index an origin, however many checkpoints there are. */
+export async function readOrigins(client: SqlClient): Promise<string[]> {
+  const rows = await queryRows(
+    client,
+    z.object({ origin: z.string() }),
+    `with recursive o as (
+       (select k.origin from audit.checkpoint k order by k.origin limit 1)
+       union all
+       select (select k.origin from audit.checkpoint k where k.origin > o.origin order by k.origin limit 1)
+         from o where o.origin is not null)
+     select o.origin from o where o.origin is not null`,
+  );
+  return rows.map(({ origin }) => origin);
 }
 
 /** The notes of an origin, by size, in batches; those below a size unless it is null. */
