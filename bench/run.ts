@@ -2,11 +2,12 @@
 import { cpus, loadavg, totalmem } from 'node:os';
 import type { Bench, BenchResult } from './bench.ts';
 import { chainBench } from './chain/bench.ts';
+import { evidenceBench } from './evidence/bench.ts';
 import { importBench } from './import.ts';
 import { retentionBench } from './retention/bench.ts';
 
 /** Every area, in the order in which `npm run bench` without an area runs them. */
-const BENCHES: readonly Bench[] = [importBench, chainBench, retentionBench];
+const BENCHES: readonly Bench[] = [importBench, chainBench, retentionBench, evidenceBench];
 
 async function main(args: readonly string[]): Promise<number> {
   const flags = args.filter((arg) => arg.startsWith('--'));

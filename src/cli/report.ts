@@ -1,9 +1,11 @@
 /** `auditkeep report generate | list | show` */
 import { AuditkeepError, EXIT } from '../errors.ts';
+import { countOf } from '../plural.ts';
 import { splitComment } from '../reports/control-comment.ts';
 import { type Deadline, readDeadlines } from '../reports/deadline.ts';
 import type { ReportDecision } from '../reports/decision-check.ts';
 import { type GeneratedReport, generateReport } from '../reports/generate.ts';
+import { countLateEvents } from '../reports/late-events.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
 import { hasUnsealedEvents } from '../reports/scheduled.ts';
@@ -138,11 +140,13 @@ export const reportCommands: readonly AnyCommand[] = [
       const report = await readReport(ctx, args.id);
       const { valid, decisions } = await readDecisions(ctx, report.row.id);
       const files = args.out === undefined ? [] : await writeReportFiles(ctx, args.out, report.model, args.oscal);
+      const lateEvents = await countLateEvents(ctx, report.model);
       const exitCode = valid ? EXIT.done : EXIT.findings;
       const deadline = (await readDeadlines([report.row], ctx.clock.now())).get(report.row.id) ?? null;
       const thread = decisions.map(threadEntry);
-      const text = shownText(report, { valid, deadline, thread }, files);
-      return { data: { ...shownReport(report), valid, deadline, decisions: thread }, text, exitCode };
+      const text = shownText(report, { valid, deadline, thread, lateEvents }, files);
+      const data = { ...shownReport(report), valid, lateEvents, deadline, decisions: thread };
+      return { data, text, exitCode };
     },
   }),
 ];
@@ -224,18 +228,30 @@ function deadlineText(deadline: Deadline | null, before: string): string {
 
 function shownText(
   { row, model }: ReadReport,
-  shown: { readonly valid: boolean; readonly deadline: Deadline | null; readonly thread: readonly ThreadEntry[] },
+  shown: {
+    readonly valid: boolean;
+    readonly deadline: Deadline | null;
+    readonly thread: readonly ThreadEntry[];
+    readonly lateEvents: number | null;
+  },
   files: readonly string[],
 ): string {
-  const { valid, deadline, thread } = shown;
+  const { valid, deadline, thread, lateEvents } = shown;
   return [
     `Report ${row.id}, version ${row.version}: ${model.framework.name} ${row.periodStart} to ${row.periodEnd}, ${row.status}${deadlineText(deadline, ', ')}.`,
     ...(valid ? [] : ['INVALID: its status does not rest on signed decisions; see `auditkeep decision verify`']),
+    ...lateLines(row.id, lateEvents ?? 0),
     ...controlLines(model),
     ...(thread.length === 0 ? [] : ['Decisions:', ...thread.flatMap(threadLines)]),
     `H ${row.hash}`,
     ...files.map((file) => `wrote ${file}`),
   ].join('\n');
+}
+
+function lateLines(id: string, count: number): string[] {
+  if (count === 0) return [];
+  const late = `${countOf(count, 'event')} of the period came after it was made`;
+  return [`LATE: ${late}; make a new version with \`auditkeep report generate --supersedes ${id.slice(0, 8)}\``];
 }
 
 function controlLines(model: ReportModel): string[] {

@@ -54,6 +54,8 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
   let count = 0;
   let waived = 0;
   let bytes = 0;
+  /** Of as many as are shown, the last: what comes after it is not. */
+  let bound: string | null = null;
   let shown: { readonly line: string; readonly row: Row }[] = [];
   for await (const batch of streamExceptions(client, { ...input.statement, columns })) {
     for (const found of batch) {
@@ -71,10 +73,11 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
       const line = Buffer.from(csvLine(columns, row), 'utf8').toString('latin1');
       sorter.add(line);
       bytes += line.length;
-      shown.push({ line, row });
+      if (bound === null || line < bound) shown.push({ line, row });
     }
     count += batch.length;
     shown = shown.sort((a, b) => compareTexts(a.line, b.line)).slice(0, SHOWN_EXCEPTIONS);
+    bound = shown[SHOWN_EXCEPTIONS - 1]?.line ?? null;
     if (bytes > input.evidence.maxBytes) throw tooMuchEvidence(input.evidence.maxBytes);
     await sorter.settle();
   }

@@ -5,7 +5,7 @@
 import { openSpoolFile, type SpoolFile } from './spool-file.ts';
 
 /** Bytes that are sorted in memory. */
-const RUN_BYTES = 16 * 1024 * 1024;
+const RUN_BYTES = 8 * 1024 * 1024;
 const LINES_A_BATCH = 1000;
 const SEPARATOR = '\0';
 
@@ -19,7 +19,7 @@ export interface LineSorter {
   close(): Promise<void>;
 }
 
-/** @param runBytes how much is sorted in memory; 16 MB unless given */
+/** @param runBytes how much is sorted in memory; 8 MB unless given */
 export function openLineSorter(runBytes: number = RUN_BYTES): LineSorter {
   const runs: SpoolFile[] = [];
   let lines: string[] = [];

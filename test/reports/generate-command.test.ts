@@ -26,6 +26,7 @@ const shownShape = z.strictObject({
   periodEnd: z.string(),
   status: z.string(),
   valid: z.boolean(),
+  lateEvents: z.int().nullable(),
   deadline: z.strictObject({ step: z.literal('submit'), dueAt: z.iso.datetime(), state: z.literal('open') }),
   decisions: z.array(
     z.strictObject({
@@ -111,6 +112,7 @@ describe('report and template commands', () => {
       status: 'draft',
     });
     expect(shown.controls).toHaveLength(29);
+    expect(shown.lateEvents).toBe(0);
     const listed = idsShape.parse(JSON.parse((await run('report', 'list', '--json')).out));
     expect(listed).toEqual([{ id }]);
     expect((await run('report', 'list')).out).toMatch(/ draft {2}submit until \d{4}-\d{2}-\d{2}$/m);
@@ -150,6 +152,20 @@ describe('report and template commands', () => {
     });
     const { out } = await run('report', 'show', id);
     expect(out).toContain('      Not yet.\n      ac-02: who is it?\n      pr-01: again\n');
+  });
+
+  it('say how many events of the period came after it was made', async () => {
+    await db.admin.withClient((client) =>
+      client.query(
+        `insert into audit.audit_log (event_type, event_category, event_action, event_timestamp)
+         values ('late', 'system', 'X', '2025-05-10 12:00+00'), ('late', 'system', 'X', '2025-12-31 23:59:59+00'),
+                ('after', 'system', 'X', '2026-01-01 00:00+00')`,
+      ),
+    );
+    const { code, out } = await run('report', 'show', id);
+    expect(code).toBe(0);
+    expect(out).toContain('LATE: 2 events of the period came after it was made');
+    expect(JSON.parse((await run('report', 'show', id, '--json')).out)).toMatchObject({ lateEvents: 2 });
   });
 
   it('make a new version of it', async () => {
