@@ -11,10 +11,10 @@ import { planReplay } from '../../src/retention/missing-destruction.ts';
 import { leaveDestructionOf } from '../../src/retention/purge-replay.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';
 import { readCertificates } from '../../src/retention/purge-store.ts';
-import { PRODUCT, startCli } from '../cli/process.ts';
 import type { Roster } from '../persons/roster.ts';
 import type { TestContext } from '../support/context.ts';
 import { copyDatabase, type TestDatabase, useDatabase } from '../support/database.ts';
+import { runCommand } from './command.ts';
 import { arrange, destroy } from './purge-setting.ts';
 import { homeWith, outcomes, restoredContext } from './replay-setting.ts';
 import { countByOrigin, ensureMonths, failureOf, insertEvents, instant, linkAll, scalar } from './rows.ts';
@@ -176,13 +176,12 @@ test('a destruction is left where the backup is older than its rows, or they cam
     message: 'permission denied for function leave_destruction',
   });
 
-  const env = {
-    DATABASE_URL: older.url('auditkeep_engine'),
-    AUDITKEEP_HOME: ctx.config.home,
-    AUDITKEEP_MAINTENANCE_DATABASE_URL: older.url('auditkeep_maint'),
+  const place = {
+    ...{ home: ctx.config.home, databaseUrl: older.url('auditkeep_engine') },
+    maintenanceDatabaseUrl: older.url('auditkeep_maint'),
   };
   const command = (...argv: string[]) =>
-    startCli(['purge', 'replay', '--leave', certificate.slice(0, 8), ...argv], env, { entry: PRODUCT }).ended;
+    runCommand(place, 'purge', 'replay', '--leave', certificate.slice(0, 8), ...argv);
   expect(await command('--apply')).toMatchObject({ code: 2 });
   const told = ['--reason', 'the backup is older'];
   const lines = (verb: string, ...rest: string[]) => [

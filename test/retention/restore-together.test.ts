@@ -17,10 +17,10 @@ import { draftRestore } from '../../src/retention/restore-store.ts';
 import { moveInStructure } from '../../src/retention/structure.ts';
 import { findDrift } from '../../src/schema/drift.ts';
 import { systemClock } from '../../src/time/clock.ts';
-import { PRODUCT, startCli } from '../cli/process.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { TestClock, type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { runCommand } from './command.ts';
 import { guardsLater } from './later.ts';
 import { ensureMonths, failureOf, insertEvents, instant, linkAll, scalar, stateOf } from './rows.ts';
 
@@ -45,6 +45,15 @@ const restore = (window = short) => restoreRange(ctx, { ...january, days: 14, re
 const outcomes = (units: Awaited<ReturnType<typeof restore>>) =>
   units.map(({ partition, outcome }) => [partition, outcome.kind === 'restored' ? outcome.copy.relation : outcome]);
 
+/** Writes down how long each step of a unit would have waited before it looks for what is in its way. */
+const probe = () =>
+  db.admin.withClient((client) =>
+    client.query(`create table public.waits (state text, timeout text);
+      create function public.probe() returns trigger language plpgsql security definer as $$
+        begin insert into public.waits values (new.state, current_setting('deadlock_timeout')); return new; end $$;
+      create trigger probe after update on retention.unit for each row when (new.state <> old.state) execute function public.probe()`),
+  );
+
 beforeAll(async () => {
   ctx = await testContext(db, { clock: new TestClock(systemClock.now()) });
   roster = await foundRegister(ctx, await temporaryHome());
@@ -53,6 +62,7 @@ beforeAll(async () => {
   await insert('2015-01-10T00:00:00Z', 5);
   await insert('2015-02-10T00:00:00Z', 5);
   await linkAll(db.engine);
+  await probe();
   await runArchive(ctx, { table: 'audit_log', before, reason: 'test' });
   // A unit beside the archive's own of the same range.
   await insert('2015-01-20T00:00:00Z', 3);
@@ -91,6 +101,9 @@ test('an autovacuum gives way to whoever moves, where the installation may say s
       (client) => queryOne(client, z.object({ set: z.string() }), `select current_setting('deadlock_timeout') as set`),
       () => Promise.resolve(),
     );
+  const steps = `select string_agg(distinct state || ' ' || timeout, ', ') as value from public.waits`;
+  expect(await scalar(db.admin, z.string(), steps)).toBe('archived 50ms, expired 50ms, sealed 50ms');
+  await db.admin.withClient((client) => client.query('drop trigger probe on retention.unit'));
   expect(await timeout(db.engine)).toEqual({ set: '50ms' });
   expect(await timeout(db.as('auditkeep_report'))).toEqual({ set: '1s' });
 });
@@ -147,10 +160,9 @@ test('copies that older releases failed, or hung beside the late table, are mend
 
 test('the second person is shown what the first one signed, and both signed all that identifies a unit', async () => {
   const { restoreId } = await requestAttach(roster.as(ctx, 'records'), { ...february, days: 14, reason: 'case 7' });
-  const env = { DATABASE_URL: db.url('auditkeep_engine'), AUDITKEEP_HOME: ctx.config.home };
+  const place = { home: ctx.config.home, databaseUrl: db.url('auditkeep_engine') };
   const signing = ['--as', 'records2@example.org', '--key', roster.keyFile('records2'), '--dry-run'];
-  const shown = await startCli(['archive', 'restore', '--approve', restoreId, ...signing], env, { entry: PRODUCT })
-    .ended;
+  const shown = await runCommand(place, 'archive', 'restore', '--approve', restoreId, ...signing);
   expect([shown.code, shown.stdout.split('\n')]).toEqual([
     0,
     [
