@@ -11,20 +11,35 @@ const fileOptions = {
   signers: { type: 'string', describe: 'allowed_signers file that reached you another way' },
 } as const;
 
+const variantOption = {
+  choices: ['redacted', 'full'],
+  default: 'redacted',
+  describe: 'full also says who the pseudonyms are',
+} as const;
+
 /** `report bundle | distribute | open | verify`; the last two need no database. */
 export const reportBundleCommands: readonly AnyCommand[] = [
   defineCommand({
     path: ['report', 'bundle'],
     positionals: '<id>',
     summary: 'pack an approved report with its signatures and how to check them',
-    examples: [['auditkeep report bundle 1b4e28ba --out out', 'writes out/report-ID.zip']],
+    examples: [
+      ['auditkeep report bundle 1b4e28ba --out out', 'writes out/report-ID.zip, with pseudonyms'],
+      [
+        'auditkeep report bundle 1b4e28ba --variant full --purpose "internal audit" --as you@example.org --key ~/.ssh/id_ed25519',
+        'writes report-ID-full.zip, which also names the persons; logged',
+      ],
+    ],
     options: (yargs) =>
       yargs
         .positional('id', { type: 'string', demandOption: true })
+        .option('variant', variantOption)
+        .option('purpose', { type: 'string', describe: 'why a full bundle is made, for the log' })
         .option('out', { type: 'string', default: '.', describe: 'folder' })
         .option('dry-run', dryRunOption),
-    async run(session, { id, out, 'dry-run': dryRun }) {
-      const bundle = await bundleReport(await session.context({ dryRun }), { reportId: id, outDir: out, dryRun });
+    async run(session, { id, variant, purpose, out, 'dry-run': dryRun }) {
+      const input = { reportId: id, variant, purpose: purpose ?? null, outDir: out, dryRun };
+      const bundle = await bundleReport(await session.context({ dryRun }), input);
       return { data: bundle, text: withDryRun(`${bundle.path}\nsha256 ${bundle.sha256}`, dryRun) };
     },
   }),
@@ -44,13 +59,14 @@ export const reportBundleCommands: readonly AnyCommand[] = [
         .option('to', { type: 'string', demandOption: true, describe: 'who receives it, for the log' })
         .option('age', { type: 'string', demandOption: true, describe: 'their age key, age1...' })
         .option('purpose', { type: 'string', demandOption: true, describe: 'why, for the log' })
+        .option('variant', variantOption)
         .option('out', { type: 'string', default: '.', describe: 'folder' })
         .option('dry-run', dryRunOption),
-    async run(session, { id, to, age, purpose, out, 'dry-run': dryRun }) {
-      const input = { reportId: id, recipient: to, ageRecipient: age, purpose, outDir: out, dryRun };
+    async run(session, { id, to, age, purpose, variant, out, 'dry-run': dryRun }) {
+      const input = { reportId: id, recipient: to, ageRecipient: age, purpose, variant, outDir: out, dryRun };
       const done = await distributeReport(await session.context({ dryRun }), input);
       if (dryRun) {
-        const text = `report ${id} would be encrypted for ${to} and logged`;
+        const text = `report ${id} (${variant}) would be encrypted for ${to} and logged`;
         return { data: { ...done, distributionId: null, path: null, sha256: null }, text: withDryRun(text, true) };
       }
       return { data: done, text: `${done.path}\nsha256 ${done.sha256}` };
@@ -89,12 +105,20 @@ export const reportBundleCommands: readonly AnyCommand[] = [
 function checkResult(check: BundleCheck): CommandResult {
   const lines = [
     `report ${check.reportId ?? 'unknown'}, sha256 of the model ${check.reportHash ?? 'unknown'}`,
+    variantText(check),
     ...check.decisions.map(({ time, meaning, person }) => `  ${time}  ${meaning.padEnd(8)} ${person}`),
     ...check.findings.map(({ part, what }) => `finding: ${part} ${what}`),
     ...check.unchecked.map((sentence) => `not shown: ${sentence}`),
     VERDICTS[check.outcome],
   ];
   return { data: check, text: lines.join('\n'), exitCode: check.valid ? EXIT.done : EXIT.findings };
+}
+
+function variantText({ variant, identities }: BundleCheck): string {
+  if (variant === 'redacted') return 'redacted variant: ids are pseudonyms, and whose they are is not in it';
+  const { count, erased } = identities ?? { count: 0, erased: 0 };
+  const gone = erased === 0 ? '' : `; of ${erased} it says that the person was erased`;
+  return `full variant: says whose ${count} pseudonyms are${gone}`;
 }
 
 const VERDICTS: Readonly<Record<BundleCheck['outcome'], string>> = {

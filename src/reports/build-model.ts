@@ -41,6 +41,7 @@ export function buildModel(input: ModelInput): ReportModel {
     statusCounts: countStatuses(statuses),
     requirements,
     controls,
+    identities: input.identities,
   };
 }
 

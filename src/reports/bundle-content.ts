@@ -9,6 +9,7 @@ import { NAMESPACES } from '../keys/sshsig.ts';
 import { parseDecisionText } from '../persons/decision.ts';
 import type { StoredAct } from '../persons/register.ts';
 import { STATEMENT_RULES } from '../persons/statement.ts';
+import type { BundleVariant } from './bundle-identities.ts';
 import type { BundledStatement } from './bundle-statements.ts';
 import type { ReportDecision, ReportVersion, StoredDecision } from './decision-check.ts';
 import { jsonOf } from './decision-entry.ts';
@@ -126,7 +127,15 @@ export function readSignedFiles(parts: ReadonlyMap<string, Uint8Array>): StoredD
 export function readmeText(
   report: ReportFile,
   decisions: readonly ReportDecision[],
-  { acts, statements }: { readonly acts: readonly StoredAct[]; readonly statements: readonly BundledStatement[] },
+  {
+    acts,
+    statements,
+    variant,
+  }: {
+    readonly acts: readonly StoredAct[];
+    readonly statements: readonly BundledStatement[];
+    readonly variant: BundleVariant;
+  },
 ): string {
   const own = report.versions.find((version) => version.id === report.reportId);
   const commands = decisions.map(({ meaning, person, time }, index) => {
@@ -174,9 +183,24 @@ ${founding.join('\n')}
 
    Who the founders are, nothing in here can show: compare their keys, in allowed_signers under ${NAMESPACES.person}.
 ${statementsText(statements)}
+${VARIANT_TEXTS[variant]}
 With auditkeep all of this is one command: auditkeep report verify FILE --signers YOUR_LIST
 `;
 }
+
+const VARIANT_TEXTS: Readonly<Record<BundleVariant, string>> = {
+  redacted: `   Accounts, tokens and other ids are pseudonyms, of this report alone. This is the redacted variant: it does not say whom
+   they stand for.
+`,
+  full: `   Accounts, tokens and other ids are pseudonyms, of this report alone. This is the full variant: identities.ndjson says whom
+   they stand for. Treat it as personal data. Each line's commitment is
+
+  printf 'auditkeep-identity/v1\\n%s' IDENTITY | openssl dgst -sha256 -mac HMAC -macopt hexkey:SALT
+
+   of its identity, as it stands there, and its salt. model.json has the Merkle root of all of them (RFC 6962; a leaf is
+   {"commitment":"...","pseudonym":"..."}). Of a person who was erased only the commitment is left.
+`,
+};
 
 /** The paragraph on waivers and attestations; nothing where there are none. */
 function statementsText(statements: readonly BundledStatement[]): string {

@@ -1,6 +1,7 @@
 /** Packs an approved report for somebody outside: every document, every signature, and how to check them. */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { recordEvent } from '../audit/record/record.ts';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
@@ -19,12 +20,15 @@ import {
 } from './bundle-content.ts';
 import { evidenceFiles, tooLarge } from './bundle-evidence.ts';
 import { type BundleSubject, MAX_BUNDLE_BYTES, packBundle, sha256Of } from './bundle-format.ts';
+import { type BundleVariant, identitiesPart } from './bundle-identities.ts';
 import { oscalFiles } from './bundle-oscal.ts';
 import { allowedSignersText, registerFiles } from './bundle-register.ts';
 import { statementFiles } from './bundle-statements.ts';
 import { templateFiles } from './bundle-templates.ts';
 import type { ReportDecision, ReportVersion } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
+import { showGiver } from './giver.ts';
+import { IDENTITIES_PART } from './identity.ts';
 import type { ReportModel } from './model.ts';
 import { readReport } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
@@ -35,17 +39,18 @@ type BundleContext = Pick<Context, 'db' | 'keys'>;
 
 export interface Bundle {
   readonly reportId: string;
+  readonly variant: BundleVariant;
   readonly zip: Buffer;
   readonly sha256: string;
 }
 
 /**
- * The bundle of an approved report, in memory. The same approved report gives the same bytes with the same register,
- * release and Node version, before and after archiving.
+ * The bundle of an approved report, in memory; redacted unless said. The same approved report gives the same bytes with the same
+ * register, release and Node version, before and after archiving; a full one as long as nobody that it names is erased.
  * @throws REPORT_NOT_FOUND, REPORT_NOT_APPROVED, DECISION_INVALID when a decision does not hold, REPORT_TAMPERED,
  * BUNDLE_INVALID when this release draws another PDF than the one that was reviewed, BUNDLE_TOO_LARGE, and those of Keyring.open
  */
-export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle> {
+export async function makeBundle(ctx: BundleContext, id: string, variant: BundleVariant = 'redacted'): Promise<Bundle> {
   const { row, model, bytes } = await readReport(ctx, id);
   const evidence = await readEvidence(ctx, row.id, row.root);
   const decisions = untilApproval(evidence.decisions, row.id);
@@ -58,7 +63,7 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
   const reviewPdf = await renderReviewed(model, row.pdfSha256);
   const report = reportFile(model, evidence.installationId, evidence.versions, decisions);
   const stated = statementFiles(model, evidence.statements);
-  const signed = { acts: evidence.acts, statements: stated.statements };
+  const signed = { acts: evidence.acts, statements: stated.statements, variant };
   const content = new Map<string, Uint8Array>([
     ['model.json', bytes],
     ['review.pdf', reviewPdf],
@@ -74,9 +79,10 @@ export async function makeBundle(ctx: BundleContext, id: string): Promise<Bundle
     ...signedFiles(decisions, evidence.stored),
     ...stated.files,
   ]);
+  if (variant === 'full') content.set(IDENTITIES_PART, await identitiesPart(ctx, model));
   const zip = packBundle(subjectOf(report, row.hash), content);
   if (zip.length > MAX_BUNDLE_BYTES) throw tooLarge(zip.length);
-  return { reportId: row.id, zip, sha256: sha256Of(zip) };
+  return { reportId: row.id, variant, zip, sha256: sha256Of(zip) };
 }
 
 /** Decisions, checked, with what they stand on, from one snapshot. */
@@ -146,20 +152,62 @@ function subjectOf(report: ReportFile, reportHash: string): BundleSubject {
   return { reportId, version, reportHash, installationId };
 }
 
+export interface BundleInput {
+  readonly reportId: string;
+  /** Whether it says who the pseudonyms are; redacted unless given. */
+  readonly variant?: BundleVariant;
+  /** Why a full bundle is made, for the log. */
+  readonly purpose?: string | null;
+  readonly outDir: string;
+  readonly dryRun?: boolean;
+}
+
 /**
- * Writes the bundle of an approved report to `outDir/report-ID.zip` and gives its path; a dry run only makes it.
- * @throws as makeBundle, INPUT_FILE when it cannot be written
+ * Writes the bundle of an approved report to `outDir/report-ID.zip`, a full one to `report-ID-full.zip`, and gives its path; a dry
+ * run only makes it. A full one is logged first, with who made it and why: no file is there without its event.
+ * @throws as makeBundle and, for a full one, showGiver; USAGE for a full one without purpose; INPUT_FILE when it cannot be written
  */
 export async function bundleReport(
-  ctx: BundleContext,
-  input: { readonly reportId: string; readonly outDir: string; readonly dryRun?: boolean },
-): Promise<{ readonly path: string; readonly sha256: string; readonly bytes: number }> {
-  const bundle = await makeBundle(ctx, input.reportId);
-  const name = `report-${bundle.reportId}.zip`;
-  if (input.dryRun === true) await checkWritableFolder(input.outDir);
-  else await writeWhole(input.outDir, name, bundle.zip);
-  const path = join(input.outDir, name);
-  return { path, sha256: bundle.sha256, bytes: bundle.zip.length };
+  ctx: BundleContext & Pick<Context, 'clock' | 'actor'>,
+  { reportId, outDir, ...input }: BundleInput,
+): Promise<{
+  readonly path: string;
+  readonly variant: BundleVariant;
+  readonly sha256: string;
+  readonly bytes: number;
+}> {
+  const variant = input.variant ?? 'redacted';
+  const giver = variant === 'full' ? await showGiver(ctx, variant) : null;
+  const purpose = (input.purpose ?? '').trim();
+  if (giver !== null && purpose === '') {
+    throw new AuditkeepError('USAGE', {
+      message: 'a full bundle names persons, so the log has to say why it is made',
+      hint: 'give --purpose',
+    });
+  }
+  const bundle = await makeBundle(ctx, reportId, variant);
+  const name = `report-${bundle.reportId}${variant === 'full' ? '-full' : ''}.zip`;
+  await checkWritableFolder(outDir);
+  if (giver !== null) await recordDisclosure(ctx, bundle, { keyFingerprint: giver.keyFingerprint, purpose });
+  if (input.dryRun !== true) await writeWhole(outDir, name, bundle.zip);
+  return { path: join(outDir, name), variant, sha256: bundle.sha256, bytes: bundle.zip.length };
+}
+
+async function recordDisclosure(
+  ctx: Pick<Context, 'db' | 'clock' | 'actor'>,
+  { reportId, variant, sha256, zip }: Bundle,
+  details: { readonly keyFingerprint: string; readonly purpose: string },
+): Promise<void> {
+  await inTransaction(ctx.db, (client) =>
+    recordEvent(ctx, client, {
+      type: 'report.bundled',
+      category: 'data_access',
+      action: 'DISCLOSE',
+      resourceType: 'compliance_report',
+      resourceId: reportId,
+      details: { ...details, variant, bundleSha256: sha256, bytes: zip.length },
+    }),
+  );
 }
 
 /** Writes a file that is there whole or not at all; readable by its owner only. @throws INPUT_FILE */

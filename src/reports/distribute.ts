@@ -8,11 +8,12 @@ import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { encrypterFor } from '../keys/age-recipient.ts';
 import { translateRefusals } from '../persons/refusal.ts';
-import { showKey } from '../persons/show-key.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
 import { makeBundle } from './bundle.ts';
 import { MAX_BUNDLE_BYTES, sha256Of, unpackBundle } from './bundle-format.ts';
+import type { BundleVariant } from './bundle-identities.ts';
 import { dropRefused, finishPart, settleLeftovers, writePart } from './distribution-file.ts';
+import { showGiver } from './giver.ts';
 import { insertDistribution } from './store-workflow.ts';
 import { type BundleCheck, verifyBundle } from './verify-bundle.ts';
 
@@ -26,6 +27,8 @@ export interface DistributeInput {
   /** Their X25519 key, `age1...`. */
   readonly ageRecipient: string;
   readonly purpose: string;
+  /** Whether it says who the pseudonyms are; redacted unless given. */
+  readonly variant?: BundleVariant;
   readonly outDir: string;
   /** Makes every check on a rehearsed database and writes no file. */
   readonly dryRun?: boolean;
@@ -40,7 +43,7 @@ export interface Distributed {
 }
 
 /**
- * Writes `report-ID-NN.zip.age` for one recipient and logs it: recipient, purpose, hashes, time and by whom. The file has its
+ * Writes `report-ID-NN.zip.age` for one recipient and logs it: recipient, purpose, variant, hashes, time and by whom. The file has its
  * name only once the entry is committed (distribution-file.ts); parts that an earlier run left in the folder are settled
  * first.
  * @throws USAGE without an acting person and key, PERSON_KEY_INVALID, INPUT_INVALID for a malformed recipient, REPORT_NOT_APPROVED, ROLE_MISSING,
@@ -50,15 +53,9 @@ export async function distributeReport(
   ctx: Pick<Context, 'db' | 'keys' | 'clock' | 'actor'>,
   input: DistributeInput,
 ): Promise<Distributed> {
-  const { actor } = ctx;
-  if (actor.kind !== 'person' || actor.keyFile === null) {
-    throw new AuditkeepError('USAGE', {
-      message: 'a report is distributed by a person who shows their key',
-      hint: 'give --as EMAIL and --key FILE',
-    });
-  }
-  const { fingerprint: keyFingerprint } = await showKey(ctx, actor.email.toLowerCase(), actor.keyFile);
-  const bundle = await makeBundle(ctx, input.reportId);
+  const variant = input.variant ?? 'redacted';
+  const { email, keyFingerprint } = await showGiver(ctx, variant);
+  const bundle = await makeBundle(ctx, input.reportId, variant);
   const encrypted = Buffer.from(await encrypterFor(input.ageRecipient).encrypt(bundle.zip));
   const sha256 = sha256Of(encrypted);
   const name = `report-${bundle.reportId}-${sha256.slice(0, 8)}.zip.age`;
@@ -78,10 +75,10 @@ export async function distributeReport(
           recipient: input.recipient.trim(),
           ageRecipient: input.ageRecipient,
           purpose: input.purpose.trim(),
-          variant: 'redacted',
+          variant,
           bundleSha256: bundle.sha256,
           sha256,
-          by: actor.email.toLowerCase(),
+          by: email,
         });
         await recordEvent(ctx, client, {
           type: 'report.distributed',
@@ -89,7 +86,14 @@ export async function distributeReport(
           action: 'DISTRIBUTE',
           resourceType: 'compliance_report',
           resourceId: bundle.reportId,
-          details: { distributionId, keyFingerprint, sha256, bundleSha256: bundle.sha256, bytes: encrypted.length },
+          details: {
+            distributionId,
+            variant,
+            keyFingerprint,
+            sha256,
+            bundleSha256: bundle.sha256,
+            bytes: encrypted.length,
+          },
         });
         return { distributionId, path, sha256, bundleSha256: bundle.sha256 };
       }),

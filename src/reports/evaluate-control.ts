@@ -20,6 +20,8 @@ export interface ControlInput {
   /** Of all controls. */
   readonly waivers: readonly ActiveWaiver[];
   readonly pseudonymize: (value: string) => string;
+  /** Awaited after each batch of exceptions. */
+  readonly settle: () => Promise<void>;
   readonly evidence: EvidenceSink;
   readonly seed: string;
 }
@@ -52,9 +54,9 @@ export async function evaluateControl(
   const query = { ...population, key: template.population.key };
   const counted = await countPopulation(client, query);
   const [independent = 0, missing = 0, stale = 0] = await countEach(client, counting);
-  const { pseudonymize, evidence } = input;
+  const { pseudonymize, settle, evidence } = input;
   const waivers = input.waivers.filter((waiver) => waiver.control === template.id);
-  const reading = { template, statement: exceptions, waivers, pseudonymize, evidence, asOf: input.asOf };
+  const reading = { template, statement: exceptions, waivers, pseudonymize, settle, evidence, asOf: input.asOf };
   const { covered, ...found } = await readExceptions(client, reading);
   const drawn = await drawSample(client, template, query, input.seed);
   const figures = {

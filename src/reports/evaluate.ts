@@ -25,6 +25,8 @@ export interface EvaluateInput {
   readonly waivers?: readonly ActiveWaiver[];
   /** Replaces an id in exceptions. */
   readonly pseudonymize: (value: string) => string;
+  /** Awaited after each batch of exceptions, so that whoever remembers pseudonyms can put them elsewhere; nothing unless given. */
+  readonly settle?: () => Promise<void>;
   /** Where all exceptions and samples go; they are only hashed unless given. */
   readonly evidence?: EvidenceSink;
   /** Of the samples, as parseSeed gives it; random unless given. */
@@ -64,6 +66,7 @@ export function evaluateControls(ctx: EvaluateContext, input: EvaluateInput): Pr
           asOf: ctx.clock.now(),
           waivers: input.waivers ?? [],
           pseudonymize: input.pseudonymize,
+          settle: input.settle ?? (() => Promise.resolve()),
           evidence: input.evidence ?? HASH_ONLY,
           seed: input.sampleSeed ?? randomSeed(),
         },

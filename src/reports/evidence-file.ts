@@ -125,8 +125,26 @@ function chunkCell({ reportId, path }: FilePlace, chunk: number): CellContext {
   return { table: 'compliance.report_file', column: 'envelope', rowId, dataClass: DATA_CLASS };
 }
 
+/** A stored file, decrypted, a chunk at a time; nothing where there is none. @throws those of Keyring.open */
+export async function* readStoredFile(
+  ctx: Pick<Context, 'db' | 'keys'>,
+  place: FilePlace,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let next = 0;
+  for (;;) {
+    const from = next;
+    // A connection is held for a batch, and not while the caller writes.
+    const batch = await ctx.db.withClient((client) => readFileChunks(client, place, from, CHUNKS_A_BATCH));
+    for (const { chunk, envelope } of batch) {
+      yield await ctx.keys.open(chunkCell(place, chunk), envelope);
+      next = chunk + 1;
+    }
+    if (batch.length < CHUNKS_A_BATCH) break;
+  }
+}
+
 /**
- * A stored file, decrypted, a chunk at a time. Its hash is compared after the last chunk: what came before counts only then.
+ * A file that the model has the hash of, a chunk at a time. The hash is compared after the last chunk: what came before counts only then.
  * @throws REPORT_TAMPERED when it has another hash than the model states or is not there, and those of Keyring.open
  */
 export async function* readEvidence(
@@ -135,19 +153,9 @@ export async function* readEvidence(
   { path, sha256 }: Pick<EvidenceModel, 'path' | 'sha256'>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const hash = createHash('sha256');
-  const place = { reportId, path };
-  let next = 0;
-  for (;;) {
-    const from = next;
-    // A connection is held for a batch, and not while the caller writes.
-    const batch = await ctx.db.withClient((client) => readFileChunks(client, place, from, CHUNKS_A_BATCH));
-    for (const { chunk, envelope } of batch) {
-      const bytes = await ctx.keys.open(chunkCell(place, chunk), envelope);
-      hash.update(bytes);
-      yield bytes;
-      next = chunk + 1;
-    }
-    if (batch.length < CHUNKS_A_BATCH) break;
+  for await (const bytes of readStoredFile(ctx, { reportId, path })) {
+    hash.update(bytes);
+    yield bytes;
   }
   if (hash.digest('hex') === sha256) return;
   throw new AuditkeepError('REPORT_TAMPERED', {

@@ -15,6 +15,8 @@ export interface ExceptionsInput {
   /** Of this control. */
   readonly waivers: readonly ActiveWaiver[];
   readonly pseudonymize: (value: string) => string;
+  /** Awaited after each batch. */
+  readonly settle?: (() => Promise<void>) | undefined;
   readonly evidence: EvidenceSink;
   /** Ages are counted to it. */
   readonly asOf: UtcInstant;
@@ -80,6 +82,7 @@ async function sortExceptions(client: SqlClient, input: ExceptionsInput, sorter:
     bound = shown[SHOWN_EXCEPTIONS - 1]?.line ?? null;
     if (bytes > input.evidence.maxBytes) throw tooMuchEvidence(input.evidence.maxBytes);
     await sorter.settle();
+    await input.settle?.();
   }
   const rows = shown.map(({ row }) => row);
   const totals = count === 0 ? [] : [...sums].map(([name, sum]) => ({ name, sum: String(sum) }));

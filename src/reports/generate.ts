@@ -9,14 +9,16 @@ import { isoOf, type UtcInstant } from '../time/clock.ts';
 import { parseReportPeriod, type ReportPeriod } from '../time/report-period.ts';
 import { buildModel } from './build-model.ts';
 import { readEngineVersion } from './engine-version.ts';
-import { evaluateControls } from './evaluate.ts';
+import { type EvaluateInput, evaluateControls } from './evaluate.ts';
 import { type EvidenceFiles, openEvidenceFiles } from './evidence-file.ts';
+import { collectIdentities } from './identity-collector.ts';
 import { freezeModel, type ReportModel, sha256Hex } from './model.ts';
 import { notifyGenerated } from './notification.ts';
 import { makePseudonymizer } from './pseudonym.ts';
 import { findReport, reportCell } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
 import { parseSeed, randomSeed } from './sample.ts';
+import { sealIdentities } from './seal-identities.ts';
 import { readActiveWaivers, readAttestations } from './statements.ts';
 import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
@@ -50,8 +52,8 @@ export interface GeneratedReport {
 }
 
 /**
- * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, its evidence files
- * and the audit event, in one transaction. PDF and JSON are made again from the model at any time (read.ts, render/).
+ * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, its evidence files,
+ * who its pseudonyms are, and the audit event, in one transaction. PDF and JSON are made again from the model at any time (read.ts, render/).
  * @throws INPUT_INVALID for a malformed seed, REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, REPORT_SPOOL, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
  *   REPORT_NOT_FOUND, REPORT_SUPERSEDED, REPORT_TRANSITION
  */
@@ -75,11 +77,10 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
   const supersedes = previous?.id ?? null;
   // In the model, so needed before the row; the database numbers versions itself, and readers compare the two.
   const version = (previous?.version ?? 0) + 1;
-  const pseudonymize = makePseudonymizer((await ctx.keys.secret('report-pseudonym')).key, id);
   const waivers = await readActiveWaivers(ctx);
   const attestations = await readAttestations(ctx, { framework: selected.framework.id, ...period });
   const { controls } = selected;
-  const evaluation = await evaluateControls(ctx, { controls, period, pseudonymize, waivers, evidence, sampleSeed });
+  const evaluation = await evaluateNaming(ctx, id, { controls, period, waivers, evidence, sampleSeed });
   const engineVersion = await readEngineVersion();
   const model = buildModel({
     report: { id, version },
@@ -93,6 +94,7 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
     },
     source: evaluation.source,
     controls: evaluation.results,
+    identities: evaluation.identities,
     attestations,
   });
   const { bytes, hash } = freezeModel(model);
@@ -100,6 +102,24 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
   const templates = [selected.framework, ...controls].map(({ source }) => source);
   await store(ctx, { model, bytes, hash, pdfSha256, period, startedAt, supersedes, evidence, templates });
   return { id, version, hash, pdfSha256, opinion: model.opinion, model };
+}
+
+/** Evaluates controls, and keeps who the pseudonyms are that they made. */
+async function evaluateNaming(
+  ctx: GenerateContext,
+  id: string,
+  input: Omit<EvaluateInput, 'pseudonymize' | 'settle'> & { readonly evidence: EvidenceFiles },
+) {
+  const { key } = await ctx.keys.secret('report-pseudonym');
+  const collector = collectIdentities(makePseudonymizer(key, id));
+  try {
+    const { pseudonymize, settle } = collector;
+    const evaluation = await evaluateControls(ctx, { ...input, pseudonymize, settle });
+    const report = { id, period: input.period };
+    return { ...evaluation, identities: await sealIdentities(ctx, report, collector, input.evidence) };
+  } finally {
+    await collector.close();
+  }
 }
 
 interface Draft {

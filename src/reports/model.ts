@@ -7,6 +7,7 @@ import { canonicalJson } from '../canonical-json.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { ReportPeriod } from '../time/report-period.ts';
 import type { ControlModel, ControlResult } from './control-model.ts';
+import type { IdentitiesModel } from './identity.ts';
 import type { ControlStatus, Opinion, RequirementStatus } from './status.ts';
 import type { ControlTemplate, FrameworkTemplate } from './template.ts';
 
@@ -48,6 +49,8 @@ export type ReportModel = {
   readonly statusCounts: { readonly [status in ControlStatus]: number };
   readonly requirements: readonly RequirementModel[];
   readonly controls: readonly ControlModel[];
+  /** Who the pseudonyms are lies beside the model; this proves what is said of them. */
+  readonly identities: IdentitiesModel;
 };
 
 /** Where and when the figures were read. */
@@ -98,6 +101,7 @@ export interface ModelInput {
   readonly generated: ReportModel['generated'];
   readonly source: SourceFacts;
   readonly controls: readonly { readonly template: ControlTemplate; readonly result: ControlResult }[];
+  readonly identities: IdentitiesModel;
   /** By the id of the requirement; none unless given. */
   readonly attestations?: ReadonlyMap<string, AttestationModel>;
 }

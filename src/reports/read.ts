@@ -4,6 +4,7 @@ import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { CellContext } from '../keys/keyring.ts';
 import { type EvidenceModel, exceptionsPath, samplePath } from './control-model.ts';
+import { identitiesModelSchema } from './identity.ts';
 import { MODEL_FORMAT, type ReportModel, sha256Hex } from './model.ts';
 import { findReportRows, listReportRows, type ReportRow, readReportEnvelope } from './store.ts';
 
@@ -128,6 +129,7 @@ const sampleSchema = z.looseObject({
 /** What is compared with files before somebody has looked at the model: their names have to be those of its controls. */
 const modelSchema = z.looseObject({
   format: z.literal(MODEL_FORMAT),
+  identities: identitiesModelSchema,
   controls: z.array(
     z
       .looseObject({

@@ -18,6 +18,7 @@ import {
   sha256Of,
   unpackBundle,
 } from './bundle-format.ts';
+import { type BundleVariant, checkIdentities, variantOf } from './bundle-identities.ts';
 import { checkOscal, OSCAL_PARTS } from './bundle-oscal.ts';
 import {
   allowedSignersText,
@@ -30,6 +31,7 @@ import { type BundledStatements, checkBundledStatements } from './bundle-stateme
 import { checkTemplateParts, checkTemplateSql } from './bundle-templates.ts';
 import { checkDecisions, type ReportDecision } from './decision-check.ts';
 import { readEngineVersion } from './engine-version.ts';
+import { IDENTITIES_PART } from './identity.ts';
 import { differencesOf, parseModel } from './read.ts';
 import { redrawFinalPdf } from './redraw.ts';
 
@@ -59,6 +61,10 @@ export interface BundleCheck {
   readonly finalPdf: 'reproduced' | 'not checked';
   /** Whether the OSCAL documents were made again and compared; only the release that made them can. */
   readonly oscal: 'reproduced' | 'not checked';
+  /** Whether the bundle says who the pseudonyms are. */
+  readonly variant: BundleVariant;
+  /** Of a full bundle: how many pseudonyms the model counts, and of how many it says that they were erased. */
+  readonly identities: { readonly count: number; readonly erased: number } | null;
   /** Ids of waivers whose signed texts name by id whom the report shows as a pseudonym, and are not in the bundle. */
   readonly withheld: readonly string[];
 }
@@ -90,6 +96,8 @@ export async function verifyBundle(
       finalPdf: 'not checked',
       oscal: 'not checked',
       roles: 'not checked',
+      variant: variantOf(parts),
+      identities: null,
       withheld: [],
     });
   }
@@ -112,7 +120,11 @@ export async function verifyBundle(
     ...checked.findings.map(({ decisionId, what }) => ({ part: files.get(decisionId ?? '') ?? 'decisions', what })),
   );
   findings.push(...checkContent(zip, parts, report, decisions));
-  const signed = { ...persons, ...stated, parts: [...stated.parts, ...evidence.parts, ...templates.parts] };
+  const variant = variantOf(parts);
+  const named = checkIdentities(parts);
+  findings.push(...(named?.findings ?? []));
+  const identities = named === null ? null : { count: named.count, erased: named.erased };
+  const signed = { ...persons, ...stated, parts: [...stated.parts, ...evidence.parts, ...templates.parts], variant };
   findings.push(...checkClosed(parts, report, decisions, signed), ...checkSigners(parts, decisions, signed, bundled));
   findings.push(...checkCompromised(report, decisions, persons));
   const own = release ?? (await readEngineVersion());
@@ -129,7 +141,9 @@ export async function verifyBundle(
   const { reportId } = report;
   const oscal = told.outcome;
   const { withheld } = stated;
-  return checkOf({ signers, reportId, reportHash, findings, decisions, finalPdf, oscal, roles, withheld });
+  return checkOf({
+    ...{ signers, reportId, reportHash, findings, decisions, finalPdf, oscal, roles, variant, identities, withheld },
+  });
 }
 
 function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked'>): BundleCheck {
@@ -151,7 +165,7 @@ const UNCHECKED_ROLES: Readonly<Record<BundleCheck['roles'], readonly string[]>>
   'not checked': ['the bundle brings no register: nobody shows who had which role'],
 };
 
-type BundledTexts = BundledRegister & BundledStatements;
+type BundledTexts = BundledRegister & BundledStatements & { readonly variant: BundleVariant };
 
 /** A bundle holds what follows from its signed texts and model, and nothing else. */
 function checkClosed(
@@ -161,7 +175,7 @@ function checkClosed(
   signed: BundledTexts,
 ): BundleFinding[] {
   const files = [...signedFiles(decisions, readSignedFiles(parts)).keys(), ...registerFiles(signed.acts).keys()];
-  const known = new Set([...DOCUMENTS, ...OSCAL_PARTS, ...files, ...signed.parts]);
+  const known = new Set([...DOCUMENTS, IDENTITIES_PART, ...OSCAL_PARTS, ...files, ...signed.parts]);
   const decided = new Set(decisions.map((decision) => decision.reportId));
   const expect = (part: string, holds: boolean, what: string) => (holds ? [] : [{ part, what }]);
   return [

@@ -59,5 +59,6 @@ async function modelOf(ctx: Pick<Context, 'db'>, id: string, options: DraftOptio
     },
     generated: { by: options.generatedBy ?? SERVICE_PERSON, engineVersion: '0.1.0' },
     controls: [],
+    identities: { count: 0, root: createHash('sha256').digest('hex') },
   };
 }

@@ -48,6 +48,7 @@ export async function sampleModel(frameworkId = 'gdpr'): Promise<ReportModel> {
       unsealedEvents: 12,
     },
     controls: controls.map((template) => ({ template, result: resultOf(template) })),
+    identities: { count: 3_416, root: sha256Hex('identities') },
   });
 }
 
