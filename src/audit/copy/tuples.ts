@@ -10,6 +10,7 @@ const END_OF_DATA = -1;
 /** One tuple, valid only while it is decoded: the next one overwrites the positions. */
 export class Tuple {
   #bytes: Buffer = Buffer.alloc(0);
+  #view = new DataView(this.#bytes.buffer, 0, 0);
   readonly #starts: Int32Array;
   readonly #lengths: Int32Array;
 
@@ -20,12 +21,15 @@ export class Tuple {
 
   /** Finds the fields of the tuple at an offset; the offset after it, or null when the bytes end before it does. */
   locate(bytes: Buffer, offset: number): number | null {
-    this.#bytes = bytes;
-    const [starts, lengths, end] = [this.#starts, this.#lengths, bytes.length];
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
+    const [view, starts, lengths, end] = [this.#view, this.#starts, this.#lengths, bytes.length];
     let at = offset;
     for (let field = 0; field < starts.length; field += 1) {
       if (at + 4 > end) return null;
-      const length = int32At(bytes, at);
+      const length = view.getInt32(at);
       at += 4;
       starts[field] = at;
       lengths[field] = length;
@@ -77,11 +81,6 @@ export class Tuple {
   framed(first: number, last: number): Buffer {
     return this.#bytes.subarray(this.framedStart(first), this.end(last));
   }
-}
-
-/** readInt32BE without its checks: the caller knows that four bytes are there. Called for every field of every row. */
-function int32At(bytes: Buffer, at: number): number {
-  return ((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0);
 }
 
 /** How a tuple is read. */

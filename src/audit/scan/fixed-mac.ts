@@ -29,11 +29,16 @@ export class FixedMac {
     const chained = Buffer.from(macs.buffer);
     const words = new Int32Array(elements.buffer, elements.byteOffset, (count * ELEMENT_BYTES) / 4);
     for (let block = 0; block < BLOCKS; block += 1) {
-      for (let at = 0; at < count; at += 1) {
-        const [mac, element] = [at * MAC_WORDS, (at * BLOCKS + block) * MAC_WORDS];
-        for (let word = 0; word < MAC_WORDS; word += 1) {
-          macs[mac + word] = (macs[mac + word] ?? 0) ^ (words[element + word] ?? 0);
-        }
+      // The four words of a block one by one: a loop over them takes twice as long.
+      for (
+        let mac = 0, element = block * MAC_WORDS;
+        mac < macs.length;
+        mac += MAC_WORDS, element += BLOCKS * MAC_WORDS
+      ) {
+        macs[mac] = (macs[mac] ?? 0) ^ (words[element] ?? 0);
+        macs[mac + 1] = (macs[mac + 1] ?? 0) ^ (words[element + 1] ?? 0);
+        macs[mac + 2] = (macs[mac + 2] ?? 0) ^ (words[element + 2] ?? 0);
+        macs[mac + 3] = (macs[mac + 3] ?? 0) ^ (words[element + 3] ?? 0);
       }
       this.#cipher.update(chained).copy(chained);
     }
