@@ -42,6 +42,7 @@ export function buildModel(input: ModelInput): ReportModel {
     requirements,
     controls,
     identities: input.identities,
+    trend: input.trend ?? [],
   };
 }
 
@@ -117,7 +118,8 @@ function checksOf(
   });
 }
 
-function countStatuses(statuses: readonly ControlStatus[]): ReportModel['statusCounts'] {
+/** How many of each status. */
+export function countStatuses(statuses: readonly ControlStatus[]): ReportModel['statusCounts'] {
   const count = (wanted: ControlStatus) => statuses.filter((status) => status === wanted).length;
   return {
     pass: count('pass'),

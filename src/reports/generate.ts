@@ -24,6 +24,7 @@ import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
 import { keepTemplates } from './store-files.ts';
 import { loadTemplates, selectFramework } from './template.ts';
+import { readTrend } from './trend.ts';
 
 type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress' | 'config'>;
 
@@ -96,6 +97,7 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
     controls: evaluation.results,
     identities: evaluation.identities,
     attestations,
+    trend: await readTrend(ctx, selected.framework.id, period),
   });
   const { bytes, hash } = freezeModel(model);
   const pdfSha256 = sha256Hex(await renderPdf(model, null));

@@ -51,6 +51,18 @@ export type ReportModel = {
   readonly controls: readonly ControlModel[];
   /** Who the pseudonyms are lies beside the model; this proves what is said of them. */
   readonly identities: IdentitiesModel;
+  /** Earlier reports of the framework over periods of this length, the oldest first; at most five. */
+  readonly trend: readonly TrendEntry[];
+};
+
+/** What an earlier report counted, and how far its approval had come when this one was made. */
+export type TrendEntry = {
+  readonly reportId: string;
+  readonly reportHash: string;
+  readonly status: string;
+  readonly startDate: string;
+  readonly endDate: string;
+  readonly statusCounts: ReportModel['statusCounts'];
 };
 
 /** Where and when the figures were read. */
@@ -104,6 +116,8 @@ export interface ModelInput {
   readonly identities: IdentitiesModel;
   /** By the id of the requirement; none unless given. */
   readonly attestations?: ReadonlyMap<string, AttestationModel>;
+  /** None unless given. */
+  readonly trend?: readonly TrendEntry[];
 }
 
 /** The model's canonical bytes and their SHA-256, H. @throws REPORT_TOO_LARGE over 16 MB, JSON_NOT_CANONICAL */

@@ -130,6 +130,7 @@ const sampleSchema = z.looseObject({
 const modelSchema = z.looseObject({
   format: z.literal(MODEL_FORMAT),
   identities: identitiesModelSchema,
+  trend: z.array(z.looseObject({ reportId: z.string(), reportHash: z.string(), status: z.string() })),
   controls: z.array(
     z
       .looseObject({

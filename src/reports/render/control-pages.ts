@@ -181,13 +181,13 @@ function drawWaivers(sheet: Sheet, control: ControlModel, texts: Texts): void {
 }
 
 /** What a waiver covers, in words. */
-export function scopeText(scope: ControlModel['waivers'][number]['scope'], texts: Texts): string {
+function scopeText(scope: ControlModel['waivers'][number]['scope'], texts: Texts): string {
   if (scope.length === 0) return texts('waiver.everything');
   return scope.map(({ column, value }) => `${column} = ${value}`).join('\n');
 }
 
 /** The day of an ISO instant; what is not one stays as it is. */
-export function dayOf(instant: string): string {
+function dayOf(instant: string): string {
   return /^(\d{4}-\d{2}-\d{2})T/.exec(instant)?.[1] ?? instant;
 }
 

@@ -19,6 +19,7 @@ import {
 import { beginControl, drawControl, drawControlsHead } from './control-pages.ts';
 import { type DecisionEntry, drawAnnex, drawDecisions } from './end-pages.ts';
 import { drawEvidence } from './evidence-pages.ts';
+import { drawGlance } from './glance.ts';
 import { STATUS_COLOR } from './palette.ts';
 import { drawRequirements } from './requirements.ts';
 import { drawTitlePage } from './title-page.ts';
@@ -95,6 +96,7 @@ function partsOf(sheet: Sheet, model: ReportModel, texts: Texts): Part[] {
     };
   });
   return [
+    chapter('glance.heading', () => drawGlance(sheet, model, texts)),
     chapter('summary.heading', () => drawRequirements(sheet, model, texts)),
     chapter('controls.heading', () => drawControlsHead(sheet, texts)),
     ...controls,
