@@ -31,10 +31,11 @@ let roster: Roster;
 
 beforeAll(async () => {
   ({ ctx, roster } = await arrange(db, ['2015-01', '2015-02', '2015-03']));
+  ctx = { ...ctx, config: { ...ctx.config, backupRetentionDays: 35 } };
   await destroy(db, ctx, roster, { before: instant('2015-03-01T00:00:00Z') });
 }, 60_000);
 
-test('purge list names them; purge certificate --out writes what the log signed, and refuses what it did not', async () => {
+test('say when backups age out; purge list names them; purge certificate --out writes what the log signed, and refuses what it did not', async () => {
   const out = await temporaryHome();
   const [stored] = await db.engine.withClient(readCertificates);
   const id = stored?.certificate_id ?? '';
@@ -49,6 +50,10 @@ test('purge list names them; purge certificate --out writes what the log signed,
   const configure = (home: string) =>
     writeFile(join(out, 'auditkeep.yaml'), JSON.stringify({ home, logLevel: 'silent', databaseUrl: db.url() }));
   await configure(ctx.config.home);
+  const said = z
+    .object({ purged_at: z.string(), backups_age_out_at: z.string() })
+    .parse(JSON.parse(stored?.document ?? ''));
+  expect(Date.parse(said.backups_age_out_at) - Date.parse(said.purged_at)).toBe(35 * 86_400_000);
   const listed = (await command('list')).stdout.split('\n');
   expect(listed.slice(1)).toEqual([
     `  purged audit_log_y2015m01  ${id}`,
