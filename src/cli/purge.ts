@@ -1,6 +1,6 @@
 /** `auditkeep purge plan | request | approve | run | certificate | list | replay` */
 import type { Argv } from 'yargs';
-import { AuditkeepError, EXIT, type ExitCode } from '../errors.ts';
+import { AuditkeepError, EXIT, type ExitCode, exitCodeOf, gravestExitCode } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { FAMILIES } from '../retention/policy.ts';
 import { type PurgePlan, type PurgeScope, parsePurgeText } from '../retention/purge-plan.ts';
@@ -192,11 +192,16 @@ function runResult(runs: readonly PurgeRun[]): CommandResult {
   };
 }
 
-/** The gravest of the units: failed, held, waiting for a lock; seven days in quarantine are as it should be. */
+/** The gravest of the units; seven days in quarantine are as it should be. */
 function exitCodeOfRuns(runs: readonly PurgeRun[]): ExitCode {
-  const kinds = new Set(runs.flatMap((run) => run.units.map((unit) => unit.outcome.kind)));
-  if (kinds.has('failed')) return EXIT.bug;
-  return kinds.has('held') ? EXIT.refused : EXIT.done;
+  return gravestExitCode(
+    runs.flatMap((run) =>
+      run.units.map(({ outcome }) => {
+        if (outcome.kind === 'failed') return exitCodeOf(outcome.error);
+        return outcome.kind === 'held' ? EXIT.refused : EXIT.done;
+      }),
+    ),
+  );
 }
 
 function outcomeJson(outcome: PurgeRun['units'][number]['outcome']) {

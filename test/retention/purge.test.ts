@@ -1,11 +1,6 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { readLogPublicKey } from '../../src/audit/signer/signer-store.ts';
-import { main } from '../../src/cli/main.ts';
 import { isCertificateSigned, parseCertificate } from '../../src/retention/certificate.ts';
 import { appendJournal, readJournal } from '../../src/retention/destruction-journal.ts';
 import { listHolds, placeHold } from '../../src/retention/hold-place.ts';
@@ -15,6 +10,7 @@ import { readCertificates } from '../../src/retention/purge-store.ts';
 import type { Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { runCommand } from './command.ts';
 import { guardsLater, waitInQuarantine } from './later.ts';
 import { arrange, scope } from './purge-setting.ts';
 import { countByOrigin, failureOf, instant, scalar, stateOf } from './rows.ts';
@@ -49,12 +45,10 @@ describe('a purge', () => {
   });
 
   test('is shown to people unit by unit before it is run', async () => {
-    const config = join(ctx.config.home, 'auditkeep.yaml');
-    await writeFile(config, JSON.stringify({ home: '.', databaseUrl: db.url(), logLevel: 'silent' }));
-    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-    expect(await main(['purge', 'run', planId, '--config', config], { stdout, stderr })).toBe(0);
-    stdout.end();
-    expect((await text(stdout)).split('\n')).toEqual([
+    const place = { home: ctx.config.home, databaseUrl: db.url() };
+    const { code, stdout } = await runCommand(place, 'purge', 'run', planId);
+    expect(code).toBe(0);
+    expect(stdout.split('\n')).toEqual([
       `plan ${planId}`,
       'purge   audit_log_y2015m01  2015-01-01 to 2015-02-01  10 rows',
       'purge   audit_log_y2015m02  2015-02-01 to 2015-03-01  10 rows',
@@ -87,8 +81,32 @@ describe('a purge', () => {
     expect(await scalar(db.engine, z.bigint(), 'select count(*) as value from quarantine.audit_log')).toBe(20n);
   });
 
-  test('cut off between journal and database, is gone on with under the same certificate', async () => {
+  test('of which somebody took rows meanwhile is a finding, and not destroyed', async () => {
     await waitInQuarantine(db);
+    const each = (change: (leaf: string, kept: string) => string) =>
+      db.admin.withClient(async (client) => {
+        for (const month of ['01', '02']) {
+          await client.query(change(`quarantine.audit_log_y2015m${month}`, `public.kept_${month}`));
+        }
+      });
+    await each(
+      (leaf, kept) => `alter table ${leaf} disable trigger user; create table ${kept} as select * from ${leaf} limit 1;
+        delete from ${leaf} where id in (select id from ${kept})`,
+    );
+    const place = { home: ctx.config.home, databaseUrl: db.url() };
+    const { code, stdout } = await runCommand(place, 'purge', 'run', planId, '--apply');
+    expect([code, stdout.split('\n').map((line) => line.slice(0, 26))]).toEqual([
+      3,
+      ['failed  audit_log_y2015m01', 'failed  audit_log_y2015m02', ''],
+    ]);
+    await each(
+      (leaf, kept) => `insert into ${leaf} select * from ${kept}; drop table ${kept};
+        alter table ${leaf} enable always trigger ak_child_immutable, enable always trigger ak_child_truncate,
+          enable always trigger zz_seal_divert`,
+    );
+  });
+
+  test('cut off between journal and database, is gone on with under the same certificate', async () => {
     const recording = (change: string) =>
       db.admin.withClient((client) =>
         client.query(`${change} execute on function retention.record_certificate(text, text)
