@@ -173,6 +173,10 @@ export const ERROR_CODES = {
   },
   TEMPLATE_SQL: { exit: EXIT.usage, meaning: 'the SQL of a control is not one plain select over the fact views' },
   TEMPLATE_TEST_DATABASE: { exit: EXIT.usage, meaning: 'the fixtures of templates need a database that nobody uses' },
+  TEMPLATE_UNSIGNED: {
+    exit: EXIT.refused,
+    meaning: 'templates of a folder of one’s own are not signed by a policy owner',
+  },
   USAGE: { exit: EXIT.usage, meaning: 'the command line is wrong' },
   WITNESS_KEY: { exit: EXIT.usage, meaning: 'the key of a witness is missing, malformed or readable by others' },
   WITNESS_LISTEN: { exit: EXIT.unavailable, meaning: 'a witness cannot listen on the given host and port' },

@@ -56,6 +56,7 @@ export const reportCommands: readonly AnyCommand[] = [
           describe: 'allow a period that still runs or ended within 24 hours; never approvable',
         },
         supersedes: { type: 'string', describe: 'id of the report that this is a new version of' },
+        templates: { type: 'string', describe: 'templates folder of your own, signed by a policy owner' },
         'sample-seed': {
           type: 'string',
           describe: 'hex seed of the samples, as an auditor gives it; random otherwise',
@@ -79,6 +80,7 @@ export const reportCommands: readonly AnyCommand[] = [
         period,
         interim,
         supersedes: supersedes ?? null,
+        templatesFolder: args.templates,
         sampleSeed: args['sample-seed'] ?? null,
       });
       if (dryRun) {

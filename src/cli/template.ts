@@ -1,13 +1,15 @@
-/** `auditkeep template list | validate | test` */
+/** `auditkeep template list | validate | test | sign` */
 import { EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
 import { checkTemplates } from '../reports/check-templates.ts';
 import { coverageOf, coverageText } from '../reports/coverage.ts';
 import { loadFixtures } from '../reports/fixture.ts';
 import { loadTemplates, TEMPLATES_FOLDER } from '../reports/template.ts';
+import { signTemplates } from '../reports/template-signature.ts';
 import { testTemplates } from '../reports/test-templates.ts';
 import { withScratchDatabase } from '../schema/scratch-database.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
+import { dryRunOption, withDryRun } from './dry-run.ts';
 
 const folderOption = {
   type: 'string',
@@ -101,6 +103,26 @@ export const templateCommands: readonly AnyCommand[] = [
         text,
         ...(failed.length > 0 && { exitCode: EXIT.findings }),
       };
+    },
+  }),
+  defineCommand({
+    path: ['template', 'sign'],
+    summary: 'sign a templates folder of your own as a policy owner, so that reports can be made from it',
+    examples: [
+      [
+        'auditkeep template sign --folder mine --as you@example.org --key ~/.ssh/id_ed25519',
+        'writes mine/templates.json and its signature; sign again after every change',
+      ],
+    ],
+    options: (yargs) =>
+      yargs.options({
+        folder: { type: 'string', demandOption: true, describe: 'templates folder' },
+        'dry-run': dryRunOption,
+      }),
+    async run(session, { folder, 'dry-run': dryRun }) {
+      const signed = await signTemplates(await session.context({ dryRun }), { folder, dryRun });
+      const text = `${countOf(signed.files, 'template')} of ${folder}, sha256 of the list ${signed.sha256}`;
+      return { data: signed, text: withDryRun(text, dryRun) };
     },
   }),
 ];

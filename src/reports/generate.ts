@@ -23,7 +23,8 @@ import { readActiveWaivers, readAttestations } from './statements.ts';
 import type { Opinion } from './status.ts';
 import { insertReport } from './store.ts';
 import { keepTemplates } from './store-files.ts';
-import { loadTemplates, selectFramework } from './template.ts';
+import { selectFramework } from './template.ts';
+import { loadSignedTemplates } from './template-signature.ts';
 import { readTrend } from './trend.ts';
 
 type GenerateContext = Pick<Context, 'db' | 'reportDb' | 'clock' | 'keys' | 'actor' | 'progress' | 'config'>;
@@ -39,8 +40,8 @@ export interface GenerateInput {
   readonly supersedes?: string | null;
   /** Hex seed of the samples, as an auditor gives it; random unless given. */
   readonly sampleSeed?: string | null;
-  /** Another templates folder than the product's own. */
-  readonly templatesFolder?: string;
+  /** Another templates folder than the product's own; a policy owner has signed it. */
+  readonly templatesFolder?: string | undefined;
 }
 
 export interface GeneratedReport {
@@ -54,8 +55,10 @@ export interface GeneratedReport {
 
 /**
  * Generates a report as a draft. Durable when it returns: the row with the encrypted model, H, P0, its evidence files,
- * who its pseudonyms are, and the audit event, in one transaction. PDF and JSON are made again from the model at any time (read.ts, render/).
- * @throws INPUT_INVALID for a malformed seed, REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, REPORT_SPOOL, TEMPLATE_INVALID, TEMPLATE_SQL, PERSON_UNKNOWN,
+ * who its pseudonyms are, and the audit event, in one transaction. PDF and JSON are made again from the model at any time
+ * (read.ts, render/).
+ * @throws INPUT_INVALID for a malformed seed, REPORT_PERIOD, REPORT_TIMEOUT, REPORT_TOO_LARGE, REPORT_SPOOL, TEMPLATE_INVALID,
+ *   TEMPLATE_SQL, TEMPLATE_UNSIGNED, PERSON_UNKNOWN,
  *   REPORT_NOT_FOUND, REPORT_SUPERSEDED, REPORT_TRANSITION
  */
 export async function generateReport(ctx: GenerateContext, input: GenerateInput): Promise<GeneratedReport> {
@@ -72,7 +75,7 @@ async function generate(ctx: GenerateContext, input: GenerateInput, evidence: Ev
   const { fiscalYearStart } = ctx.config.reports;
   const period = parseReportPeriod(input.period, { now: startedAt, interim: input.interim ?? false, fiscalYearStart });
   const sampleSeed = input.sampleSeed == null ? randomSeed() : parseSeed(input.sampleSeed);
-  const selected = selectFramework(await loadTemplates(input.templatesFolder), input.framework);
+  const selected = selectFramework(await loadSignedTemplates(ctx, input.templatesFolder), input.framework);
   const id = randomUUID();
   const previous = input.supersedes == null ? null : await findReport(ctx, input.supersedes);
   const supersedes = previous?.id ?? null;

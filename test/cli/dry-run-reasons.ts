@@ -46,6 +46,7 @@ export const NOTHING_CHANGES: Readonly<Record<string, string>> = {
 };
 /** Commands whose dry run is tried in a test of its own. */
 export const ELSEWHERE: Readonly<Record<string, string>> = {
+  'template sign': 'test/reports/template-signature.test.ts: it needs a folder of templates',
   'chain incarnation': 'test/audit/incarnation.test.ts: it needs a chain that was rolled back',
   'policy approve': 'it needs a version that waits for two days; its refusal is below',
   'hold release': 'test/retention/hold.test.ts: it needs a hold by its id; a refusal is below',

@@ -357,6 +357,7 @@ const ELSEWHERE_RUN = {
   'db up': 'test/db/embedded.test.ts',
   'db down': 'test/db/embedded.test.ts',
   'template test': 'test/reports/fixtures.test.ts',
+  'template sign': 'test/reports/generate-command.test.ts',
   'witness serve': 'test/witness/serve.test.ts: it ends with a signal',
 };
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { main } from '../../src/cli/main.ts';
 import { sha256Hex } from '../../src/reports/model.ts';
+import { TEMPLATES_FOLDER } from '../../src/reports/template.ts';
 import { foundRegister } from '../persons/roster.ts';
 import { temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -195,6 +196,20 @@ describe('report and template commands', () => {
     const { code, err } = await run(...args);
     expect(code).toBe(2);
     expect(err).toContain(expected);
+  });
+
+  it('sign templates of one’s own, before a report is made from them', async () => {
+    const mine = join(folder, 'mine');
+    await cp(TEMPLATES_FOLDER, mine, { recursive: true });
+    const made = [...generate, '--framework', 'sox', '--period', '2025', ...as, '--templates', mine];
+    const refused = await run(...made);
+    expect([refused.code, refused.err]).toEqual([4, expect.stringContaining('TEMPLATE_UNSIGNED')]);
+    const signing = ['template', 'sign', '--folder', mine, '--as', 'owner@example.org', '--key', join(folder, 'owner')];
+    expect((await run(...signing, '--dry-run')).out).toContain('Nothing was changed.');
+    expect((await run(...made)).code).toBe(4);
+    const signed = await run(...signing, '--json');
+    expect(JSON.parse(signed.out)).toMatchObject({ folder: mine, files: 34 });
+    expect(await run(...made, '--dry-run')).toMatchObject({ code: 0 });
   });
 
   it('list and validate the templates', async () => {
