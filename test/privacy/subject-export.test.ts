@@ -3,10 +3,13 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { Decrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { sealChain } from '../../src/audit/seal/seal.ts';
+import { main } from '../../src/cli/main.ts';
 import { queryRows } from '../../src/db/query.ts';
 import { importNdjson } from '../../src/import/import.ts';
 import { importRegister } from '../../src/import/register-import.ts';
@@ -324,8 +327,8 @@ describe('an export', () => {
 
   test('holds no secret and nothing of somebody else', async () => {
     for (const name of await readdir(join(folder, 'ann'))) {
-      const text = await fileIn('ann', name);
-      for (const word of [...SECRETS, ...OF_BOB]) expect(text.includes(word), `${word} in ${name}`).toBe(false);
+      const content = await fileIn('ann', name);
+      for (const word of [...SECRETS, ...OF_BOB]) expect(content.includes(word), `${word} in ${name}`).toBe(false);
     }
   });
 
@@ -462,6 +465,31 @@ describe('refused is', () => {
       code: 'INPUT_FILE',
     });
   });
+});
+
+test('the command says what it found where, and ends with 3 where an envelope does not open', async () => {
+  const config = join(folder, 'auditkeep.yaml');
+  await writeFile(config, JSON.stringify({ home: ctx.config.home, databaseUrl: db.url(), logLevel: 'silent' }));
+  const run = async (person: string, out: string, ...more: string[]) => {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const signed = ['--as', emailOf('records'), '--key', roster.keyFile('records'), '--config', config];
+    const exit = await main(['subject', 'export', person, '--out', join(folder, out), ...signed, ...more], {
+      stdout,
+      stderr,
+    });
+    stdout.end();
+    stderr.end();
+    return { exit, text: await text(stdout), errors: await text(stderr) };
+  };
+  const ann = await run('ann@example.org', 'by-command');
+  expect(ann).toMatchObject({ exit: 0, errors: '' });
+  expect(ann.text).toMatch(/^audit\.audit_log .*2 archive, 1 late, 1 quarantine/m);
+  expect(ann.text).toMatch(/^\d disclosures in six years\nan account; nothing found in \d+ tables of \d+\nwrote /m);
+  const bob = await run(BOB, 'never', '--dry-run');
+  expect(bob).toMatchObject({ exit: 3, errors: '' });
+  expect(bob.text).toMatch(/^1 envelope could not be opened: the export is not complete\nNothing was changed\.\n$/m);
+  expect(await readdir(folder)).not.toContain('never');
+  expect(await run(ANN, 'by-command')).toMatchObject({ exit: 2 });
 });
 
 test.each([
