@@ -13,13 +13,14 @@
 import type { Config } from '../../config.ts';
 import type { Context } from '../../context.ts';
 import { withFreeLock } from '../../db/advisory-lock.ts';
+import { ChunkMemory } from '../../db/copy-out.ts';
 import type { Database, SqlClient } from '../../db/database.ts';
 import { sqlStateOf } from '../../db/errors.ts';
 import { transact } from '../../db/transaction.ts';
 import { AuditkeepError } from '../../errors.ts';
 import { timestampText, uuidText } from '../copy/pg-time.ts';
-import { readTuples } from '../copy/tuples.ts';
-import type { EventRow } from '../event/event-source.ts';
+import { bytesOf, readSlabs } from '../copy/slabs.ts';
+import { eachTuple, type TupleSource } from '../copy/tuples.ts';
 import {
   appendLinks,
   candidateSource,
@@ -34,7 +35,7 @@ import { NOTHING_SEEN, type Snapshot } from '../links/snapshot.ts';
 import { requireTransactionOrder } from '../links/transaction-order.ts';
 import { requireNotRolledBack } from '../publish/published.ts';
 import { encodeFrontier } from '../tree/merkle.ts';
-import { linkRows, type TreeEnd } from './seal-batch.ts';
+import { EventBatch, linkBatch, type TreeEnd } from './seal-batch.ts';
 import { cancelQuery, readBackendPid, requireDurableCommit } from './seal-store.ts';
 
 /** Links in one transaction; audit.append_links refuses more. */
@@ -166,17 +167,17 @@ async function sealCandidates(
   });
   let end: TreeEnd = head;
   let appended = Promise.resolve(true);
-  for await (const rows of inBatches(readTuples(reader, source), round.batchSize)) {
-    const drained = rows.length < round.batchSize;
-    const { links, end: next } = linkRows(end, rows);
+  for await (const batch of readBatches(reader, source, round.batchSize)) {
+    const drained = !batch.full;
+    const { links, end: next } = linkBatch(end, batch);
     // One batch is on its way while the next one is hashed. Without the cancellation the rest would be read.
     const goesOn = await appended.catch((error: unknown) => cancelled(db, pid, error));
     if (!goesOn) await cancelled(db, pid, new RoundCut({ size: end.size, drained: false, resumed }));
     const place = drained
       ? { snapshot: target, cursor: null }
-      : { snapshot: head.snapshot, cursor: cursorAt(target, rows) };
+      : { snapshot: head.snapshot, cursor: cursorAt(target, batch) };
     appended = appendBatch(writer, { from: end, links, frontier: encodeFrontier(next.frontier), ...place }).then(() =>
-      round.batchDone(rows.length),
+      round.batchDone(batch.count),
     );
     // Awaited with the next batch or at the end; until then a failure is not unheard.
     appended.catch(() => undefined);
@@ -193,16 +194,25 @@ async function cancelled(db: Database, pid: number, reason: unknown): Promise<ne
 }
 
 /** Batches of exactly this size, and at the end a shorter one, which may be empty. */
-async function* inBatches(slabs: AsyncIterable<EventRow[]>, size: number): AsyncGenerator<EventRow[]> {
-  let batch: EventRow[] = [];
-  for await (const slab of slabs) {
-    for (const row of slab) {
-      batch.push(row);
-      if (batch.length < size) continue;
-      yield batch;
-      batch = [];
-    }
+async function* readBatches(
+  reader: SqlClient,
+  source: TupleSource<unknown>,
+  size: number,
+): AsyncGenerator<EventBatch, void, undefined> {
+  const memory = new ChunkMemory();
+  let [batch, ended] = [new EventBatch(size), false];
+  for await (const slab of readSlabs(reader, source, memory)) {
+    const filled: EventBatch[] = [];
+    ended = eachTuple(bytesOf(slab), source, (tuple) => {
+      batch.addTuple(tuple);
+      if (!batch.full) return;
+      filled.push(batch);
+      batch = new EventBatch(size);
+    });
+    memory.give(slab.buffer);
+    yield* filled;
   }
+  if (!ended) throw new RangeError('the COPY stream ended early');
   yield batch;
 }
 
@@ -214,9 +224,8 @@ async function appendBatch(writer: SqlClient, move: HeadMove): Promise<void> {
   }).catch(headMoved);
 }
 
-function cursorAt(target: Snapshot, rows: readonly EventRow[]): SealCursor | null {
-  const last = rows.at(-1);
-  if (last === undefined) return null;
+function cursorAt(target: Snapshot, { last }: EventBatch): SealCursor | null {
+  if (last === null) return null;
   return { target, txid: last.txid, timestamp: timestampText(last.timestamp), id: uuidText(last.id) };
 }
 
