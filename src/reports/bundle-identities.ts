@@ -118,6 +118,18 @@ function readIdentities(bytes: Buffer): ReadIdentities {
   return { found: tree.model(), wrong, erased, lines };
 }
 
+/** What the wanted pseudonyms stand for, as the part of a full bundle says it; nothing of who was erased, or without the part. */
+export function identityValues(part: Uint8Array | undefined, wanted: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const values = new Map<string, string>();
+  if (part === undefined || wanted.size === 0) return values;
+  for (const text of linesOf(Buffer.from(part))) {
+    const line = parseLine(text);
+    if (line !== null && 'identity' in line && wanted.has(line.pseudonym))
+      values.set(line.pseudonym, line.identity.value);
+  }
+  return values;
+}
+
 function* linesOf(bytes: Buffer): Generator<string> {
   for (let at = 0; at < bytes.length; ) {
     const end = bytes.indexOf(NEWLINE, at);

@@ -1,6 +1,7 @@
 /**
  * The waivers and attestations that a model names, as parts of a bundle: signed texts, found by the hashes in the model and
- * checked against the register. Pure. A waiver whose text names by id whom the report shows as a pseudonym is withheld.
+ * checked against the register. Pure. A waiver whose text names by id whom the report shows as a pseudonym is withheld, unless the
+ * bundle's identities say who that is.
  */
 import { canonicalJson } from '../canonical-json.ts';
 import { AuditkeepError } from '../errors.ts';
@@ -14,6 +15,8 @@ import {
   signedWaivers,
 } from '../persons/statement.ts';
 import { type BundleFinding, type BundleParts, sha256Of } from './bundle-format.ts';
+import { identityValues } from './bundle-identities.ts';
+import { IDENTITIES_PART } from './identity.ts';
 import type { ReportModel } from './model.ts';
 import { parseModel } from './read.ts';
 import { activeWaivers, coveringAttestations } from './statements.ts';
@@ -30,13 +33,13 @@ const waiverPart = ({ id }: WaiverModel) => `statements/waiver-${id}.json`;
 const approvalPart = ({ id }: WaiverModel) => `statements/waiver-approval-${id}.json`;
 
 /** The statements of a model in the order of their parts; withheld ones are not among them. */
-function namedStatements(model: ReportModel): NamedStatement[] {
+function namedStatements(model: ReportModel, known: KnownValues): NamedStatement[] {
   const attested = model.requirements.flatMap(({ attestation }) =>
     attestation === null ? [] : [{ part: attestationPart(attestation), sha256: attestation.sha256 }],
   );
   const waived = model.controls.flatMap((control) =>
     control.waivers
-      .filter((waiver) => !isWithheld(control, waiver))
+      .filter((waiver) => !isWithheld(control, waiver, known))
       .flatMap((waiver) => [
         { part: waiverPart(waiver), sha256: waiver.sha256 },
         { part: approvalPart(waiver), sha256: waiver.approvalSha256 },
@@ -50,24 +53,40 @@ function attestationPart({ id }: { readonly id: string }): string {
   return `statements/attestation-${id}.json`;
 }
 
-/** Its signed text tells who is behind a pseudonym. */
-function isWithheld({ exceptions }: ControlModel, { scope }: WaiverModel): boolean {
+/** What pseudonyms stand for, as far as the bundle says it. */
+type KnownValues = ReadonlyMap<string, string>;
+
+/** The part of a waiver's scope that its signed text has in clear and the model as pseudonyms. */
+function hiddenScope({ exceptions }: ControlModel, { scope }: WaiverModel): WaiverModel['scope'] {
   const hidden = new Set(exceptions.columns.flatMap(({ name, kind }) => (kind === 'pseudonym' ? [name] : [])));
-  return scope.some(({ column }) => hidden.has(column));
+  return scope.filter(({ column }) => hidden.has(column));
+}
+
+/** Its signed text tells who is behind a pseudonym, and nothing else in the bundle does. */
+function isWithheld(control: ControlModel, waiver: WaiverModel, known: KnownValues): boolean {
+  return hiddenScope(control, waiver).some(({ value }) => !known.has(value));
+}
+
+/** The values that withholding depends on, from the identities of a full bundle. */
+function knownValues(model: ReportModel, identities: Uint8Array | undefined): KnownValues {
+  const scopes = model.controls.flatMap((control) => control.waivers.flatMap((waiver) => hiddenScope(control, waiver)));
+  return identityValues(identities, new Set(scopes.map(({ value }) => value)));
 }
 
 /**
  * `statements/KIND-ID.json` and its `.sig`, of the texts that the database holds.
+ * @param identities the part of a full bundle; undefined for a redacted one
  * @throws BUNDLE_INVALID when one that the model names is gone
  */
 export function statementFiles(
   model: ReportModel,
   stored: readonly StoredStatement[],
+  identities?: Uint8Array,
 ): { readonly files: Map<string, Uint8Array>; readonly statements: readonly BundledStatement[] } {
   const byHash = new Map(stored.map((entry) => [sha256Of(entry.payload), entry]));
   const files = new Map<string, Uint8Array>();
   const statements: BundledStatement[] = [];
-  for (const { part, sha256 } of namedStatements(model)) {
+  for (const { part, sha256 } of namedStatements(model, knownValues(model, identities))) {
     const entry = byHash.get(sha256);
     const statement = entry === undefined ? null : parseStatement(entry.payload);
     if (entry === undefined || statement === null) {
@@ -121,7 +140,8 @@ function checkNamed(parts: BundleParts, model: ReportModel, signed: Signed): Bun
   const findings: BundleFinding[] = [];
   const checked = new Map<string, CheckedStatement>();
   const statements: BundledStatement[] = [];
-  const named = namedStatements(model);
+  const known = knownValues(model, parts.get(IDENTITIES_PART));
+  const named = namedStatements(model, known);
   for (const { part, sha256 } of named) {
     const stored = readStored(parts, part);
     if (stored === null || sha256Of(stored.payload) !== sha256) {
@@ -135,13 +155,13 @@ function checkNamed(parts: BundleParts, model: ReportModel, signed: Signed): Bun
     if (found.problem !== null) findings.push({ part, what: `does not hold: ${found.problem}` });
     checked.set(part, found);
   }
-  const says = findings.length === 0 && signed.register !== null ? checkSayings(model, checked) : [];
+  const says = findings.length === 0 && signed.register !== null ? checkSayings(model, checked, known) : [];
   return {
     findings: [...findings, ...says],
     statements,
     parts: named.flatMap(({ part }) => [part, `${part}.sig`]),
     withheld: model.controls.flatMap((control) =>
-      control.waivers.filter((waiver) => isWithheld(control, waiver)).map(({ id }) => id),
+      control.waivers.filter((waiver) => isWithheld(control, waiver, known)).map(({ id }) => id),
     ),
   };
 }
@@ -153,7 +173,11 @@ function readStored(parts: BundleParts, part: string): StoredStatement | null {
 }
 
 /** What the model says of each statement is what follows from its signed text. */
-function checkSayings(model: ReportModel, checked: ReadonlyMap<string, CheckedStatement>): BundleFinding[] {
+function checkSayings(
+  model: ReportModel,
+  checked: ReadonlyMap<string, CheckedStatement>,
+  known: KnownValues,
+): BundleFinding[] {
   const at = (part: string) => {
     const found = checked.get(part);
     return found === undefined ? [] : [found];
@@ -167,11 +191,12 @@ function checkSayings(model: ReportModel, checked: ReadonlyMap<string, CheckedSt
   });
   const waived = model.controls.flatMap((control) =>
     control.waivers.flatMap((waiver) => {
-      if (isWithheld(control, waiver)) return [];
+      if (isWithheld(control, waiver, known)) return [];
       const both = signedWaivers(at(waiverPart(waiver)), at(approvalPart(waiver)));
       // Waivers were read between the two.
       const [told] = [generated.at, source.readAt].flatMap((time) => activeWaivers(both, time));
-      const { covered: _covered, ...said } = { ...waiver, control: control.id };
+      const scope = waiver.scope.map(({ column, value }) => ({ column, value: known.get(value) ?? value }));
+      const { covered: _covered, ...said } = { ...waiver, scope, control: control.id };
       return told !== undefined && canonicalJson({ ...told }) === canonicalJson(said)
         ? []
         : [differs(waiverPart(waiver))];

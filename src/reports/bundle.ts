@@ -62,7 +62,8 @@ export async function makeBundle(ctx: BundleContext, id: string, variant: Bundle
   }
   const reviewPdf = await renderReviewed(model, row.pdfSha256);
   const report = reportFile(model, evidence.installationId, evidence.versions, decisions);
-  const stated = statementFiles(model, evidence.statements);
+  const identities = variant === 'full' ? await identitiesPart(ctx, model) : undefined;
+  const stated = statementFiles(model, evidence.statements, identities);
   const signed = { acts: evidence.acts, statements: stated.statements, variant };
   const content = new Map<string, Uint8Array>([
     ['model.json', bytes],
@@ -79,7 +80,7 @@ export async function makeBundle(ctx: BundleContext, id: string, variant: Bundle
     ...signedFiles(decisions, evidence.stored),
     ...stated.files,
   ]);
-  if (variant === 'full') content.set(IDENTITIES_PART, await identitiesPart(ctx, model));
+  if (identities !== undefined) content.set(IDENTITIES_PART, identities);
   const zip = packBundle(subjectOf(report, row.hash), content);
   if (zip.length > MAX_BUNDLE_BYTES) throw tooLarge(zip.length);
   return { reportId: row.id, variant, zip, sha256: sha256Of(zip) };

@@ -213,7 +213,7 @@ test('a model that says something else of a statement than was signed is found',
   ]);
 });
 
-test('a waiver that names whom the report hides is withheld, and the verdict says so', async () => {
+test('a waiver that names whom the report hides is withheld, unless the bundle says who that is', async () => {
   const scoped = await waive([{ column: 'account', value: ADMIN }]);
   // The first one that covers an exception counts, so the one of all has to be gone.
   await inTransaction(db.as('auditkeep_owner'), async (client) => {
@@ -221,12 +221,28 @@ test('a waiver that names whom the report hides is withheld, and the verdict say
     await execute(client, 'delete from compliance.waiver_approval where waiver_id = $1::uuid', [ids.waiver]);
     await execute(client, 'alter table compliance.waiver_approval enable always trigger append_only');
   });
-  const made = unpackBundle((await makeBundle(ctx, await approvedReport())).zip);
+  const approved = await approvedReport();
+  const redacted = (await makeBundle(ctx, approved)).zip;
+  const made = unpackBundle(redacted);
   const names = [...made.keys()].filter((name) => name.startsWith('statements/waiver'));
   expect(names).toEqual([]);
   expect(Buffer.concat([...made.values()]).includes(ADMIN)).toBe(false);
   const check = checkBundledStatements(made, { installationId, register });
   expect(check).toMatchObject({ findings: [], withheld: [scoped] });
+  const verdict = await verifyBundle(redacted, textOf('allowed_signers'));
+  expect(verdict).toMatchObject({ outcome: 'incomplete', findings: [], withheld: [scoped] });
+  const full = unpackBundle((await makeBundle(ctx, approved, 'full')).zip);
+  const waiver = `statements/waiver-${scoped}.json`;
+  expect(Buffer.from(full.get(waiver) ?? '').toString('utf8')).toContain(ADMIN);
+  expect(checkBundledStatements(full, { installationId, register })).toMatchObject({ findings: [], withheld: [] });
+  const identities = Buffer.from(full.get('identities.ndjson') ?? '').toString('utf8');
+  const other = new Map(full).set(
+    'identities.ndjson',
+    Buffer.from(identities.replaceAll(ADMIN, ADMIN.replace('1', '7'))),
+  );
+  expect(checkBundledStatements(other, { installationId, register }).findings).toEqual([
+    { part: waiver, what: 'is not what the model says of it' },
+  ]);
   // The report that rests on the removed approval is no longer packed.
   await expect(makeBundle(ctx, reportId)).rejects.toMatchObject({ code: 'BUNDLE_INVALID' });
 });

@@ -27,7 +27,7 @@ export function backMatterOf(model: ReportModel, hash: string, controls: readonl
         citation: { text: markup(framework.citation) },
       },
       ...controls.map((control) => templateResource(model, control)),
-      ...controls.map((control) => evidenceResource(model, control)),
+      ...controls.flatMap((control) => [evidenceResource(model, control), sampleResource(model, control)]),
     ],
   };
 }
@@ -54,6 +54,24 @@ function evidenceResource(model: ReportModel, { id, exceptions }: ControlModel):
     title: markup(`Exceptions of ${id}`),
     description: markup(exceptions.meaning),
     props: [prop('rows', evidence.rows), prop('bytes', evidence.bytes)],
+    rlinks: [rlink(evidence.path, 'text/csv', evidence.sha256)],
+  };
+}
+
+export function sampleResourceId(model: ReportModel, control: string): string {
+  return idOf(model, 'resource', 'sample', control);
+}
+
+/** The sample of a control's population; nothing where there is none. */
+function sampleResource(model: ReportModel, { id, ipe }: ControlModel): Draft {
+  const sample = ipe.sample ?? null;
+  if (sample === null || sample.evidence === null) return null;
+  const { evidence, seed } = sample;
+  return {
+    uuid: sampleResourceId(model, id),
+    title: markup(`Sample of ${id}`),
+    description: 'Keys of the population, drawn by the seed.',
+    props: [prop('rows', evidence.rows), prop('bytes', evidence.bytes), prop('sample-seed', seed)],
     rlinks: [rlink(evidence.path, 'text/csv', evidence.sha256)],
   };
 }

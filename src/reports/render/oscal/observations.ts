@@ -2,7 +2,7 @@
 import type { ControlModel } from '../../control-model.ts';
 import type { ReportModel } from '../../model.ts';
 import { databaseSubject, engineOrigin } from './actors.ts';
-import { evidenceResourceId } from './back-matter.ts';
+import { evidenceResourceId, sampleResourceId } from './back-matter.ts';
 import { type Draft, idOf, markup, prop } from './vocabulary.ts';
 
 export function observationId(model: ReportModel, control: string): string {
@@ -40,6 +40,9 @@ export function observationOf(model: ReportModel, control: ControlModel): Draft 
       ...(control.exceptions.evidence === null
         ? []
         : [{ href: `#${evidenceResourceId(model, control.id)}`, description: 'All exceptions.' }]),
+      ...(control.ipe.sample?.evidence == null
+        ? []
+        : [{ href: `#${sampleResourceId(model, control.id)}`, description: 'A sample of the population.' }]),
     ],
     collected: model.source.readAt,
     remarks: remarksOf(control),
