@@ -25,7 +25,11 @@ export const subjectCommands: readonly AnyCommand[] = [
     ],
     options: (yargs) =>
       yargs
-        .positional('person', { type: 'string', demandOption: true, describe: 'account id or e-mail address' })
+        .positional('person', {
+          type: 'string',
+          demandOption: true,
+          describe: 'account id, e-mail address or user name',
+        })
         .option('out', { type: 'string', demandOption: true, requiresArg: true, describe: 'a new folder' })
         .option('recipient', { type: 'string', requiresArg: true, describe: 'age1...: every file is encrypted for it' })
         .option('received', {

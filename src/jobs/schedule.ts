@@ -70,7 +70,7 @@ export async function enqueueDue(
       if (await isTakenCareOf(client, { job: job.name, dueAt, succeeded: options.retryFailed })) continue;
       const reason = (await job.waitsFor?.(ctx, dueAt)) ?? null;
       if (reason !== null) {
-        ctx.log.info({ event: 'job-waits', job: job.name, dueAt: isoOf(dueAt), reason });
+        ctx.log.debug({ event: 'job-waits', job: job.name, dueAt: isoOf(dueAt), reason });
         continue;
       }
       // Committed at once, under the lock, so that the next process to look sees it.

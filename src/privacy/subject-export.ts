@@ -36,7 +36,7 @@ import {
 type ExportContext = Pick<Context, 'db' | 'clock' | 'keys' | 'actor' | 'progress'>;
 
 export interface SubjectExportInput {
-  /** Account id or e-mail address, in any case. */
+  /** Account id, e-mail address or user name, in any case. */
   readonly person: string;
   /** A folder that is new or empty; null counts only, and writes and records nothing. */
   readonly outDir: string | null;

@@ -30,7 +30,7 @@ export async function lockPlaces(client: SqlClient, places: readonly Place[]): P
   await execute(client, `lock table ${places.map(({ relation }) => relation).join(', ')} in access share mode`);
 }
 
-/** The account of a person by its id or address, and their id in the register of persons: every identifier that is known. */
+/** The account of a person by its id, address or user name, and their id in the register of persons: every identifier that is known. */
 export async function readIdentifiers(
   client: SqlClient,
   given: string,
@@ -38,7 +38,8 @@ export async function readIdentifiers(
   const users = await queryRows(
     client,
     z.object({ id: z.string(), email: z.string(), username: z.string() }),
-    `select id::text, email, username from security_confidential.users where id::text = $1::text or lower(email) = $1::text`,
+    `select id::text, email, username from security_confidential.users
+      where id::text = $1::text or lower(email) = $1::text or lower(username) = $1::text`,
     [given],
   );
   const emails = [given, ...users.map(({ email }) => email.toLowerCase())];

@@ -422,7 +422,7 @@ describe('an export', () => {
         ),
       );
     const before = await count();
-    expect((await exporting('ann', null)).manifest).toBeNull();
+    expect(await exporting('Ann', null)).toMatchObject({ account: true, manifest: null });
     expect(await count()).toEqual(before);
   });
 });
