@@ -23,7 +23,7 @@ export interface TableCell {
 
 const SIZE = 8.6;
 /** DejaVu Sans Mono is wide for its size. */
-const MONO_SIZE = 7.2;
+const MONO_SIZE = 7.1;
 const PADDING = { x: 5, y: 3.5 } as const;
 const HIGHEST_ROW = PAGE.height - PAGE.top - PAGE.bottom - 60;
 

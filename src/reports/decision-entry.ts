@@ -3,6 +3,7 @@ import type { JsonValue } from '../canonical-json.ts';
 import type { Meaning } from '../persons/decision.ts';
 import type { ReportDecision } from './decision-check.ts';
 import type { DecisionEntry } from './render/pdf.ts';
+import { transitionOf } from './transition.ts';
 
 const WORDS: Readonly<Record<Meaning, string>> = {
   submit: 'Submitted for review',
@@ -19,7 +20,10 @@ const WORDS: Readonly<Record<Meaning, string>> = {
 export function entryOf(decision: ReportDecision): DecisionEntry {
   return {
     meaning: WORDS[decision.meaning],
-    person: `${decision.name} <${decision.person}>`,
+    name: decision.name,
+    email: decision.person,
+    role: (transitionOf(decision.meaning, decision.from)?.role ?? '-').replace('_', ' '),
+    version: decision.version,
     at: decision.time,
     keyFingerprint: `${decision.keyFingerprint}${decision.keyCompromisedLater ? ' (reported compromised later)' : ''}`,
     comment: decision.comment,

@@ -6,7 +6,10 @@ import { sampleModel } from './sample-model.ts';
 
 const DECISION: DecisionEntry = {
   meaning: 'Approved',
-  person: 'Zoë Žižka <approver@example.org>',
+  name: 'Zoë Žižka',
+  email: 'approver@example.org',
+  role: 'approver',
+  version: 1,
   at: '2026-04-09T10:00:00.000Z',
   keyFingerprint: `SHA256:${'q'.repeat(43)}`,
   comment: 'Ünüsüal cøntent © with glyphs that the body lacks: ħŋœ',

@@ -181,7 +181,7 @@ function drawWaivers(sheet: Sheet, control: ControlModel, texts: Texts): void {
 }
 
 /** What a waiver covers, in words. */
-function scopeText(scope: ControlModel['waivers'][number]['scope'], texts: Texts): string {
+export function scopeText(scope: ControlModel['waivers'][number]['scope'], texts: Texts): string {
   if (scope.length === 0) return texts('waiver.everything');
   return scope.map(({ column, value }) => `${column} = ${value}`).join('\n');
 }

@@ -2,6 +2,7 @@
 import { COLOR } from '../../pdf/page.ts';
 import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawFields, drawTable, type Field, measureFields } from '../../pdf/table.ts';
+import { splitComment } from '../control-comment.ts';
 import type { RequirementStatus } from '../status.ts';
 import type { Texts } from '../texts.ts';
 import { STATUS_COLOR } from './palette.ts';
@@ -10,7 +11,13 @@ import { STATUS_COLOR } from './palette.ts';
 export interface DecisionEntry {
   /** What the signature means: "Submitted for review", "Reviewed", "Approved", "Rejected". */
   readonly meaning: string;
-  readonly person: string;
+  /** Full name, as signed. */
+  readonly name: string;
+  readonly email: string;
+  /** What the person was entitled to act as: "reviewer", "records manager". */
+  readonly role: string;
+  /** The version of the report that it is about. */
+  readonly version: number;
   /** ISO 8601, UTC. */
   readonly at: string;
   readonly keyFingerprint: string;
@@ -68,11 +75,18 @@ export function drawDecisions(sheet: Sheet, decisions: readonly DecisionEntry[],
 }
 
 function fieldsOf(decision: DecisionEntry, texts: Texts): Field[] {
+  const { whole, controls } = splitComment(decision.comment);
   return [
-    { label: texts('decisions.by'), value: decision.person },
+    { label: texts('decisions.by'), value: texts('decisions.byValue', { name: decision.name, email: decision.email }) },
+    { label: texts('decisions.role'), value: decision.role },
     { label: texts('decisions.at'), value: decision.at },
+    { label: texts('decisions.version'), value: String(decision.version) },
     { label: texts('decisions.key'), value: decision.keyFingerprint, mono: true },
     { label: texts('decisions.signature'), value: decision.sha256, mono: true },
-    ...(decision.comment === null ? [] : [{ label: texts('decisions.comment'), value: decision.comment }]),
+    ...(whole === null ? [] : [{ label: texts('decisions.comment'), value: whole }]),
+    ...controls.map(({ control, comment }) => ({
+      label: texts('decisions.commentOn', { control: control.toUpperCase() }),
+      value: comment,
+    })),
   ];
 }

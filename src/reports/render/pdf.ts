@@ -19,9 +19,11 @@ import {
 import { beginControl, drawControl, drawControlsHead } from './control-pages.ts';
 import { type DecisionEntry, drawAnnex, drawDecisions } from './end-pages.ts';
 import { drawEvidence } from './evidence-pages.ts';
+import { drawFiles, drawSamples } from './files-pages.ts';
 import { drawGlance } from './glance.ts';
 import { STATUS_COLOR } from './palette.ts';
 import { drawRequirements } from './requirements.ts';
+import { drawStatements } from './statements-pages.ts';
 import { drawTitlePage } from './title-page.ts';
 
 export type { DecisionEntry } from './end-pages.ts';
@@ -100,7 +102,10 @@ function partsOf(sheet: Sheet, model: ReportModel, texts: Texts): Part[] {
     chapter('summary.heading', () => drawRequirements(sheet, model, texts)),
     chapter('controls.heading', () => drawControlsHead(sheet, texts)),
     ...controls,
+    chapter('statements.heading', () => drawStatements(sheet, model, texts)),
     chapter('control.evidence', () => drawEvidence(sheet, model.controls, texts)),
+    chapter('samples.heading', () => drawSamples(sheet, model.controls, texts)),
+    chapter('files.heading', () => drawFiles(sheet, model.controls, texts)),
     chapter('annex.heading', () => drawAnnex(sheet, texts)),
   ];
 }
