@@ -1,14 +1,11 @@
 /** A certificate of destruction as one page for people. The signed JSON is the certificate; this shows what it says. */
-import { createRequire } from 'node:module';
-import PDFDocument from 'pdfkit';
 import { z } from 'zod';
+import { drawFooter } from '../pdf/footer.ts';
+import { COLOR, CONTENT_WIDTH, FONT, PAGE } from '../pdf/page.ts';
+import { decorate, heading, openSheet, type Sheet, within, write } from '../pdf/sheet.ts';
+import { drawFields } from '../pdf/table.ts';
 import { parseInstant } from '../time/clock.ts';
 import type { Certificate } from './certificate.ts';
-
-const require = createRequire(import.meta.url);
-const MARGIN = 56;
-const LABEL_WIDTH = 130;
-const VALUE_WIDTH = 595 - 2 * MARGIN - LABEL_WIDTH;
 
 const signedSchema = z.object({
   meaning: z.string(),
@@ -19,30 +16,47 @@ const signedSchema = z.object({
 });
 
 /**
- * The page, A4; same certificate, same bytes.
+ * The page, A4, tagged PDF/A-3a; same certificate, same bytes.
  * @param sha256 of the certificate's canonical text, which binds the page to it
  */
 export async function renderCertificate(certificate: Certificate, sha256: string, signature: string): Promise<Buffer> {
-  const date = new Date(parseInstant(certificate.purged_at) ?? 0);
-  const doc = new PDFDocument({
-    size: 'A4',
-    margin: MARGIN,
-    lang: 'en',
-    info: { Title: 'Certificate of destruction', Author: 'auditkeep', CreationDate: date, ModDate: date },
+  const { unit } = certificate;
+  const sheet = openSheet({
+    title: 'Certificate of destruction',
+    subject: `${unit.table}, ${unit.partition}`,
+    at: parseInstant(certificate.purged_at) ?? 0,
   });
-  doc.registerFont('text', require.resolve('dejavu-fonts-ttf/ttf/DejaVuSans.ttf'));
-  doc.registerFont('bold', require.resolve('dejavu-fonts-ttf/ttf/DejaVuSans-Bold.ttf'));
-  const chunks: Buffer[] = [];
-  doc.on('data', (chunk: Buffer) => chunks.push(chunk));
-  const ended = new Promise<Buffer>((resolve, reject) => {
-    doc.on('end', () => resolve(Buffer.concat(chunks)));
-    doc.on('error', reject);
+  sheet.doc.addPage();
+  within(sheet, 'Sect', () => {
+    drawHead(sheet, certificate);
+    for (const [title, lines] of sectionsOf(certificate, sha256, signature)) {
+      heading(sheet, 2, title);
+      drawFields(sheet, lines.map(fieldOf));
+    }
   });
-  doc.font('bold').fontSize(18).fillColor('#111827').text('Certificate of destruction');
-  doc.font('text').fontSize(8).fillColor('#4b5563').text(certificate.certificate_id);
-  for (const [title, lines] of sectionsOf(certificate, sha256, signature)) drawSection(doc, title, lines);
-  doc.end();
-  return ended;
+  const pages = sheet.doc.bufferedPageRange().count;
+  for (let page = 0; page < pages; page += 1) {
+    sheet.doc.switchToPage(page);
+    drawFooter(sheet, `${certificate.certificate_id} · SHA-256 ${sha256.slice(0, 16)}`, `Page ${page + 1} of ${pages}`);
+  }
+  return sheet.finish();
+}
+
+const BAND_HEIGHT = 92;
+
+function drawHead(sheet: Sheet, certificate: Certificate): void {
+  const { doc } = sheet;
+  decorate(sheet, () => doc.rect(0, 0, PAGE.width, BAND_HEIGHT).fill(COLOR.brand));
+  const title = { font: FONT.bold, size: 24, color: COLOR.paper, y: 22, structure: 'H1' } as const;
+  write(sheet, 'Certificate of destruction', title);
+  write(sheet, certificate.certificate_id, { size: 10, color: COLOR.onBrand, width: CONTENT_WIDTH });
+  doc.y = BAND_HEIGHT + 12;
+}
+
+const HEX = /[0-9a-f]{64}|^[A-Za-z0-9+/]{60,}={0,2}$/;
+
+function fieldOf([label, value]: Lines[number]): { label: string; value: string; mono: boolean } {
+  return { label, value, mono: HEX.test(value) };
 }
 
 type Lines = readonly (readonly [label: string, value: string])[];
@@ -66,7 +80,8 @@ function sectionsOf(certificate: Certificate, sha256: string, signature: string)
       [
         ['Policy', `version ${policy.version}, kept ${policy.whole}`],
         ['Clause', policy.citation],
-        ['Plan', `${plan.id}, hash ${plan.hash}`],
+        ['Plan', plan.id],
+        ['Plan hash', plan.hash],
       ],
     ],
     ['Who signed', certificate.decisions.flatMap(({ payload }) => signerOf(payload))],
@@ -107,16 +122,4 @@ function signerOf(payload: string): (readonly [string, string])[] {
   if (!parsed.success) return [['Unknown', 'the signed text is of another shape']];
   const { meaning, person, person_name: name, key_fingerprint: key, time } = parsed.data;
   return [[meaning === 'request' ? 'Requested by' : 'Approved by', `${name} <${person}>, ${time}\n${key}`]];
-}
-
-function drawSection(doc: PDFKit.PDFDocument, title: string, lines: Lines): void {
-  doc.moveDown(1.1);
-  doc.font('bold').fontSize(10).fillColor('#111827').text(title, MARGIN);
-  doc.moveDown(0.3);
-  for (const [label, value] of lines) {
-    const top = doc.y;
-    doc.font('text').fontSize(8).fillColor('#4b5563').text(label, MARGIN, top, { width: LABEL_WIDTH });
-    doc.fillColor('#111827').text(value, MARGIN + LABEL_WIDTH, top, { width: VALUE_WIDTH });
-    doc.y += 2;
-  }
 }
