@@ -71,6 +71,14 @@ describe('generateReport', () => {
     await expect(
       generateReport(ctx, { framework: 'sox', period: '2026-01', supersedes: '00000000-0000-4000-8000-00000000ffff' }),
     ).rejects.toMatchObject({ code: 'REPORT_NOT_FOUND' });
+    // What the period after it is compared with.
+    const { model } = await generateReport(ctx, { framework: 'sox', period: '2026-02' });
+    const { startDate, endDate } = second.model.period;
+    const { statusCounts } = second.model;
+    expect(first.model.trend).toEqual([]);
+    expect(model.trend).toEqual([
+      { reportId: second.id, reportHash: second.hash, status: 'draft', startDate, endDate, statusCounts },
+    ]);
   });
 
   it('stores nothing when the person is not in the register', async () => {
