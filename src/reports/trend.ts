@@ -14,7 +14,7 @@ type Period = Pick<ReportModel['period'], 'startDate' | 'endDate'>;
 
 /**
  * One report over each of the last periods of this length that ended before this one began, the oldest first: an approved
- * one where there is one, else the newest. A report that cannot be read (its model is of another release, its key is gone)
+ * one where there is one, else the newest version. A report that cannot be read (its model is of another release, its key is gone)
  * is left out: that is a finding elsewhere, and no reason to make no report.
  */
 export async function readTrend(
@@ -54,9 +54,15 @@ export function chooseEarlier(rows: readonly ReportRow[], framework: string, per
     if (Math.max(days, others) / Math.min(days, others) > ALIKE) continue;
     const key = `${row.periodEnd} ${row.periodStart}`;
     const known = chosen.get(key);
-    if (known === undefined || (known.status !== 'approved' && row.status === 'approved')) chosen.set(key, row);
+    if (known === undefined || rankOf(row) < rankOf(known)) chosen.set(key, row);
   }
   return [...chosen].sort(([a], [b]) => (a < b ? 1 : -1)).map(([, row]) => row);
+}
+
+/** Approved, else not superseded, else the newest. */
+function rankOf({ status, superseded }: ReportRow): number {
+  if (status === 'approved') return 0;
+  return superseded ? 2 : 1;
 }
 
 /** Days of a period, both counted. */

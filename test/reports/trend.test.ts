@@ -28,6 +28,8 @@ describe('chooseEarlier', () => {
       row('older-q1', '2026-01-01', '2026-03-31'),
     ];
     expect(chooseEarlier(rows, 'gdpr', Q3).map(({ id }) => id)).toEqual(['approved-q2', 'newer-q1']);
+    const superseded = row('superseded-q1', '2026-01-01', '2026-03-31', { superseded: true });
+    expect(chooseEarlier([superseded, ...rows], 'gdpr', Q3).map(({ id }) => id)).toEqual(['approved-q2', 'newer-q1']);
   });
 
   it.each([
