@@ -11,6 +11,7 @@ import { AuditkeepError } from './errors.ts';
 import { openQueue, type Queue } from './jobs/queue.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { type KeyHome, openScratchHome } from './keys/scratch-home.ts';
+import type { SealKeyOptions } from './keys/seal-key.ts';
 import { countOf } from './plural.ts';
 import { migrationStatus } from './schema/migrate.ts';
 import { ROLES } from './schema/roles.ts';
@@ -62,7 +63,7 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
   const clock = options.clock ?? systemClock;
   const actor = options.actor ?? actorOf(config);
   const log = createLogger(config);
-  const keys = openKeyring({ db, clock, home: keyHome.path, actor });
+  const keys = openKeyring({ db, clock, home: keyHome.path, actor, seal: sealOptions(config, !options.rehearsal) });
   const context = { db, reportDb, clock, log, keys, actor, progress: options.progress ?? SILENT, config };
   const queueOptions = { url, role: ROLES.engine, log, clock };
   let queue: Promise<Queue> | null = null;
@@ -78,6 +79,11 @@ export async function openApp(config: Config, options: AppOptions = {}): Promise
       await keyHome.remove?.();
     },
   };
+}
+
+function sealOptions({ organization, origin, sealKey: key, sealCertificate }: Config, writes: boolean): SealKeyOptions {
+  const files = key === null || sealCertificate === null ? null : { key, certificate: sealCertificate };
+  return { organization: organization ?? origin.slice(0, 48), files, writes };
 }
 
 /** The connection string of the configured server, or of the embedded one, which this starts if need be. */

@@ -53,6 +53,15 @@ const configSchema = z.strictObject({
   witnessTimeoutSeconds: z.number().min(0.1).max(60).default(5),
   /** How many days backups of the database are kept; certificates say when the last one is gone. null: not known. */
   backupRetentionDays: z.int().min(0).max(36_500).nullable().default(null),
+  /** Whose seal reports bear; stands in the certificate of the seal key that is made. null: the origin. */
+  organization: z
+    .string()
+    .regex(/^\S(?:.{0,46}\S)?$/, 'must be a name of at most 48 characters')
+    .nullable()
+    .default(null),
+  /** PEM files of a seal key of your own, RSA, and its certificate; null: one is made in the home. */
+  sealKey: z.string().min(1).nullable().default(null),
+  sealCertificate: z.string().min(1).nullable().default(null),
   /** The retention policy as `policy apply` takes it (src/retention/policy-parse.ts reads it); null: the built-in one. */
   retention: z.record(z.string(), z.unknown()).nullable().default(null),
   /** Scheduled reports. */
@@ -114,6 +123,9 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
   const parsed = configSchema.safeParse(merged);
   if (parsed.success && (parsed.data.witnessQuorum ?? 0) > parsed.data.witnesses.length) {
     throw invalid('witnessQuorum: is more than there are witnesses', 'lower it, or add witnesses');
+  }
+  if (parsed.success && (parsed.data.sealKey === null) !== (parsed.data.sealCertificate === null)) {
+    throw invalid('sealKey, sealCertificate: one is given without the other', 'give both files, or neither');
   }
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
@@ -218,7 +230,7 @@ function unusableVariable(name: string): AuditkeepError {
 
 function withAbsolutePaths(values: Layer, folder: string): Layer {
   const absolute: Record<string, unknown> = { ...values };
-  for (const key of ['home', 'key'] as const) {
+  for (const key of ['home', 'key', 'sealKey', 'sealCertificate'] as const) {
     const path = absolute[key];
     if (typeof path === 'string' && path !== '') absolute[key] = resolve(folder, path);
   }

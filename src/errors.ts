@@ -165,6 +165,8 @@ export const ERROR_CODES = {
   SCHEMA_MIGRATION: { exit: EXIT.bug, meaning: 'a migration failed and was rolled back' },
   SCHEMA_MISSING: { exit: EXIT.usage, meaning: 'the database has not been migrated' },
   SCHEMA_NEWER: { exit: EXIT.usage, meaning: 'the database was migrated by a newer release' },
+  SEAL_KEY_INVALID: { exit: EXIT.usage, meaning: 'the key or certificate that seals reports cannot be used' },
+  SEAL_KEY_MISSING: { exit: EXIT.unavailable, meaning: 'the key that sealed reports is not in the home folder' },
   SIGN_FAILED: { exit: EXIT.unavailable, meaning: 'ssh-keygen could not sign' },
   TAMPERED: { exit: EXIT.findings, meaning: 'an encrypted value was altered' },
   TEMPLATE_INVALID: {

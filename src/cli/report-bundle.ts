@@ -1,7 +1,7 @@
 /** `auditkeep report bundle | distribute | open | verify`: what leaves the house, and how it is checked there. */
 import { EXIT } from '../errors.ts';
 import { bundleReport } from '../reports/bundle.ts';
-import { checkBundleFile, distributeReport, openBundle } from '../reports/distribute.ts';
+import { checkBundleFile, distributeReport, type OpenInput, openBundle } from '../reports/distribute.ts';
 import type { BundleCheck } from '../reports/verify-bundle.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
@@ -9,6 +9,10 @@ import { dryRunOption, withDryRun } from './dry-run.ts';
 const fileOptions = {
   identity: { type: 'string', describe: 'age identity file, for an encrypted bundle' },
   signers: { type: 'string', describe: 'allowed_signers file that reached you another way' },
+  'seal-certificate': {
+    type: 'string',
+    describe: 'certificate of the seal that reached you another way: SHA-256 or PEM file',
+  },
 } as const;
 
 const variantOption = {
@@ -85,28 +89,46 @@ export const reportBundleCommands: readonly AnyCommand[] = [
         .positional('file', { type: 'string', demandOption: true })
         .option('out', { type: 'string', demandOption: true, describe: 'new or empty folder' })
         .options(fileOptions),
-    async run(_session, { file, out, identity, signers }) {
-      const input = { file, outDir: out, identityFile: identity ?? null, signersFile: signers ?? null };
-      return checkResult(await openBundle(input));
+    async run(_session, { file, out, ...given }) {
+      return checkResult(await openBundle({ ...inputOf(file, given), outDir: out }));
     },
   }),
   defineCommand({
     path: ['report', 'verify'],
     positionals: '<file>',
     summary: 'check a bundle offline and name every part that does not hold; needs no database',
-    examples: [['auditkeep report verify report.zip --signers signers.txt', 'ends with 3 when something is wrong']],
+    examples: [
+      [
+        'auditkeep report verify report.zip --signers signers.txt --seal-certificate 9F:86:D0...',
+        'ends with 3 when something is wrong',
+      ],
+    ],
     options: (yargs) => yargs.positional('file', { type: 'string', demandOption: true }).options(fileOptions),
-    async run(_session, { file, identity, signers }) {
-      return checkResult(await checkBundleFile({ file, identityFile: identity ?? null, signersFile: signers ?? null }));
+    async run(_session, { file, ...given }) {
+      return checkResult(await checkBundleFile(inputOf(file, given)));
     },
   }),
 ];
+
+interface GivenFiles {
+  readonly identity?: string | undefined;
+  readonly signers?: string | undefined;
+  readonly 'seal-certificate'?: string | undefined;
+}
+
+function inputOf(file: string, given: GivenFiles): OpenInput {
+  const { identity = null, signers = null, 'seal-certificate': sealCertificate = null } = given;
+  return { file, identityFile: identity, signersFile: signers, sealCertificate };
+}
 
 function checkResult(check: BundleCheck): CommandResult {
   const lines = [
     `report ${check.reportId ?? 'unknown'}, sha256 of the model ${check.reportHash ?? 'unknown'}`,
     variantText(check),
-    ...check.decisions.map(({ time, meaning, person }) => `  ${time}  ${meaning.padEnd(8)} ${person}`),
+    ...check.decisions.map(
+      ({ time, meaning, person, keyCompromisedLater }) =>
+        `  ${time}  ${meaning.padEnd(8)} ${person}${keyCompromisedLater ? ' (key reported compromised later)' : ''}`,
+    ),
     ...check.findings.map(({ part, what }) => `finding: ${part} ${what}`),
     ...check.unchecked.map((sentence) => `not shown: ${sentence}`),
     VERDICTS[check.outcome],
@@ -122,7 +144,9 @@ function variantText({ variant, identities }: BundleCheck): string {
 }
 
 const VERDICTS: Readonly<Record<BundleCheck['outcome'], string>> = {
-  valid: 'valid: every part and signature holds, by keys of the list you gave, and the deciders had their roles',
-  incomplete: 'INCOMPLETE: it agrees with itself; give --signers, and run the release that made it, to know the rest',
+  valid:
+    'valid: every part and signature holds, by keys and the certificate that you gave, and the deciders had their roles',
+  incomplete:
+    'INCOMPLETE: it agrees with itself; give --signers and --seal-certificate, and run the release that made it, to know the rest',
   invalid: 'INVALID',
 };

@@ -9,6 +9,7 @@ import { countLateEvents } from '../reports/late-events.ts';
 import type { ReportModel } from '../reports/model.ts';
 import { listReports, type ReadReport, readReport } from '../reports/read.ts';
 import { hasUnsealedEvents } from '../reports/scheduled.ts';
+import { readSealFacts, type StoredSeal } from '../reports/seal/store.ts';
 import { formatCount } from '../reports/texts.ts';
 import { readDecisions, readDecisionsOf } from '../reports/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
@@ -146,8 +147,9 @@ export const reportCommands: readonly AnyCommand[] = [
       const exitCode = valid ? EXIT.done : EXIT.findings;
       const deadline = (await readDeadlines([report.row], ctx.clock.now())).get(report.row.id) ?? null;
       const thread = decisions.map(threadEntry);
-      const text = shownText(report, { valid, deadline, thread, lateEvents }, files);
-      const data = { ...shownReport(report), valid, lateEvents, deadline, decisions: thread };
+      const seal = await ctx.db.withClient((client) => readSealFacts(client, report.row.id));
+      const text = shownText(report, { valid, deadline, thread, lateEvents, seal }, files);
+      const data = { ...shownReport(report), valid, lateEvents, deadline, decisions: thread, seal };
       return { data, text, exitCode };
     },
   }),
@@ -235,10 +237,11 @@ function shownText(
     readonly deadline: Deadline | null;
     readonly thread: readonly ThreadEntry[];
     readonly lateEvents: number | null;
+    readonly seal: StoredSeal | null;
   },
   files: readonly string[],
 ): string {
-  const { valid, deadline, thread, lateEvents } = shown;
+  const { valid, deadline, thread, lateEvents, seal } = shown;
   return [
     `Report ${row.id}, version ${row.version}: ${model.framework.name} ${row.periodStart} to ${row.periodEnd}, ${row.status}${deadlineText(deadline, ', ')}.`,
     ...(valid ? [] : ['INVALID: its status does not rest on signed decisions; see `auditkeep decision verify`']),
@@ -246,6 +249,7 @@ function shownText(
     ...controlLines(model),
     ...(thread.length === 0 ? [] : ['Decisions:', ...thread.flatMap(threadLines)]),
     `H ${row.hash}`,
+    ...(seal === null ? [] : [`sealed ${seal.sealedAt}, certificate sha256 ${seal.certificateSha256}`]),
     ...files.map((file) => `wrote ${file}`),
   ].join('\n');
 }

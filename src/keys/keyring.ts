@@ -1,4 +1,5 @@
 /** The key ring as the rest of the product sees it: seal and open cells, derive with named secrets. */
+import type { SealKey } from './seal-key.ts';
 
 /** The place a cell belongs to; a cell that is moved elsewhere does not open (docs/spec/envelope-v1.md). */
 export interface CellContext {
@@ -60,4 +61,10 @@ export interface Keyring {
   openEach(cells: readonly SealedCell[]): Promise<(Uint8Array | null)[]>;
   /** The secret of a purpose, created on first use. */
   secret(purpose: SecretPurpose): Promise<NamedSecret>;
+  /**
+   * The key by which the organisation seals reports.
+   * @param mayCreate false where the database knows a certificate that the product made: its key has to be there
+   * @throws SEAL_KEY_MISSING, SEAL_KEY_INVALID, KEY_FILE_MODE, KEY_FILE_PLACE
+   */
+  sealKey(mayCreate: boolean): Promise<SealKey>;
 }

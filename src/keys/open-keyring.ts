@@ -5,6 +5,7 @@ import { type Clock, isoOf } from '../time/clock.ts';
 import { type EnvelopeKey, openCell, parseEnvelope, sealCell } from './envelope.ts';
 import type { DataClass, Keyring, SealedCell, SecretPurpose } from './keyring.ts';
 import { fileKekProvider } from './providers/file.ts';
+import { openSealKey, type SealKeyOptions } from './seal-key.ts';
 import * as store from './store.ts';
 import { createStored, type Ring, unknownKey, unwrapStored } from './stored-key.ts';
 import { readSubjectKeysById, subjectKeysOf } from './subject-key.ts';
@@ -19,7 +20,11 @@ export interface KeyringOptions {
   /** The folder that holds `keys/`; created when the first key is. */
   readonly home: string;
   readonly actor: Actor;
+  /** Default: the product's own, in the name of auditkeep. */
+  readonly seal?: SealKeyOptions;
 }
+
+const OWN_SEAL: SealKeyOptions = { organization: 'auditkeep', files: null, writes: true };
 
 /**
  * The key ring of one database. Nothing is read until it is used. It takes connections of its own from the pool, so ask
@@ -75,6 +80,8 @@ export function openKeyring(options: KeyringOptions): Keyring {
       return openCell({ epoch, subject }, context, parsed);
     },
     openEach: (cells) => openEach(ring, epochKey, cells),
+    sealKey: (mayCreate) =>
+      openSealKey(options.home, { ...(options.seal ?? OWN_SEAL), mayCreate, now: ring.clock.now() }),
   };
 }
 

@@ -21,6 +21,7 @@ const REFUSALS: Readonly<Record<string, readonly [code: ErrorCode, hint: string]
   AK014: ['PERSON_ACT_REFUSED', 'see the register with `auditkeep person list`'],
   AK120: ['DECISION_OBJECT', 'list plans, holds and policies with `purge list`, `hold list` and `policy show`'],
   AK121: ['DECISION_STATE', 'look at what was decided with `purge list`, `hold list` or `policy show`'],
+  AK138: ['SEAL_KEY_MISSING', 'use the home that sealed the first report (AUDITKEEP_HOME), or give a key in sealKey'],
   AK015: ['REPORT_NOT_APPROVED', 'let the report be reviewed and approved first'],
 };
 

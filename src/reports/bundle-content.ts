@@ -25,6 +25,19 @@ export const reportFileSchema = z.strictObject({
   engineVersion: z.string(),
   /** Fingerprints of signing keys that the register in the bundle says were compromised later. */
   compromisedKeys: z.array(z.string()),
+  /** D: of decisions.json. */
+  decisionsSha256: hash,
+  /** The seal of the organisation on final.pdf. */
+  seal: z.strictObject({
+    /** P1: of final.pdf before the seal was appended. */
+    finalPdfSha256: hash,
+    /** P2: of final.pdf. */
+    sealedPdfSha256: hash,
+    /** Of the DER form of the first certificate in seal-certificate.pem. */
+    certificateSha256: hash,
+    /** Whole seconds, by the clock of the machine that sealed. */
+    sealedAt: z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z$/),
+  }),
   /** The versions that were decided on, as they were when this one was approved. */
   versions: z.array(
     z.strictObject({
@@ -48,6 +61,7 @@ export const DOCUMENTS: readonly string[] = [
   'model.json',
   'review.pdf',
   'final.pdf',
+  'seal-certificate.pem',
   'report.json',
   'decisions.json',
   'allowed_signers',
@@ -171,12 +185,25 @@ ${commands.join('\n')}
   ${own?.reportHash ?? ''}  model.json
   ${own?.reviewPdfSha256 ?? ''}  review.pdf
 
-   final.pdf is review.pdf with pages D-1, ... that print the decisions. It and decisions.json are made from model.json
-   and decisions/ and carry no signature of their own: where they disagree, the signed texts count. The same holds for
-   oscal/: the report as OSCAL 1.2.1, made from model.json alone. evidence/ holds all exceptions of the controls that have any;
-   model.json has the sha256 of each file.
+   final.pdf is review.pdf with pages D-1, ... that print the decisions. Its pages and decisions.json are made from model.json
+   and decisions/: where they disagree, the signed texts count. The same holds for oscal/: the report as OSCAL 1.2.1, made from
+   model.json alone. evidence/ holds all exceptions of the controls that have any; model.json has the sha256 of each file.
 
-4. register/ holds the acts that made these persons preparer, reviewer and approver, each signed by key officers. The first was
+4. The organisation sealed final.pdf, by a machine and once: one signature (CMS) over the whole file. PDF readers show it, and so
+   does
+
+  pdfsig -nocert final.pdf
+
+   It is a seal and no person's signature, and it is not a qualified electronic signature or seal. Its certificate is in
+   seal-certificate.pem, with this sha256:
+
+  ${report.seal.certificateSha256}
+
+   The next line prints it too. Compare it with one that reached you another way: anybody can make a certificate of this name.
+
+  openssl x509 -in seal-certificate.pem -noout -subject -dates -fingerprint -sha256
+
+5. register/ holds the acts that made these persons preparer, reviewer and approver, each signed by key officers. The first was
    signed by its founders; later ones are checked in the same way, each by its own files:
 
 ${founding.join('\n')}
@@ -184,7 +211,9 @@ ${founding.join('\n')}
    Who the founders are, nothing in here can show: compare their keys, in allowed_signers under ${NAMESPACES.person}.
 ${statementsText(statements)}
 ${VARIANT_TEXTS[variant]}
-With auditkeep all of this is one command: auditkeep report verify FILE --signers YOUR_LIST
+With auditkeep all of this is one command:
+
+  auditkeep report verify FILE --signers YOUR_LIST --seal-certificate SHA256_YOU_KNOW
 `;
 }
 

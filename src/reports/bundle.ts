@@ -6,6 +6,7 @@ import { canonicalJson } from '../canonical-json.ts';
 import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
+import { writePem } from '../keys/certificate.ts';
 import { readRegister } from '../persons/read-register.ts';
 import { readStatements } from '../persons/store.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
@@ -32,10 +33,11 @@ import { IDENTITIES_PART } from './identity.ts';
 import type { ReportModel } from './model.ts';
 import { readReport } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
+import { type Seal, sealOf } from './seal/seal-report.ts';
 import { readStoredDecisions, readVersions } from './store-workflow.ts';
 import { verifyDecisions } from './workflow.ts';
 
-type BundleContext = Pick<Context, 'db' | 'keys'>;
+type BundleContext = Pick<Context, 'db' | 'keys' | 'clock' | 'actor'>;
 
 export interface Bundle {
   readonly reportId: string;
@@ -45,10 +47,11 @@ export interface Bundle {
 }
 
 /**
- * The bundle of an approved report, in memory; redacted unless said. The same approved report gives the same bytes with the same
- * register, release and Node version, before and after archiving; a full one as long as nobody that it names is erased.
+ * The bundle of an approved report, in memory; redacted unless said; the first one seals the report. The same approved report gives
+ * the same bytes with the same register and release, before and after archiving; a full one as long as nobody that it names is erased.
  * @throws REPORT_NOT_FOUND, REPORT_NOT_APPROVED, DECISION_INVALID when a decision does not hold, REPORT_TAMPERED,
- * BUNDLE_INVALID when this release draws another PDF than the one that was reviewed, BUNDLE_TOO_LARGE, and those of Keyring.open
+ * BUNDLE_INVALID when it is not sealed and this release draws another PDF than the one that was reviewed, BUNDLE_TOO_LARGE, and
+ * those of sealOf and Keyring.open
  */
 export async function makeBundle(ctx: BundleContext, id: string, variant: BundleVariant = 'redacted'): Promise<Bundle> {
   const { row, model, bytes } = await readReport(ctx, id);
@@ -60,17 +63,29 @@ export async function makeBundle(ctx: BundleContext, id: string, variant: Bundle
       hint: 'let it be reviewed and approved first',
     });
   }
-  const reviewPdf = await renderReviewed(model, row.pdfSha256);
-  const report = reportFile(model, evidence.installationId, evidence.versions, decisions);
+  const decisionsJson = decisionsText(decisions);
+  const subject = {
+    reportId: row.id,
+    version: row.version,
+    reportHash: row.hash,
+    reviewPdfSha256: row.pdfSha256,
+    decisionsSha256: sha256Of(decisionsJson),
+  };
+  const seal = await sealOf(ctx, subject, async () => ({
+    reviewPdf: await renderReviewed(model, row.pdfSha256),
+    finalPdf: await renderPdf(model, decisions.map(entryOf)),
+  }));
+  const report = reportFile(model, evidence, decisions, seal);
   const identities = variant === 'full' ? await identitiesPart(ctx, model) : undefined;
   const stated = statementFiles(model, evidence.statements, identities);
   const signed = { acts: evidence.acts, statements: stated.statements, variant };
   const content = new Map<string, Uint8Array>([
     ['model.json', bytes],
-    ['review.pdf', reviewPdf],
-    ['final.pdf', await renderPdf(model, decisions.map(entryOf))],
+    ['review.pdf', seal.reviewPdf],
+    ['final.pdf', seal.sealedPdf],
+    ['seal-certificate.pem', Buffer.from(writePem(seal.certificates), 'utf8')],
     ['report.json', Buffer.from(canonicalJson(report), 'utf8')],
-    ['decisions.json', Buffer.from(decisionsText(decisions), 'utf8')],
+    ['decisions.json', Buffer.from(decisionsJson, 'utf8')],
     ['allowed_signers', Buffer.from(allowedSignersText(evidence.register, decisions, signed), 'utf8')],
     ['README.txt', Buffer.from(readmeText(report, decisions, signed), 'utf8')],
     ...oscalFiles(model),
@@ -130,9 +145,9 @@ async function renderReviewed(model: ReportModel, expected: string): Promise<Buf
 
 function reportFile(
   model: ReportModel,
-  installationId: string,
-  versions: readonly ReportVersion[],
+  { installationId, versions }: { readonly installationId: string; readonly versions: readonly ReportVersion[] },
   decisions: readonly ReportDecision[],
+  { finalPdfSha256, sealedPdfSha256, certificateSha256, sealedAt }: Seal,
 ): ReportFile {
   const decided = versions.filter((version) => decisions.some((decision) => decision.reportId === version.id));
   return reportFileSchema.parse({
@@ -144,6 +159,8 @@ function reportFile(
     compromisedKeys: [
       ...new Set(decisions.filter((entry) => entry.keyCompromisedLater).map((entry) => entry.keyFingerprint)),
     ].sort(),
+    decisionsSha256: sha256Of(decisionsText(decisions)),
+    seal: { finalPdfSha256, sealedPdfSha256, certificateSha256, sealedAt },
     versions: versionsAfter(decided, decisions),
   });
 }

@@ -1,4 +1,7 @@
-/** Verified decisions in the shapes that leave the database: printed in the final PDF, listed in decisions.json. */
+/**
+ * Verified decisions in the shapes that leave the database: printed in the final PDF, listed in decisions.json. Both are sealed, so
+ * they say what was signed and nothing that may change later, such as that a key was compromised: report.json names those.
+ */
 import type { JsonValue } from '../canonical-json.ts';
 import type { Meaning } from '../persons/decision.ts';
 import type { ReportDecision } from './decision-check.ts';
@@ -25,7 +28,7 @@ export function entryOf(decision: ReportDecision): DecisionEntry {
     role: (transitionOf(decision.meaning, decision.from)?.role ?? '-').replace('_', ' '),
     version: decision.version,
     at: decision.time,
-    keyFingerprint: `${decision.keyFingerprint}${decision.keyCompromisedLater ? ' (reported compromised later)' : ''}`,
+    keyFingerprint: decision.keyFingerprint,
     comment: decision.comment,
     sha256: decision.payloadSha256,
   };
@@ -45,7 +48,6 @@ export function jsonOf(decision: ReportDecision): JsonValue {
     time: decision.time,
     comment: decision.comment,
     key_fingerprint: decision.keyFingerprint,
-    key_compromised_later: decision.keyCompromisedLater,
     payload_sha256: decision.payloadSha256,
   };
 }

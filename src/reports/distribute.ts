@@ -7,6 +7,7 @@ import type { Context } from '../context.ts';
 import { inTransaction } from '../db/transaction.ts';
 import { AuditkeepError } from '../errors.ts';
 import { encrypterFor } from '../keys/age-recipient.ts';
+import { certificateSha256, parseCertificates } from '../keys/certificate.ts';
 import { translateRefusals } from '../persons/refusal.ts';
 import { checkWritableFolder } from '../writable-folder.ts';
 import { makeBundle } from './bundle.ts';
@@ -176,12 +177,32 @@ export interface OpenInput {
   readonly identityFile: string | null;
   /** allowed_signers file that came another way; null uses the one inside. */
   readonly signersFile: string | null;
+  /** Certificate of the seal that came another way: its SHA-256, with colons or without, or a PEM file. */
+  readonly sealCertificate?: string | null;
 }
 
 /** Checks a bundle file offline and writes nothing. @throws as readBundleFile and verifyBundle */
 export async function checkBundleFile(input: OpenInput): Promise<BundleCheck> {
-  const zip = await readBundleFile(input.file, input.identityFile);
-  return verifyBundle(zip, await readSigners(input.signersFile));
+  return checkZip(await readBundleFile(input.file, input.identityFile), input);
+}
+
+async function checkZip(zip: Buffer, { signersFile, sealCertificate = null }: OpenInput): Promise<BundleCheck> {
+  const given = sealCertificate === null ? null : await readSealFingerprint(sealCertificate);
+  return verifyBundle(zip, await readSigners(signersFile), { sealCertificate: given });
+}
+
+/** SHA-256 of the certificate, lower-case hex. */
+async function readSealFingerprint(given: string): Promise<string> {
+  const digits = given.replaceAll(':', '').toLowerCase();
+  if (/^[0-9a-f]{64}$/.test(digits)) return digits;
+  const text = (await readInput(given, 'the certificate of the seal', 64 * 1024)).toString('utf8');
+  // A bundle holds its own certificate as text: the wrong file would vouch for itself.
+  const certificates = text.includes('\0') ? null : parseCertificates(text);
+  if (certificates !== null) return certificateSha256(certificates[0]);
+  throw new AuditkeepError('INPUT_INVALID', {
+    message: 'the certificate of the seal is neither a SHA-256 nor a PEM file with the certificate of an RSA key',
+    hint: 'give its fingerprint, as `openssl x509 -noout -fingerprint -sha256` prints it, or the file',
+  });
 }
 
 async function readSigners(path: string | null): Promise<string | null> {
@@ -194,7 +215,7 @@ async function readSigners(path: string | null): Promise<string | null> {
  */
 export async function openBundle(input: OpenInput & { readonly outDir: string }): Promise<BundleCheck> {
   const zip = await readBundleFile(input.file, input.identityFile);
-  const check = await verifyBundle(zip, await readSigners(input.signersFile));
+  const check = await checkZip(zip, input);
   const [first] = check.findings;
   if (first !== undefined) {
     throw new AuditkeepError('BUNDLE_INVALID', {

@@ -1,12 +1,13 @@
-/** final.pdf of a bundle is not signed: it is what the signed model and the signed decisions draw. */
+/** The pages of a bundle's final.pdf are what the signed model and the signed decisions draw; its seal comes after them. */
 import type { BundleParts } from './bundle-format.ts';
 import type { ReportDecision } from './decision-check.ts';
 import { entryOf } from './decision-entry.ts';
 import { parseModel } from './read.ts';
 import { renderPdf } from './render/pdf.ts';
+import { unsealedPart } from './seal/sealed-pdf.ts';
 
 /**
- * Draws final.pdf again and compares it. Only the release and Node version that made it can; by others it is not checked.
+ * Draws final.pdf again and compares what lies before the seal. Only the release and Node version that made it can; by others it is not checked.
  * undrawable: signed is not sound, and whoever signed a model that its own release cannot draw gets a finding.
  */
 export async function redrawFinalPdf(
@@ -19,5 +20,6 @@ export async function redrawFinalPdf(
   if (engineVersion !== release || nodeVersion !== process.version) return 'not checked';
   const drawn = await renderPdf(model, decisions.map(entryOf)).catch(() => null);
   if (drawn === null) return 'undrawable';
-  return drawn.equals(parts.get('final.pdf') ?? Buffer.alloc(0)) ? 'reproduced' : 'different';
+  const pages = unsealedPart(Buffer.from(parts.get('final.pdf') ?? ''));
+  return pages?.equals(drawn) === true ? 'reproduced' : 'different';
 }

@@ -34,6 +34,7 @@ import { readEngineVersion } from './engine-version.ts';
 import { IDENTITIES_PART } from './identity.ts';
 import { differencesOf, parseModel } from './read.ts';
 import { redrawFinalPdf } from './redraw.ts';
+import { checkSeal } from './seal/verify-seal.ts';
 
 export interface BundleCheck {
   /** Nothing is wrong and nothing is left unchecked. */
@@ -57,6 +58,11 @@ export interface BundleCheck {
   readonly reportHash: string | null;
   readonly findings: readonly BundleFinding[];
   readonly decisions: readonly ReportDecision[];
+  /**
+   * Whose word the certificate of the seal is. given: it is the one that came another way. bundled: the bundle's own, which anybody
+   * can make.
+   */
+  readonly sealCertificate: 'given' | 'bundled';
   /** Whether final.pdf was drawn again and compared; only the release and Node version that made it can. */
   readonly finalPdf: 'reproduced' | 'not checked';
   /** Whether the OSCAL documents were made again and compared; only the release that made them can. */
@@ -69,26 +75,35 @@ export interface BundleCheck {
   readonly withheld: readonly string[];
 }
 
+export interface VerifyOptions {
+  /** SHA-256 of the certificate of the seal, which came another way. */
+  readonly sealCertificate?: string | null;
+  /** The release that checks; this one unless given. */
+  readonly release?: string;
+}
+
 /**
  * Checks a bundle's bytes. Each part that is damaged, missing, forged or not listed is named in the findings.
  * @param givenSigners the text of an allowed_signers file that came another way, or null for the one inside
- * @param release the release that checks; this one unless given
  * @throws BUNDLE_INVALID when it cannot be unpacked, INPUT_INVALID for a malformed list of signers
  */
 export async function verifyBundle(
   zip: Uint8Array,
   givenSigners: string | null,
-  release?: string,
+  options: VerifyOptions = {},
 ): Promise<BundleCheck> {
   const parts = unpackBundle(zip);
   const given = givenSigners === null ? null : parseAllowedSigners(givenSigners);
   const report = readReportFile(parts);
   const findings = checkParts(zip, parts);
   const signers = given === null ? 'bundled' : 'given';
+  const givenCertificate = options.sealCertificate ?? null;
+  const sealCertificate = givenCertificate === null ? 'bundled' : 'given';
   if (report === null) {
     const all = [...findings, { part: 'report.json', what: 'is missing or malformed' }];
     return checkOf({
       signers,
+      sealCertificate,
       reportId: null,
       reportHash: null,
       findings: all,
@@ -126,8 +141,8 @@ export async function verifyBundle(
   const identities = named === null ? null : { count: named.count, erased: named.erased };
   const signed = { ...persons, ...stated, parts: [...stated.parts, ...evidence.parts, ...templates.parts], variant };
   findings.push(...checkClosed(parts, report, decisions, signed), ...checkSigners(parts, decisions, signed, bundled));
-  findings.push(...checkCompromised(report, decisions, persons));
-  const own = release ?? (await readEngineVersion());
+  findings.push(...checkCompromised(report, decisions, persons), ...checkSeal(parts, report, givenCertificate));
+  const own = options.release ?? (await readEngineVersion());
   const isSound = findings.length === 0;
   const drawn = isSound ? await redrawFinalPdf(parts, decisions, own) : 'not checked';
   const told = isSound ? checkOscal(parts, own) : { outcome: 'not checked' as const, findings: [] };
@@ -142,7 +157,8 @@ export async function verifyBundle(
   const oscal = told.outcome;
   const { withheld } = stated;
   return checkOf({
-    ...{ signers, reportId, reportHash, findings, decisions, finalPdf, oscal, roles, variant, identities, withheld },
+    ...{ signers, sealCertificate, reportId, reportHash, findings, decisions, finalPdf, oscal, roles },
+    ...{ variant, identities, withheld },
   });
 }
 
@@ -153,6 +169,9 @@ function checkOf(found: Omit<BundleCheck, 'valid' | 'outcome' | 'unchecked'>): B
     ...(found.signers === 'given' ? [] : ['the keys come from the bundle itself and may be anybody’s']),
     ...UNCHECKED_ROLES[found.roles],
     ...found.withheld.map((id) => `the signed text of waiver ${id} names an id that the report hides; ask for it`),
+    ...(found.sealCertificate === 'given'
+      ? []
+      : ['the certificate of the seal comes from the bundle itself and may be anybody’s']),
   ];
   const clean = unchecked.length === 0 ? 'valid' : 'incomplete';
   const outcome = found.findings.length > 0 ? 'invalid' : clean;
@@ -288,6 +307,9 @@ function checkContent(
   }
   if (textOf(parts, 'decisions.json') !== decisionsText(decisions)) {
     findings.push({ part: 'decisions.json', what: 'is not the list of the signed decisions' });
+  }
+  if (report.decisionsSha256 !== sha256Of(decisionsText(decisions))) {
+    findings.push({ part: 'report.json', what: 'names another hash of the decisions than they have' });
   }
   if (!parts.has('final.pdf')) findings.push({ part: 'final.pdf', what: 'is missing' });
   if (findings.length === 0) {

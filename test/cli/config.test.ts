@@ -40,9 +40,12 @@ describe('configuration', () => {
       home: join(folder, '.auditkeep'),
       as: 'flag@example.org',
       key: null,
+      organization: null,
       origin: 'from.file/audit',
       logLevel: 'error',
       witnesses: [],
+      sealCertificate: null,
+      sealKey: null,
       witnessQuorum: null,
       witnessTimeoutSeconds: 5,
     });

@@ -40,6 +40,7 @@ const shownShape = z.strictObject({
       controls: z.array(z.strictObject({ control: z.string(), comment: z.string() })),
     }),
   ),
+  seal: z.null(),
   hash: z.string(),
   controls: z.array(
     z.strictObject({

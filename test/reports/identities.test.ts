@@ -33,6 +33,7 @@ import { approveReport, reviewReport, submitReport } from '../../src/reports/wor
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
+import { knownSeal } from './approved-bundle.ts';
 import { runAll } from './control-fixtures.ts';
 
 const db = useDatabase();
@@ -154,7 +155,10 @@ describe('a full bundle', () => {
   });
 
   test('and the redacted one hold, against the same hash, and say which they are', async () => {
-    const [whole, part] = [await verifyBundle(full, given(full)), await verifyBundle(redacted, given(redacted))];
+    const [whole, part] = [
+      await verifyBundle(full, given(full), knownSeal(full)),
+      await verifyBundle(redacted, given(redacted), knownSeal(redacted)),
+    ];
     const { count } = report.model.identities;
     expect(whole).toMatchObject({
       valid: true,
@@ -177,7 +181,7 @@ describe('a full bundle', () => {
     const claim = { index: BigInt(at), size: BigInt(count), root: Buffer.from(root, 'hex') };
     expect(verifyInclusion({ ...claim, leaf: identityLeaf(line), proof: inclusionProof(leaves, at) })).toBe(true);
     const readme = partOf(full, 'README.txt').toString();
-    const [command] = readme.split('\n').filter((text) => text.includes('openssl'));
+    const [command] = readme.split('\n').filter((text) => text.includes('openssl dgst'));
     const script = (command ?? '').replace('IDENTITY', '"$IDENTITY"').replace('SALT', line.salt);
     const env = { ...process.env, IDENTITY: canonicalJson(line.identity) };
     const run = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' });
@@ -227,7 +231,7 @@ test('nothing of an identity is anywhere in the redacted bundle', async () => {
 
 describe('tampering', () => {
   const what = async (zip: Buffer) => {
-    const { outcome, findings } = await verifyBundle(zip, given(full));
+    const { outcome, findings } = await verifyBundle(zip, given(full), knownSeal(zip));
     expect(outcome).toBe('invalid');
     return findings
       .filter(({ part }) => part === 'identities.ndjson')
@@ -320,7 +324,7 @@ describe('a person who was erased', () => {
     const after = (await makeBundle(ctx, report.id, 'full')).zip;
     const { count } = report.model.identities;
     // The account and its token.
-    expect(await verifyBundle(after, given(after))).toMatchObject({
+    expect(await verifyBundle(after, given(after), knownSeal(after))).toMatchObject({
       valid: true,
       reportHash: report.hash,
       identities: { count, erased: 2 },
@@ -334,7 +338,10 @@ describe('a person who was erased', () => {
   test('stays unnamed in later reports, where the tables still have them; pseudonyms are others', async () => {
     const later = await approved();
     const zip = (await makeBundle(ctx, later.id, 'full')).zip;
-    expect(await verifyBundle(zip, given(zip))).toMatchObject({ valid: true, identities: { erased: 2 } });
+    expect(await verifyBundle(zip, given(zip), knownSeal(zip))).toMatchObject({
+      valid: true,
+      identities: { erased: 2 },
+    });
     const before = new Set(linesOf(full).map((line) => line.pseudonym));
     expect(linesOf(zip).filter((line) => before.has(line.pseudonym))).toEqual([]);
     expect(later.model.identities.root).not.toBe(report.model.identities.root);

@@ -1,10 +1,11 @@
-/** Reading and writing one key file: created whole or not at all, refused when others may read it. */
+/** The file of one key-encryption key. */
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { AuditkeepError } from '../../errors.ts';
-import { checkPlace, makeKeyFolder, removeLeftovers, syncFolder } from './kek-folder.ts';
+import { checkPlace, removeLeftovers } from './kek-folder.ts';
+import { checkMode, createKeyFile, isCode, orWhenAbsent } from './key-file.ts';
 
 export interface KekFile {
   readonly id: string;
@@ -35,33 +36,13 @@ export async function listGenerations(home: string): Promise<number[]> {
  * appears only when the content is on disk.
  */
 export async function createKekFile(home: string, generation: number): Promise<KekFile> {
-  await makeKeyFolder(folderOf(home));
-  await checkMode(folderOf(home));
-  const path = pathOf(home, generation);
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   const content = {
     version: 1,
     kekId: randomBytes(8).toString('hex'),
     generation,
     key: randomBytes(32).toString('base64url'),
   };
-  const handle = await open(temporary, 'wx', 0o600);
-  try {
-    await handle.writeFile(`${JSON.stringify(content, null, 2)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  try {
-    // link() fails when the name exists, where rename() would replace the other process's key.
-    await link(temporary, path);
-  } catch (error) {
-    // ENOENT: the other process made its key and has tidied up after us already; reading below tells if it did not.
-    if (!isCode(error, 'EEXIST') && !isCode(error, 'ENOENT')) throw error;
-  } finally {
-    await unlink(temporary).catch(orWhenAbsent(undefined));
-  }
-  await syncFolder(folderOf(home));
+  await createKeyFile(pathOf(home, generation), `${JSON.stringify(content, null, 2)}\n`);
   return readKekFile(home, generation);
 }
 
@@ -88,16 +69,6 @@ export async function readKekFile(home: string, generation: number): Promise<Kek
   return { id: parsed.data.kekId, generation, key };
 }
 
-/** POSIX modes only: elsewhere the file system has no group and others to refuse. */
-async function checkMode(path: string): Promise<void> {
-  const { mode } = await stat(path);
-  if (process.platform === 'win32' || (mode & 0o077) === 0) return;
-  throw new AuditkeepError('KEY_FILE_MODE', {
-    message: `${path} has mode ${(mode & 0o7777).toString(8).padStart(4, '0')}: others may use the key`,
-    hint: `chmod go= ${path}; if others may have read it, rotate the key`,
-  });
-}
-
 function missing(path: string): (error: unknown) => never {
   return (error) => {
     if (!isCode(error, 'ENOENT')) throw error;
@@ -115,17 +86,6 @@ function parseJson(text: string): unknown {
   } catch {
     return null; // the shape refuses it with the same words as any other malformed content
   }
-}
-
-function orWhenAbsent<T>(value: T): (error: unknown) => T {
-  return (error) => {
-    if (isCode(error, 'ENOENT')) return value;
-    throw error;
-  };
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }
 
 const folderOf = (home: string) => join(home, 'keys');
