@@ -1,13 +1,10 @@
-import { spawnSync } from 'node:child_process';
 import { readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryOne, queryRows } from '../../src/db/query.ts';
-import { bundleReport } from '../../src/reports/bundle.ts';
-import { sha256Of } from '../../src/reports/bundle-format.ts';
-import { checkBundleFile, type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
+import { type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
 import type { Roster } from '../persons/roster.ts';
 import type { TestContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
@@ -172,35 +169,4 @@ describe('distribution', () => {
     await expect(distributeReport(roster.as(ctx, 'officer1'), real)).rejects.toMatchObject({ code: 'ROLE_MISSING' });
     expect(await readdir(outDir)).toEqual([]);
   });
-});
-
-describe('stock tools', () => {
-  const has = (tool: string, flag: string) => spawnSync(tool, [flag]).error === undefined;
-
-  test.skipIf(!has('age', '--version'))('age -d opens the file (age must be installed)', () => {
-    const result = spawnSync('age', ['-d', '-i', identityFile, sent.path], { maxBuffer: 1 << 26 });
-    expect(result.status).toBe(0);
-    expect(sha256Of(result.stdout)).toBe(sent.bundleSha256);
-  });
-
-  test.skipIf(!has('unzip', '-v') || !has('sha256sum', '--version'))(
-    'unzip, sha256sum -c and the commands of README.txt pass, and fail on a change (they must be installed)',
-    async () => {
-      const { path } = await bundleReport(ctx, { reportId, outDir: join(folder, 'stock') });
-      expect(await checkBundleFile({ file: path, identityFile: null, signersFile: null })).toMatchObject({
-        findings: [],
-      });
-      const cwd = join(folder, 'stock', 'unpacked');
-      expect(spawnSync('unzip', ['-q', path, '-d', cwd]).status).toBe(0);
-      const run = (command: string) => spawnSync('sh', ['-c', command], { cwd, encoding: 'utf8' });
-      expect(run('sha256sum -c --strict digest.txt').status).toBe(0);
-      const commands = (await readFile(join(cwd, 'README.txt'), 'utf8')).match(/ssh-keygen[^\n]*\\\n[^\n]*/g) ?? [];
-      // Five decisions and the two signatures of the founding act.
-      expect(commands).toHaveLength(7);
-      if (has('ssh-keygen', '-?')) for (const command of commands) expect(run(command).stdout).toContain('Good "');
-      await writeFile(join(cwd, 'decisions', '05-approve.json'), textOf('decisions/05-approve.json').replace('1', '2'));
-      expect(run('sha256sum -c --strict digest.txt').status).toBe(1);
-      if (has('ssh-keygen', '-?')) expect(run(commands[4] ?? '').status).not.toBe(0);
-    },
-  );
 });
