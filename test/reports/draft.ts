@@ -59,6 +59,7 @@ async function modelOf(ctx: Pick<Context, 'db'>, id: string, options: DraftOptio
     },
     generated: { by: options.generatedBy ?? SERVICE_PERSON, engineVersion: '0.1.0' },
     controls: [],
+    trend: [],
     identities: { count: 0, root: createHash('sha256').digest('hex') },
   };
 }
