@@ -78,3 +78,15 @@ it.each([
   expect((await verifyChain(ctx)).findings).toEqual([]);
   expect((await verifyChain(ctx, { level: 'incremental' })).findings).toEqual([]);
 });
+
+it('names an event that was born with a salt of another length', async () => {
+  await tamper(
+    db.admin,
+    `insert into audit.audit_log (event_type, event_category, event_action, payload_salt)
+       values ('forged', 'system', 'SHORT-SALT', '\\x01')`,
+  );
+  await sealChain(ctx);
+  const [eventId] = await column(db.admin, `select id::text from audit.audit_log where event_action = 'SHORT-SALT'`);
+  const { findings } = await verifyChain(ctx);
+  expect(findings.find((one) => one.eventId === eventId)).toMatchObject({ class: 'commitment-broken' });
+});

@@ -114,10 +114,13 @@ export function commitGroup(group: EventGroup, salt: Uint8Array | null, framed: 
   return salt === null ? null : digestBytes(commitmentMessage(group, salt).add(framed).hash());
 }
 
-/** Whether a group has values but no salt: its commitment is absent, and vouches for none of them. */
-export function isUnsalted(salt: Uint8Array | null, framed: Uint8Array): boolean {
+/** Bytes of a salt. */
+export const SALT_BYTES = 16;
+
+/** Whether a group has a salt that is none, or values and no salt: then its commitment is absent, and vouches for none of them. */
+export function breaksSaltRule(salt: Uint8Array | null, framed: Uint8Array): boolean {
   // Of NULLs alone every byte is ff; the length of a value begins with another one.
-  return salt === null && framed.some((byte) => byte !== 0xff);
+  return salt === null ? framed.some((byte) => byte !== 0xff) : salt.length !== SALT_BYTES;
 }
 
 /** Both commitments of an event. */

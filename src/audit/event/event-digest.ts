@@ -4,7 +4,14 @@
  */
 
 import type { Tuple } from '../copy/tuples.ts';
-import { addCommitment, commitmentMessage, type EventFields, type EventGroup, leafMessage } from './canonical.ts';
+import {
+  addCommitment,
+  commitmentMessage,
+  type EventFields,
+  type EventGroup,
+  leafMessage,
+  SALT_BYTES,
+} from './canonical.ts';
 import { ACTOR_SALT, PAYLOAD_SALT, TXID } from './event-source.ts';
 
 /** Digests as latin1 strings of 32 characters, as crypto.hash gives them. */
@@ -32,13 +39,13 @@ export function hashEvent({ bare, actorSalt, actor, payloadSalt, payload }: Even
   return { leaf: addCommitment(addCommitment(message, hashes.actor), hashes.payload).hash(), ...hashes };
 }
 
-/** Whether a group has values but no salt, so that no commitment vouches for them: nobody but the table's owner can write it. */
-export function hasUnsalted(tuple: Tuple): boolean {
-  return isUnsalted(tuple, ACTOR_SALT, PAYLOAD_SALT) || isUnsalted(tuple, PAYLOAD_SALT, TXID);
+/** Whether a group breaks the rule of salts (breaksSaltRule, canonical.ts): nobody but the table's owner can write such a row. */
+export function hasMisfitSalt(tuple: Tuple): boolean {
+  return isMisfit(tuple, ACTOR_SALT, PAYLOAD_SALT) || isMisfit(tuple, PAYLOAD_SALT, TXID);
 }
 
-function isUnsalted(tuple: Tuple, salt: number, until: number): boolean {
-  if (!tuple.isNull(salt)) return false;
+function isMisfit(tuple: Tuple, salt: number, until: number): boolean {
+  if (!tuple.isNull(salt)) return tuple.end(salt) - tuple.start(salt) !== SALT_BYTES;
   for (let field = salt + 1; field < until; field += 1) if (!tuple.isNull(field)) return true;
   return false;
 }

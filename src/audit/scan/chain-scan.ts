@@ -2,7 +2,7 @@
 
 import { bytesOf, type Slab } from '../copy/slabs.ts';
 import { eachTuple } from '../copy/tuples.ts';
-import { hasUnsalted } from '../event/event-digest.ts';
+import { hasMisfitSalt } from '../event/event-digest.ts';
 import { eventTuples, HASH_VERSION, OWN_HASH } from '../event/event-source.ts';
 import { ShaLanes } from '../lanes/sha-lanes.ts';
 import type { Finding } from '../links/finding.ts';
@@ -88,7 +88,7 @@ export class ChainScan {
       this.#sawEvent = true;
       const ownHash = data[tuple.start(OWN_HASH)] === 1;
       const otherVersion = data.readInt16BE(tuple.start(HASH_VERSION)) !== 1;
-      if (ownHash || otherVersion || hasUnsalted(tuple)) this.#events.suspect(data, tuple.start(1));
+      if (ownHash || otherVersion || hasMisfitSalt(tuple)) this.#events.suspect(data, tuple.start(1));
       rows += 1;
     });
     return rows;

@@ -7,7 +7,7 @@
  */
 
 import type { Tuple } from '../copy/tuples.ts';
-import { framedDigest, MESSAGE_STARTS } from '../event/canonical.ts';
+import { framedDigest, MESSAGE_STARTS, SALT_BYTES } from '../event/canonical.ts';
 import { hashTuple } from '../event/event-digest.ts';
 import { ACTOR_SALT, PAYLOAD_SALT, TXID } from '../event/event-source.ts';
 import { BLOCK_BYTES, MOST_BLOCKS, type ShaLanes, WORK } from '../lanes/sha-lanes.ts';
@@ -16,7 +16,6 @@ import type { EventSums } from './event-sums.ts';
 
 /** Events whose messages lie in the memory at once. */
 const ROWS = 96;
-const SALT_BYTES = 16;
 /** Of an outer message: the first block of the HMAC, then the inner digest and the padding. */
 const OUTER_BYTES = 2 * BLOCK_BYTES;
 

@@ -6,14 +6,14 @@
  *   a row without a link, seen by the sealer
  *     or of a transaction that cannot have been  -> inserted
  *   a row without a link, overdue              -> unsealed; not overdue: pending, no finding
- *   one of each, a group without its salt      -> commitment-broken
+ *   one of each, a group's salt is none        -> commitment-broken
  *   one of each, the leaf differs              -> rehashed, commitment-broken, erased-without-record, modified
  *   the leaf fits, what the link keeps of its
  *     commitments does not                     -> rehashed; its transaction, which orders events, does not -> reordered
  */
 
 import { uuidText } from '../copy/pg-time.ts';
-import { type Commitments, commitEvent, type EventGroup, eventLeaf, isUnsalted } from '../event/canonical.ts';
+import { breaksSaltRule, type Commitments, commitEvent, type EventGroup, eventLeaf } from '../event/canonical.ts';
 import type { EventRow } from '../event/event-source.ts';
 import { type Finding, finding } from '../links/finding.ts';
 import type { UnlinkedEvent } from '../links/gap.ts';
@@ -110,8 +110,8 @@ function judgePair(link: JudgedLink, row: EventRow, known: Circumstances): Judge
     actual: leaf.toString('hex'),
   };
   if (row.hasOwnHash && !known.isInline(facts.eventId)) return found(finding('rehashed', facts));
-  // Before all else: without a salt the leaf fits whatever the group says.
-  if (isUnsalted(row.actorSalt, row.actor) || isUnsalted(row.payloadSalt, row.payload)) {
+  // Before all else: without a salt the leaf fits whatever the group says, and the spec knows salts of 16 bytes alone.
+  if (breaksSaltRule(row.actorSalt, row.actor) || breaksSaltRule(row.payloadSalt, row.payload)) {
     return found(finding('commitment-broken', facts));
   }
   if (leaf.equals(link.leaf)) {
