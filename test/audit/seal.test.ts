@@ -144,9 +144,9 @@ describe('a killed sealer', () => {
     expect(await column(db.admin, 'select count(*) from audit.chain_link')).toEqual([0n]);
     await db.admin.withClient((client) => client.query('drop trigger zz_end on audit.chain_link'));
     // The client hears of the end of its backend before the server has given the lock back.
-    await expect
-      .poll(() => column(db.admin, "select count(*) from pg_locks where locktype = 'advisory' and classid = 24939"))
-      .toEqual([0n]);
+    const held = `select count(*) from pg_locks where locktype = 'advisory' and classid = 24939
+                    and database = (select oid from pg_database where datname = current_database())`;
+    await expect.poll(() => column(db.admin, held)).toEqual([0n]);
     expect(await sealChain(ctx, { batchSize: 15 })).toMatchObject({ sealed: 40, complete: true });
     expect(await column(db.admin, WRONG)).toEqual([]);
     expect(await column(db.admin, BROKEN)).toEqual([]);

@@ -102,7 +102,8 @@ async function hold({ oid, schema, name }: ForcedTable) {
 
 /** Whether somebody waits for a lock on a table. */
 async function isAwaited(oid: number): Promise<boolean> {
-  const text = 'select exists (select from pg_locks where relation = $1::oid and not granted) as yes';
+  const text = `select exists (select from pg_locks where relation = $1::oid and not granted
+                  and database = (select oid from pg_database where datname = current_database())) as yes`;
   return (await db.admin.withClient((client) => queryOne(client, z.object({ yes: z.boolean() }), text, [oid]))).yes;
 }
 

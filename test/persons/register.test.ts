@@ -181,7 +181,8 @@ describe('changing', () => {
           changeRegister(ctx, { changes: changes(role), officerKeyFiles: officers('officer1', 'officer2') }),
         ),
       );
-      const waiting = `select count(*)::int as n from pg_locks where relation = 'compliance.person_act'::regclass and not granted`;
+      const waiting = `select count(*)::int as n from pg_locks where relation = 'compliance.person_act'::regclass and not granted
+        and database = (select oid from pg_database where datname = current_database())`;
       const count = () => db.admin.withClient((client) => queryOne(client, z.object({ n: z.int() }), waiting));
       await expect.poll(async () => (await count()).n, { timeout: 10_000 }).toBe(2);
       await holder.query('commit');
