@@ -168,6 +168,10 @@ export const ERROR_CODES = {
   SEAL_KEY_INVALID: { exit: EXIT.usage, meaning: 'the key or certificate that seals reports cannot be used' },
   SEAL_KEY_MISSING: { exit: EXIT.unavailable, meaning: 'the key that sealed reports is not in the home folder' },
   SIGN_FAILED: { exit: EXIT.unavailable, meaning: 'ssh-keygen could not sign' },
+  SUBJECT_AMBIGUOUS: {
+    exit: EXIT.refused,
+    meaning: 'the identifiers of a person are those of another account too, so that rows would go to the wrong person',
+  },
   TAMPERED: { exit: EXIT.findings, meaning: 'an encrypted value was altered' },
   TEMPLATE_INVALID: {
     exit: EXIT.usage,

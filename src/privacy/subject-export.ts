@@ -51,7 +51,7 @@ const DISCLOSURE_COLUMNS = ['disclosed_at', 'recipient', 'description', 'purpose
 /**
  * Exports what is held about a person. The export is complete when manifest.json is there; the events, and the answered
  * request, are durable when it returns.
- * @throws USAGE without a person and key, ROLE_MISSING, PERSON_KEY_INVALID, INPUT_INVALID for a used folder, a malformed recipient or
+ * @throws SUBJECT_AMBIGUOUS, USAGE without a person and key, ROLE_MISSING, PERSON_KEY_INVALID, INPUT_INVALID for a used folder, a malformed recipient or
  * time, INPUT_FILE for a folder that cannot be written
  */
 export async function exportSubject(ctx: ExportContext, input: SubjectExportInput): Promise<SubjectExport> {
@@ -59,8 +59,8 @@ export async function exportSubject(ctx: ExportContext, input: SubjectExportInpu
   const given = input.person.trim().toLowerCase();
   const receivedAt = checkReceived(input.receivedAt, ctx.clock.now());
   if (input.ageRecipient !== null) encrypterFor(input.ageRecipient);
-  if (input.outDir !== null) await prepareFolder(input.outDir);
   const { account, all } = await ctx.db.withClient((client) => readIdentifiers(client, given));
+  if (input.outDir !== null) await prepareFolder(input.outDir);
   const subject = { identifiers: new Set(all), inTexts: all.filter((text) => /@|^[0-9a-f-]{36}$/.test(text)) };
   const isWritten = input.outDir !== null;
   const resourceId = account ?? (isWritten ? await referenceOf(ctx, given) : given);

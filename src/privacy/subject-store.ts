@@ -4,6 +4,7 @@ import type { SqlClient } from '../db/database.ts';
 import { quoteIdentifier } from '../db/identifier.ts';
 import { execute, queryRows } from '../db/query.ts';
 import { streamRows } from '../db/stream.ts';
+import { AuditkeepError } from '../errors.ts';
 import { isoOf, type UtcInstant } from '../time/clock.ts';
 import type { SubjectTable } from './subject-map.ts';
 
@@ -30,7 +31,10 @@ export async function lockPlaces(client: SqlClient, places: readonly Place[]): P
   await execute(client, `lock table ${places.map(({ relation }) => relation).join(', ')} in access share mode`);
 }
 
-/** The account of a person by its id, address or user name, and their id in the register of persons: every identifier that is known. */
+/**
+ * The account of a person by its id, address or user name, and their id in the register of persons: every identifier that is known.
+ * @throws SUBJECT_AMBIGUOUS where one of them, case aside, is another account's too: rows of somebody else would be given
+ */
 export async function readIdentifiers(
   client: SqlClient,
   given: string,
@@ -51,7 +55,26 @@ export async function readIdentifiers(
   );
   const known = users.flatMap(({ id, username }) => [id, username.toLowerCase()]);
   const all = [...new Set([...emails, ...known, ...persons.map(({ id }) => id)])];
-  return { account: users[0]?.id ?? null, all };
+  const [own] = users;
+  if (own === undefined) return { account: null, all };
+  const namesakes = await queryRows(
+    client,
+    z.object({ id: z.string() }),
+    `select id::text from security_confidential.users
+      where id::text <> $1::text and (id::text = any ($2::text[]) or lower(email) = any ($2::text[]) or lower(username) = any ($2::text[]))
+      order by id`,
+    [own.id, all],
+  );
+  if (namesakes.length > 0) throw ambiguous([own.id, ...namesakes.map(({ id }) => id)]);
+  return { account: own.id, all };
+}
+
+function ambiguous(accounts: readonly string[]): AuditkeepError {
+  return new AuditkeepError('SUBJECT_AMBIGUOUS', {
+    message: `${accounts.length} accounts have this address or user name, case aside, so rows would be given to the wrong person`,
+    hint: 'let the application give each account an address and a user name of its own, then export again',
+    details: { accounts },
+  });
 }
 
 export type SubjectRow = Readonly<Record<string, string | null>>;

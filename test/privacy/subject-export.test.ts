@@ -448,6 +448,21 @@ describe('refused is', () => {
     await expect(stat(join(folder, 'refused'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
+  test('a person whose user name or address is another account’s too, case aside', async () => {
+    const rename = (username: string) =>
+      db.admin.withClient((client) =>
+        client.query('update security_confidential.users set username = $1 where id = $2', [username, BOB]),
+      );
+    for (const name of ['ANN', 'ann@EXAMPLE.org']) {
+      await rename(name);
+      for (const person of ['ann', 'Ann@example.org', ANN]) {
+        await expect(refusal('records', { person })).rejects.toMatchObject({ code: 'SUBJECT_AMBIGUOUS' });
+        await expect(stat(join(folder, 'refused'))).rejects.toMatchObject({ code: 'ENOENT' });
+      }
+    }
+    await rename('bob');
+  });
+
   test('a key of somebody else', async () => {
     const actor = { kind: 'person' as const, email: emailOf('records'), keyFile: roster.keyFile('preparer') };
     const stolen = exportSubject(
