@@ -2,12 +2,13 @@
 import { cpus, loadavg, totalmem } from 'node:os';
 import type { Bench, BenchResult } from './bench.ts';
 import { chainBench } from './chain/bench.ts';
-import { evidenceBench } from './evidence/bench.ts';
+
 import { importBench } from './import.ts';
+import { reportsBench } from './reports/bench.ts';
 import { retentionBench } from './retention/bench.ts';
 
 /** Every area, in the order in which `npm run bench` without an area runs them. */
-const BENCHES: readonly Bench[] = [importBench, chainBench, retentionBench, evidenceBench];
+const BENCHES: readonly Bench[] = [importBench, chainBench, retentionBench, reportsBench];
 
 async function main(args: readonly string[]): Promise<number> {
   const flags = args.filter((arg) => arg.startsWith('--'));

@@ -8,23 +8,22 @@ import { streamRows } from '../../src/db/stream.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
 import { makeBundle } from '../../src/reports/bundle.ts';
 import { exceptionsPath } from '../../src/reports/control-model.ts';
-import { type GeneratedReport, generateReport } from '../../src/reports/generate.ts';
-import { evidenceOf } from '../../src/reports/read.ts';
+import { evidenceOf, readReport } from '../../src/reports/read.ts';
 import { verifyBundle } from '../../src/reports/verify-bundle.ts';
 import { approveReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
 import { migrate } from '../../src/schema/migrate.ts';
 import { foundRegister, type Roster } from '../../test/persons/roster.ts';
 import { startTestServer } from '../../test/support/server.ts';
-import type { Bench, BenchOptions, BenchResult } from '../bench.ts';
+import type { BenchOptions, BenchResult } from '../bench.ts';
 import { addressOf, benchContext } from '../chain/setting.ts';
-import { atMost, info, timed } from '../results.ts';
+import { info, timed } from '../results.ts';
+import { generateInProcess } from './made-report.ts';
 
 const EXCEPTIONS = 1_000_000;
 const MB = 1024 * 1024;
 
-export const evidenceBench: Bench = { area: 'evidence', run: benchEvidence };
-
-async function benchEvidence({ scale, say }: BenchOptions): Promise<readonly BenchResult[]> {
+/** Reads, sorts, stores, bundles and checks a million exceptions. */
+export async function benchEvidence({ scale, say }: BenchOptions): Promise<readonly BenchResult[]> {
   const home = await mkdtemp(join(tmpdir(), 'auditkeep-bench-'));
   const server = await startTestServer();
   const adminUrl = server.url('postgres');
@@ -41,19 +40,17 @@ async function benchEvidence({ scale, say }: BenchOptions): Promise<readonly Ben
     const roster = await foundRegister(ctx, home);
     const sql = await timed(() => readAlone(reportDb));
     say(`the SQL of the exceptions alone: ${sql.seconds.toFixed(1)} s`);
-    const made = await timed(() =>
-      generateReport(roster.as(ctx, 'preparer'), { framework: 'iso-27001', period: LAST }),
-    );
-    const rss = process.resourceUsage().maxRSS / 1024;
-    say(`generated in ${made.seconds.toFixed(1)} s, peak RSS ${rss.toFixed(0)} MB`);
-    const bundled = await timed(() => bundle(ctx, roster, made.result.id));
+    const made = await generateInProcess(adminUrl, home, 'iso-27001');
+    say(`generated in ${made.seconds.toFixed(1)} s, peak RSS ${made.rssMb} MB`);
+    const { model } = await readReport(ctx, made.id);
+    const bundled = await timed(() => bundle(ctx, roster, made.id));
     const verified = await timed(() => verifyBundle(bundled.result.zip, null));
     if (verified.result.findings.length > 0) throw new Error('the bundle does not hold');
     const peak = process.resourceUsage().maxRSS / 1024;
-    const [file] = evidenceOf(made.result.model).filter(({ path }) => path === exceptionsPath('ac-07'));
+    const [file] = evidenceOf(model).filter(({ path }) => path === exceptionsPath('ac-07'));
     const detail = `${count} exceptions, ${((file?.bytes ?? 0) / MB).toFixed(0)} MB of CSV`;
     return [
-      atMost('RSS of a report in MB', rss, 400, detail),
+      info('peak RSS of a report with a million exceptions, MB', made.rssMb, detail),
       info('report by the SQL of its exceptions alone', made.seconds / sql.seconds, `${made.seconds.toFixed(1)} s`),
       info('bundling in s', bundled.seconds, `${(bundled.result.zip.length / MB).toFixed(0)} MB`),
       info('checking the bundle in s', verified.seconds, `peak RSS ${peak.toFixed(0)} MB`),
@@ -64,8 +61,6 @@ async function benchEvidence({ scale, say }: BenchOptions): Promise<readonly Ben
     await rm(home, { recursive: true, force: true });
   }
 }
-
-const LAST = 'last-full-month';
 
 async function insertTokens(admin: Database, count: number): Promise<void> {
   await admin.withClient(async (client) => {
@@ -98,7 +93,7 @@ function readAlone(db: Database): Promise<number> {
 
 type BundleContext = Parameters<typeof makeBundle>[0] & Parameters<typeof submitReport>[0];
 
-async function bundle(ctx: BundleContext, roster: Roster, reportId: GeneratedReport['id']) {
+async function bundle(ctx: BundleContext, roster: Roster, reportId: string) {
   await submitReport(roster.as(ctx, 'preparer'), { reportId });
   await reviewReport(roster.as(ctx, 'reviewer'), { reportId });
   await approveReport(roster.as(ctx, 'approver'), { reportId });
