@@ -8,6 +8,7 @@ import type { SqlClient } from '../db/database.ts';
 import { AuditkeepError } from '../errors.ts';
 import type { CellContext, DataClass } from '../keys/keyring.ts';
 import type { EvidenceModel } from './control-model.ts';
+import { IDENTITIES_PART } from './identity.ts';
 import { CHUNK_BYTES, openSpoolFile, type SpoolFile } from './spool-file.ts';
 import { type FilePlace, insertFileChunks, readFileChunks } from './store-files.ts';
 
@@ -17,12 +18,17 @@ const DATA_CLASS: DataClass = 'confidential';
 
 /** Of all evidence of a report: what a bundle takes. */
 const MAX_EVIDENCE_BYTES = 192 * 1024 * 1024;
+/** Of identities, which are in full bundles only: those of two million persons or things. */
+const MAX_IDENTITIES_BYTES = 1024 * 1024 * 1024;
 
 /** Where evidence goes while a report is made. */
 export interface EvidenceSink {
   /** More than this is refused in the end: whoever collects more may stop. */
   readonly maxBytes: number;
-  /** Takes a whole file, or nothing of it when its pieces fail. @throws REPORT_TOO_LARGE beyond maxBytes of all files */
+  /**
+   * Takes a whole file, or nothing of it when its pieces fail.
+   * @throws REPORT_TOO_LARGE beyond maxBytes of all evidence; identities have a limit of their own
+   */
   write(path: string, pieces: AsyncIterable<Uint8Array>): Promise<{ readonly bytes: number; readonly sha256: string }>;
 }
 
@@ -45,16 +51,18 @@ export interface EvidenceFiles extends EvidenceSink {
 /** Files of a report that is being made. @param maxBytes of all together; 192 MB unless given */
 export function openEvidenceFiles(maxBytes: number = MAX_EVIDENCE_BYTES): EvidenceFiles {
   const files: { readonly path: string; readonly file: SpoolFile }[] = [];
-  let bytes = 0;
+  const taken = { evidence: 0, identities: 0 };
   let chunks = 0;
   return {
     maxBytes,
     async write(path, pieces) {
+      const kind = path === IDENTITIES_PART ? 'identities' : 'evidence';
+      const limit = kind === 'identities' ? MAX_IDENTITIES_BYTES : maxBytes;
       const file = await openSpoolFile();
       try {
         const written = await hashPieces(pieces, async (piece) => {
-          bytes += piece.length;
-          if (bytes > maxBytes) throw tooMuchEvidence(maxBytes);
+          taken[kind] += piece.length;
+          if (taken[kind] > limit) throw tooMuchEvidence(limit, kind);
           await file.write(piece);
         });
         chunks += Math.ceil(written.bytes / CHUNK_BYTES);
@@ -80,9 +88,9 @@ export function openEvidenceFiles(maxBytes: number = MAX_EVIDENCE_BYTES): Eviden
 }
 
 /** What exceeds a bundle could be approved, but not be handed out. */
-export function tooMuchEvidence(maxBytes: number): AuditkeepError {
+export function tooMuchEvidence(maxBytes: number, kind: 'evidence' | 'identities' = 'evidence'): AuditkeepError {
   return new AuditkeepError('REPORT_TOO_LARGE', {
-    message: `the exceptions of the report take more than ${maxBytes} bytes`,
+    message: `the ${kind} of the report ${kind === 'evidence' ? 'takes' : 'take'} more than ${maxBytes} bytes`,
     hint: 'choose a shorter period',
     details: { limit: maxBytes },
   });
