@@ -2,8 +2,8 @@
 import { AuditkeepError } from '../errors.ts';
 import { openLineSorter } from './line-sorter.ts';
 
-/** More would not fit into a bundle, and the key of each person takes half a millisecond. */
-const MOST_IDENTITIES = 1_000_000;
+/** The key of each person takes half a millisecond, and the file of all is held in memory where a full bundle is made. */
+const MOST_IDENTITIES = 2_000_000;
 /** Pseudonyms that are remembered to have been noted: most values come again and again. */
 const REMEMBERED = 50_000;
 const PSEUDONYM_LENGTH = 18;
@@ -19,7 +19,7 @@ export interface IdentityCollector {
   readonly settle: () => Promise<void>;
   /**
    * Every pseudonym once, in order, a batch at a time.
-   * @throws REPORT_TOO_LARGE for more than a million
+   * @throws REPORT_TOO_LARGE for more than two million
    */
   entries(batchSize: number): AsyncGenerator<readonly PseudonymEntry[], void, undefined>;
   /** Always to be called. */
