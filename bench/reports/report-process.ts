@@ -1,7 +1,7 @@
 /** A report in a process of its own, so that its memory is its own: `report-process.ts URL HOME FRAMEWORK`, JSON to stdout. */
 import { openDatabase } from '../../src/db/database.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
-import { generateReport } from '../../src/reports/generate.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
 import { addressOf, benchContext } from '../chain/setting.ts';
 import { timed } from '../results.ts';
 

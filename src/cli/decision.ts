@@ -1,9 +1,9 @@
 /** `auditkeep decision list | show | verify`: the signed acts on reports. */
 import { EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
-import type { CheckedDecisions, ReportDecision } from '../reports/decision-check.ts';
-import { findReport, listReports } from '../reports/read.ts';
-import { readDecision, readDecisionsOf } from '../reports/workflow.ts';
+import { findReport, listReports } from '../reports/model/read.ts';
+import type { CheckedDecisions, ReportDecision } from '../reports/workflow/decision-check.ts';
+import { readDecision, readDecisionsOf } from '../reports/workflow/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 
 /** What is waiting in each status, for people. */

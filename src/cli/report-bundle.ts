@@ -1,8 +1,8 @@
 /** `auditkeep report bundle | distribute | open | verify`: what leaves the house, and how it is checked there. */
 import { EXIT } from '../errors.ts';
-import { bundleReport } from '../reports/bundle.ts';
-import { checkBundleFile, distributeReport, type OpenInput, openBundle } from '../reports/distribute.ts';
-import type { BundleCheck } from '../reports/verify-bundle.ts';
+import { bundleReport } from '../reports/bundle/bundle.ts';
+import { checkBundleFile, distributeReport, type OpenInput, openBundle } from '../reports/bundle/distribute.ts';
+import type { BundleCheck } from '../reports/bundle/verify-bundle.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';
 

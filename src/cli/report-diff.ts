@@ -3,7 +3,7 @@ import type { ComparableReport } from '../reports/diff/comparable.ts';
 import { type ControlDiff, type ControlOutcome, compareReports, type ReportDiff } from '../reports/diff/compare.ts';
 import type { ExceptionsDiff } from '../reports/diff/exceptions.ts';
 import { isReportId, readReportFile, readStoredReport } from '../reports/diff/read-compared.ts';
-import { formatCount } from '../reports/texts.ts';
+import { formatCount } from '../reports/template/texts.ts';
 import { type AnyCommand, defineCommand, type Session } from './command.ts';
 
 /** `report diff`; without a database where both are files. */

@@ -2,7 +2,7 @@
 
 import type { Context } from '../context.ts';
 import { AuditkeepError } from '../errors.ts';
-import type { ControlComment } from '../reports/control-comment.ts';
+import type { ControlComment } from '../reports/model/control-comment.ts';
 import {
   approveReport,
   archiveReport,
@@ -12,7 +12,7 @@ import {
   rejectReport,
   reviewReport,
   submitReport,
-} from '../reports/workflow.ts';
+} from '../reports/workflow/workflow.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 

@@ -1,17 +1,17 @@
 /** `auditkeep report generate | list | show` */
 import { AuditkeepError, EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
-import { splitComment } from '../reports/control-comment.ts';
-import { type Deadline, readDeadlines } from '../reports/deadline.ts';
-import type { ReportDecision } from '../reports/decision-check.ts';
-import { type GeneratedReport, generateReport } from '../reports/generate.ts';
-import { countLateEvents } from '../reports/late-events.ts';
-import type { ReportModel } from '../reports/model.ts';
-import { listReports, type ReadReport, readReport } from '../reports/read.ts';
-import { hasUnsealedEvents } from '../reports/scheduled.ts';
+import { type GeneratedReport, generateReport } from '../reports/generate/generate.ts';
+import { countLateEvents } from '../reports/generate/late-events.ts';
+import { hasUnsealedEvents } from '../reports/generate/scheduled.ts';
+import { splitComment } from '../reports/model/control-comment.ts';
+import type { ReportModel } from '../reports/model/model.ts';
+import { listReports, type ReadReport, readReport } from '../reports/model/read.ts';
 import { readSealFacts, type StoredSeal } from '../reports/seal/store.ts';
-import { formatCount } from '../reports/texts.ts';
-import { readDecisions, readDecisionsOf } from '../reports/workflow.ts';
+import { formatCount } from '../reports/template/texts.ts';
+import { type Deadline, readDeadlines } from '../reports/workflow/deadline.ts';
+import type { ReportDecision } from '../reports/workflow/decision-check.ts';
+import { readDecisions, readDecisionsOf } from '../reports/workflow/workflow.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, NOTHING_CHANGED } from './dry-run.ts';
 import { writeReportFiles } from './report-files.ts';

@@ -2,7 +2,7 @@
 import { AuditkeepError, EXIT } from '../errors.ts';
 import { addAttestation, addWaiver, approveWaiver, listStatements } from '../persons/state-statement.ts';
 import { type CheckedStatement, signedWaivers, waiverState } from '../persons/statement.ts';
-import { checkAttestedRequirement, checkWaiverScope } from '../reports/statements.ts';
+import { checkAttestedRequirement, checkWaiverScope } from '../reports/evaluate/statements.ts';
 import { isoOf, parseInstant } from '../time/clock.ts';
 import { type AnyCommand, type CommandResult, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';

@@ -1,12 +1,12 @@
 /** `auditkeep template list | validate | test | sign` */
 import { EXIT } from '../errors.ts';
 import { countOf } from '../plural.ts';
-import { checkTemplates } from '../reports/check-templates.ts';
-import { coverageOf, coverageText } from '../reports/coverage.ts';
-import { loadFixtures } from '../reports/fixture.ts';
-import { loadTemplates, TEMPLATES_FOLDER } from '../reports/template.ts';
-import { signTemplates } from '../reports/template-signature.ts';
-import { testTemplates } from '../reports/test-templates.ts';
+import { checkTemplates } from '../reports/evaluate/check-templates.ts';
+import { loadFixtures } from '../reports/fixture/fixture.ts';
+import { testTemplates } from '../reports/fixture/test-templates.ts';
+import { signTemplates } from '../reports/generate/template-signature.ts';
+import { coverageOf, coverageText } from '../reports/template/coverage.ts';
+import { loadTemplates, TEMPLATES_FOLDER } from '../reports/template/template.ts';
 import { withScratchDatabase } from '../schema/scratch-database.ts';
 import { type AnyCommand, defineCommand } from './command.ts';
 import { dryRunOption, withDryRun } from './dry-run.ts';

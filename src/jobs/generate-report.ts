@@ -1,6 +1,6 @@
 /** Generates one compliance report as a draft, on request. */
 import { z } from 'zod';
-import { generateReport } from '../reports/generate.ts';
+import { generateReport } from '../reports/generate/generate.ts';
 import { defineJob } from './job.ts';
 
 export const generateReportJob = defineJob({

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { inTransaction } from '../db/transaction.ts';
 import { countOf } from '../plural.ts';
-import { takeNotifications } from '../reports/notification.ts';
+import { takeNotifications } from '../reports/workflow/notification.ts';
 import { defineJob } from './job.ts';
 
 const BATCH = 100;

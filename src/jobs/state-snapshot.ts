@@ -1,7 +1,7 @@
 /** Daily: what the tables hold that say who may do what, so that a change which was not logged shows. */
 import { z } from 'zod';
 import { countOf } from '../plural.ts';
-import { takeStateSnapshot } from '../reports/state-snapshot.ts';
+import { takeStateSnapshot } from '../reports/evaluate/state-snapshot.ts';
 import { defineJob } from './job.ts';
 
 export const stateSnapshotJob = defineJob({

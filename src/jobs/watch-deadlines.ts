@@ -2,9 +2,9 @@
 import { z } from 'zod';
 import { inTransaction } from '../db/transaction.ts';
 import { countOf } from '../plural.ts';
-import { readDeadlines } from '../reports/deadline.ts';
-import { notifyDeadline } from '../reports/notification.ts';
-import { listReports } from '../reports/read.ts';
+import { listReports } from '../reports/model/read.ts';
+import { readDeadlines } from '../reports/workflow/deadline.ts';
+import { notifyDeadline } from '../reports/workflow/notification.ts';
 import { defineJob } from './job.ts';
 
 export const watchDeadlinesJob = defineJob({

@@ -11,7 +11,7 @@ import { quoteIdentifier } from '../../src/db/identifier.ts';
 import { queryOne, queryRows } from '../../src/db/query.ts';
 import type { JobOutcome } from '../../src/jobs/job.ts';
 import { findJob, JOBS } from '../../src/jobs/registry.ts';
-import { readReport } from '../../src/reports/read.ts';
+import { readReport } from '../../src/reports/model/read.ts';
 import { runArchive } from '../../src/retention/archive.ts';
 import { approvePurge, requestPurge } from '../../src/retention/purge-request.ts';
 import { runPurge } from '../../src/retention/purge-run.ts';

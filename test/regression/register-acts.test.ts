@@ -14,7 +14,7 @@ import { changeRegister } from '../../src/persons/change.ts';
 import { readRegister } from '../../src/persons/read-register.ts';
 import { hasRole, replayActs, type StoredAct } from '../../src/persons/register.ts';
 import { beginAct, readActs } from '../../src/persons/store.ts';
-import { approveReport, readDecisions, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+import { approveReport, readDecisions, reviewReport, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { insertDraft } from '../reports/draft.ts';
 import { type TestContext, testContext } from '../support/context.ts';

@@ -1,10 +1,10 @@
 /** An approved report and its bundle, and bundles forged from it. */
 import { z } from 'zod';
-import { makeBundle } from '../../src/reports/bundle.ts';
-import { packBundle, unpackBundle } from '../../src/reports/bundle-format.ts';
-import { generateReport } from '../../src/reports/generate.ts';
-import type { VerifyOptions } from '../../src/reports/verify-bundle.ts';
-import { approveReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+import { makeBundle } from '../../src/reports/bundle/bundle.ts';
+import type { VerifyOptions } from '../../src/reports/bundle/verify-bundle.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
+import { packBundle, unpackBundle } from '../../src/reports/parts/bundle-format.ts';
+import { approveReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import type { TestDatabase } from '../support/database.ts';

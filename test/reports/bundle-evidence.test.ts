@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { canonicalJson } from '../../src/canonical-json.ts';
-import { checkEvidence } from '../../src/reports/bundle-evidence.ts';
-import { sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
-import { checkTemplateSql } from '../../src/reports/bundle-templates.ts';
-import { parseModel } from '../../src/reports/read.ts';
-import { TEMPLATES_FOLDER } from '../../src/reports/template.ts';
-import { verifyBundle } from '../../src/reports/verify-bundle.ts';
+import { verifyBundle } from '../../src/reports/bundle/verify-bundle.ts';
+import { parseModel } from '../../src/reports/model/read.ts';
+import { checkEvidence } from '../../src/reports/parts/bundle-evidence.ts';
+import { sha256Of, unpackBundle } from '../../src/reports/parts/bundle-format.ts';
+import { checkTemplateSql } from '../../src/reports/parts/bundle-templates.ts';
+import { TEMPLATES_FOLDER } from '../../src/reports/template/template.ts';
 import { useDatabase } from '../support/database.ts';
 import { approveBundle, partText, repackBundle } from './approved-bundle.ts';
 

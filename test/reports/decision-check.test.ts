@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readSshKeyFile, type SshKeyFile, writeSshKeyPair } from '../../src/keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
 import { decisionText } from '../../src/persons/decision.ts';
-import { checkDecisions, type StoredDecision } from '../../src/reports/decision-check.ts';
+import { checkDecisions, type StoredDecision } from '../../src/reports/workflow/decision-check.ts';
 
 const INSTALLATION = '00000000-0000-4000-8000-00000000cafe';
 const REPORT = '00000000-0000-4000-8000-000000000001';

@@ -8,11 +8,11 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { canonicalJson } from '../../src/canonical-json.ts';
 import { main } from '../../src/cli/main.ts';
-import { packBundle } from '../../src/reports/bundle-format.ts';
 import { parseComparable } from '../../src/reports/diff/comparable.ts';
 import { compareReports } from '../../src/reports/diff/compare.ts';
 import { compareExceptions } from '../../src/reports/diff/exceptions.ts';
-import { freezeModel, type ReportModel } from '../../src/reports/model.ts';
+import { freezeModel, type ReportModel } from '../../src/reports/model/model.ts';
+import { packBundle } from '../../src/reports/parts/bundle-format.ts';
 import { sampleModel } from './sample-model.ts';
 
 /** A golden file outlives the templates. */

@@ -4,7 +4,7 @@ import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryOne, queryRows } from '../../src/db/query.ts';
-import { type Distributed, distributeReport, openBundle } from '../../src/reports/distribute.ts';
+import { type Distributed, distributeReport, openBundle } from '../../src/reports/bundle/distribute.ts';
 import type { Roster } from '../persons/roster.ts';
 import type { TestContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -6,7 +6,7 @@ import type { Context } from '../../src/context.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { SERVICE_PERSON } from '../../src/persons/roles.ts';
-import { findReport, reportCell } from '../../src/reports/read.ts';
+import { findReport, reportCell } from '../../src/reports/model/read.ts';
 
 export interface DraftOptions {
   readonly generatedBy?: string | null;

@@ -7,14 +7,19 @@ import { execute, queryOne, queryRows } from '../../src/db/query.ts';
 import { openRehearsal } from '../../src/db/rehearsal.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
-import type { EvidenceModel } from '../../src/reports/control-model.ts';
-import { evaluateControls } from '../../src/reports/evaluate.ts';
-import { type EvidenceSink, HASH_ONLY, openEvidenceFiles, readEvidence } from '../../src/reports/evidence-file.ts';
-import { type GeneratedReport, generateReport } from '../../src/reports/generate.ts';
-import { sha256Hex } from '../../src/reports/model.ts';
-import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
-import { evidenceOf, readReport } from '../../src/reports/read.ts';
-import { loadTemplates } from '../../src/reports/template.ts';
+import { evaluateControls } from '../../src/reports/evaluate/evaluate.ts';
+import {
+  type EvidenceSink,
+  HASH_ONLY,
+  openEvidenceFiles,
+  readEvidence,
+} from '../../src/reports/evidence/evidence-file.ts';
+import { type GeneratedReport, generateReport } from '../../src/reports/generate/generate.ts';
+import type { EvidenceModel } from '../../src/reports/model/control-model.ts';
+import { sha256Hex } from '../../src/reports/model/model.ts';
+import { makePseudonymizer } from '../../src/reports/model/pseudonym.ts';
+import { evidenceOf, readReport } from '../../src/reports/model/read.ts';
+import { loadTemplates } from '../../src/reports/template/template.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { queryRows } from '../../src/db/query.ts';
 import { importRegister } from '../../src/import/register-import.ts';
 import { REGISTER_NAMES } from '../../src/import/register-kinds.ts';
-import { takeStateSnapshot } from '../../src/reports/state-snapshot.ts';
+import { takeStateSnapshot } from '../../src/reports/evaluate/state-snapshot.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 

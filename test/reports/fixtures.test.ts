@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryOne } from '../../src/db/query.ts';
-import { type FixtureCase, loadFixtures } from '../../src/reports/fixture.ts';
-import { loadTemplates, TEMPLATES_FOLDER } from '../../src/reports/template.ts';
-import { type CaseResult, testTemplates } from '../../src/reports/test-templates.ts';
+import { type FixtureCase, loadFixtures } from '../../src/reports/fixture/fixture.ts';
+import { type CaseResult, testTemplates } from '../../src/reports/fixture/test-templates.ts';
+import { loadTemplates, TEMPLATES_FOLDER } from '../../src/reports/template/template.ts';
 import { useDatabase } from '../support/database.ts';
 
 const set = await loadTemplates();

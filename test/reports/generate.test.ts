@@ -3,12 +3,12 @@ import { z } from 'zod';
 import { canonicalJson } from '../../src/canonical-json.ts';
 import { queryOne } from '../../src/db/query.ts';
 import { findJob } from '../../src/jobs/registry.ts';
-import { checkTemplates } from '../../src/reports/check-templates.ts';
-import { generateReport } from '../../src/reports/generate.ts';
-import { sha256Hex } from '../../src/reports/model.ts';
-import { listReports, readReport } from '../../src/reports/read.ts';
+import { checkTemplates } from '../../src/reports/evaluate/check-templates.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
+import { sha256Hex } from '../../src/reports/model/model.ts';
+import { listReports, readReport } from '../../src/reports/model/read.ts';
 import { renderPdf } from '../../src/reports/render/pdf.ts';
-import { loadTemplates } from '../../src/reports/template.ts';
+import { loadTemplates } from '../../src/reports/template/template.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 

@@ -14,22 +14,22 @@ import { inclusionProof, verifyInclusion } from '../../src/audit/tree/merkle.ts'
 import { canonicalJson } from '../../src/canonical-json.ts';
 import { main } from '../../src/cli/main.ts';
 import { queryRows } from '../../src/db/query.ts';
-import { type BundleInput, bundleReport, makeBundle } from '../../src/reports/bundle.ts';
-import { packBundle, unpackBundle } from '../../src/reports/bundle-format.ts';
-import { distributeReport } from '../../src/reports/distribute.ts';
-import { readStoredFile } from '../../src/reports/evidence-file.ts';
-import { type GeneratedReport, generateReport } from '../../src/reports/generate.ts';
+import { type BundleInput, bundleReport, makeBundle } from '../../src/reports/bundle/bundle.ts';
+import { distributeReport } from '../../src/reports/bundle/distribute.ts';
+import { verifyBundle } from '../../src/reports/bundle/verify-bundle.ts';
+import { readStoredFile } from '../../src/reports/evidence/evidence-file.ts';
+import { type GeneratedReport, generateReport } from '../../src/reports/generate/generate.ts';
+import { collectIdentities } from '../../src/reports/identity/identity-collector.ts';
+import { openIdentities } from '../../src/reports/identity/seal-identities.ts';
 import {
   commitmentOf,
   type Identity,
   type IdentityLine,
   identityLeaf,
   identityLineSchema,
-} from '../../src/reports/identity.ts';
-import { collectIdentities } from '../../src/reports/identity-collector.ts';
-import { openIdentities } from '../../src/reports/seal-identities.ts';
-import { verifyBundle } from '../../src/reports/verify-bundle.ts';
-import { approveReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+} from '../../src/reports/model/identity.ts';
+import { packBundle, unpackBundle } from '../../src/reports/parts/bundle-format.ts';
+import { approveReport, reviewReport, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { csvHeader, csvLine } from '../../src/reports/csv.ts';
-import { openLineSorter } from '../../src/reports/line-sorter.ts';
-import { openSpoolFile } from '../../src/reports/spool-file.ts';
+import { csvHeader, csvLine } from '../../src/reports/evidence/csv.ts';
+import { openLineSorter } from '../../src/reports/evidence/line-sorter.ts';
+import { openSpoolFile } from '../../src/reports/evidence/spool-file.ts';
 
 let folder: string;
 beforeEach(async () => {

@@ -2,8 +2,8 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { Database, SqlClient } from '../../src/db/database.ts';
 import { execute } from '../../src/db/query.ts';
-import { listReports } from '../../src/reports/read.ts';
-import { readDecisions, readDecisionsOf, submitReport } from '../../src/reports/workflow.ts';
+import { listReports } from '../../src/reports/model/read.ts';
+import { readDecisions, readDecisionsOf, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { foundRegister } from '../persons/roster.ts';
 import { type TestContext, temporaryHome, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../src/canonical-json.ts';
-import { freezeModel, sha256Hex } from '../../src/reports/model.ts';
-import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
+import { freezeModel, sha256Hex } from '../../src/reports/model/model.ts';
+import { makePseudonymizer } from '../../src/reports/model/pseudonym.ts';
+import { type ControlFigures, judgeControl, judgeReport, judgeRequirement } from '../../src/reports/model/status.ts';
 import { renderJson } from '../../src/reports/render/json.ts';
-import { type ControlFigures, judgeControl, judgeReport, judgeRequirement } from '../../src/reports/status.ts';
 import { sampleModel } from './sample-model.ts';
 
 describe('judgeControl', () => {

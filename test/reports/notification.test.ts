@@ -9,10 +9,16 @@ import type { SqlClient } from '../../src/db/database.ts';
 import { execute, queryOne, queryRows } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { findJob } from '../../src/jobs/registry.ts';
-import { deadlineOf } from '../../src/reports/deadline.ts';
-import { generateReport } from '../../src/reports/generate.ts';
-import { notifyGenerated, takeNotifications } from '../../src/reports/notification.ts';
-import { approveReport, recallReport, rejectReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
+import { deadlineOf } from '../../src/reports/workflow/deadline.ts';
+import { notifyGenerated, takeNotifications } from '../../src/reports/workflow/notification.ts';
+import {
+  approveReport,
+  recallReport,
+  rejectReport,
+  reviewReport,
+  submitReport,
+} from '../../src/reports/workflow/workflow.ts';
 import { parseInstant, toInstant } from '../../src/time/clock.ts';
 import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';

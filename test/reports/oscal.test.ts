@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Ajv } from 'ajv';
 import formats from 'ajv-formats';
 import { describe, expect, it, test } from 'vitest';
-import { freezeModel, type ReportModel, sha256Hex } from '../../src/reports/model.ts';
+import { freezeModel, type ReportModel, sha256Hex } from '../../src/reports/model/model.ts';
 import { renderAssessmentResults } from '../../src/reports/render/oscal/assessment-results.ts';
 import { renderPlanOfAction } from '../../src/reports/render/oscal/plan-of-action.ts';
 import { sampleModel } from './sample-model.ts';

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { freezeModel, type ReportModel } from '../../src/reports/model.ts';
+import { freezeModel, type ReportModel } from '../../src/reports/model/model.ts';
+import { CONTROL_STATUSES } from '../../src/reports/model/status.ts';
 import { type DecisionEntry, renderPdf } from '../../src/reports/render/pdf.ts';
-import { CONTROL_STATUSES } from '../../src/reports/status.ts';
-import { openTexts } from '../../src/reports/texts.ts';
+import { openTexts } from '../../src/reports/template/texts.ts';
 import { sampleModel } from './sample-model.ts';
 
 const DECISION: DecisionEntry = {

@@ -1,7 +1,7 @@
 import { inflateSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { type DecisionEntry, renderPdf } from '../../src/reports/render/pdf.ts';
-import { openTexts } from '../../src/reports/texts.ts';
+import { openTexts } from '../../src/reports/template/texts.ts';
 import { sampleModel } from './sample-model.ts';
 
 const DECISION: DecisionEntry = {

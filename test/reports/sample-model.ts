@@ -1,15 +1,15 @@
 /** A report model with every status and a table over several pages, the same at every run. */
-import { buildModel } from '../../src/reports/build-model.ts';
+import { buildModel } from '../../src/reports/model/build-model.ts';
 import {
   AGE_BOUNDS,
   type ControlResult,
   type EvidenceModel,
   type SampleModel,
-} from '../../src/reports/control-model.ts';
-import { type ReportModel, sha256Hex } from '../../src/reports/model.ts';
-import { makePseudonymizer } from '../../src/reports/pseudonym.ts';
-import { judgeControl } from '../../src/reports/status.ts';
-import { type ControlTemplate, loadTemplates, selectFramework } from '../../src/reports/template.ts';
+} from '../../src/reports/model/control-model.ts';
+import { type ReportModel, sha256Hex } from '../../src/reports/model/model.ts';
+import { makePseudonymizer } from '../../src/reports/model/pseudonym.ts';
+import { judgeControl } from '../../src/reports/model/status.ts';
+import { type ControlTemplate, loadTemplates, selectFramework } from '../../src/reports/template/template.ts';
 import { parseInstant } from '../../src/time/clock.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
 

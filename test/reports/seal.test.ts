@@ -10,15 +10,15 @@ import { openRehearsal } from '../../src/db/rehearsal.ts';
 import { certificateSha256, parseCertificates, selfSign } from '../../src/keys/certificate.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
 import type { SealKey } from '../../src/keys/seal-key.ts';
-import { makeBundle } from '../../src/reports/bundle.ts';
-import { sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
-import { checkBundleFile } from '../../src/reports/distribute.ts';
-import { generateReport } from '../../src/reports/generate.ts';
+import { makeBundle } from '../../src/reports/bundle/bundle.ts';
+import { checkBundleFile } from '../../src/reports/bundle/distribute.ts';
+import { verifyBundle } from '../../src/reports/bundle/verify-bundle.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
+import { sha256Of, unpackBundle } from '../../src/reports/parts/bundle-format.ts';
 import { sealReason } from '../../src/reports/seal/seal-text.ts';
 import { sealPdf, unsealedPart } from '../../src/reports/seal/sealed-pdf.ts';
 import { readSealFacts } from '../../src/reports/seal/store.ts';
-import { verifyBundle } from '../../src/reports/verify-bundle.ts';
-import { approveReport, archiveReport, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+import { approveReport, archiveReport, reviewReport, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { APPLICATION_ROLES } from '../../src/schema/roles.ts';
 import type { Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
@@ -205,9 +205,10 @@ describe('the database', () => {
 describe('a reader', () => {
   const verify = (changed: Buffer) => verifyBundle(changed, textOf('allowed_signers'), knownSeal(zip));
   const withPdf = (pdf: Buffer) => repackBundle(zip, (parts) => parts.set('final.pdf', pdf));
-  const flipped = (at: number) => {
+  /** Another digit, so that what was hexadecimal stays so. */
+  const changed = (at: number) => {
     const pdf = finalPdf();
-    pdf[at] = (pdf[at] ?? 0) ^ 1;
+    pdf.write(pdf[at] === 0x30 ? '1' : '0', at, 'latin1');
     return pdf;
   };
   const at = (text: string, offset = 0) => finalPdf().lastIndexOf(text, -1, 'latin1') + offset;
@@ -233,7 +234,7 @@ describe('a reader', () => {
       [finalPdf().length - 1, 'bears no seal'],
     ];
     for (const [place, what] of regions) {
-      const { findings } = await verify(withPdf(flipped(place)));
+      const { findings } = await verify(withPdf(changed(place)));
       expect(findings, `byte ${place}`).toEqual([{ part: 'final.pdf', what }]);
     }
   });

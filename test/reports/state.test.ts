@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { queryOne, queryRows } from '../../src/db/query.ts';
-import { takeStateSnapshot } from '../../src/reports/state-snapshot.ts';
+import { takeStateSnapshot } from '../../src/reports/evaluate/state-snapshot.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
 

@@ -6,17 +6,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { execute } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { addAttestation, addWaiver, approveWaiver, listStatements } from '../../src/persons/state-statement.ts';
-import { evaluateControls } from '../../src/reports/evaluate.ts';
-import { generateReport } from '../../src/reports/generate.ts';
+import { evaluateControls } from '../../src/reports/evaluate/evaluate.ts';
 import {
   checkAttestedRequirement,
   checkWaiverScope,
   coveringAttestations,
   readActiveWaivers,
   readAttestations,
-} from '../../src/reports/statements.ts';
-import { loadTemplates } from '../../src/reports/template.ts';
-import { coveringWaiver } from '../../src/reports/waiver.ts';
+} from '../../src/reports/evaluate/statements.ts';
+import { coveringWaiver } from '../../src/reports/evaluate/waiver.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
+import { loadTemplates } from '../../src/reports/template/template.ts';
 import { parseReportPeriod } from '../../src/time/report-period.ts';
 import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { TestClock, type TestContext, testContext } from '../support/context.ts';

@@ -8,8 +8,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { sha256Of, unpackBundle } from '../../src/reports/bundle-format.ts';
-import { distributeReport } from '../../src/reports/distribute.ts';
+import { distributeReport } from '../../src/reports/bundle/distribute.ts';
+import { sha256Of, unpackBundle } from '../../src/reports/parts/bundle-format.ts';
 import { useDatabase } from '../support/database.ts';
 import { type ApprovedBundle, approveBundle } from './approved-bundle.ts';
 

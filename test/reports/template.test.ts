@@ -2,9 +2,9 @@ import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseControlSql } from '../../src/reports/control-sql.ts';
-import { coverageOf, coverageText } from '../../src/reports/coverage.ts';
-import { loadTemplates, selectFramework, TEMPLATES_FOLDER } from '../../src/reports/template.ts';
+import { parseControlSql } from '../../src/reports/template/control-sql.ts';
+import { coverageOf, coverageText } from '../../src/reports/template/coverage.ts';
+import { loadTemplates, selectFramework, TEMPLATES_FOLDER } from '../../src/reports/template/template.ts';
 
 const code = (value: string): unknown => expect.objectContaining({ code: value });
 

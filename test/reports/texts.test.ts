@@ -2,9 +2,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { CONTROL_STATUSES } from '../../src/reports/status.ts';
-import { loadTemplates, loadTexts } from '../../src/reports/template.ts';
-import { openTexts } from '../../src/reports/texts.ts';
+import { CONTROL_STATUSES } from '../../src/reports/model/status.ts';
+import { loadTemplates, loadTexts } from '../../src/reports/template/template.ts';
+import { openTexts } from '../../src/reports/template/texts.ts';
 
 const pack = await loadTexts('en');
 const { controls, frameworks } = await loadTemplates();

@@ -1,7 +1,7 @@
 /** Which earlier reports a trend compares with. Reading them is part of generate.test.ts. */
 import { describe, expect, it } from 'vitest';
-import type { ReportRow } from '../../src/reports/store.ts';
-import { chooseEarlier } from '../../src/reports/trend.ts';
+import { chooseEarlier } from '../../src/reports/generate/trend.ts';
+import type { ReportRow } from '../../src/reports/model/store.ts';
 
 const Q3 = { startDate: '2026-07-01', endDate: '2026-09-30' };
 

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { main } from '../../src/cli/main.ts';
 import { queryOne } from '../../src/db/query.ts';
-import { TEMPLATES_FOLDER } from '../../src/reports/template.ts';
+import { TEMPLATES_FOLDER } from '../../src/reports/template/template.ts';
 import { useDatabase } from '../support/database.ts';
 
 const db = useDatabase();

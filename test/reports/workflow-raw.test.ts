@@ -11,7 +11,7 @@ import { execute, queryOne } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
-import { approveReport, readDecisions, reviewReport, submitReport } from '../../src/reports/workflow.ts';
+import { approveReport, readDecisions, reviewReport, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

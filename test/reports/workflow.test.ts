@@ -8,10 +8,10 @@ import { AuditkeepError } from '../../src/errors.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';
 import { NAMESPACES, signSshsig } from '../../src/keys/sshsig.ts';
 import { decisionText, type Meaning } from '../../src/persons/decision.ts';
-import { type ControlComment, splitComment } from '../../src/reports/control-comment.ts';
-import { generateReport } from '../../src/reports/generate.ts';
-import { beginDecision, insertDecision } from '../../src/reports/store-workflow.ts';
-import { TRANSITIONS } from '../../src/reports/transition.ts';
+import { generateReport } from '../../src/reports/generate/generate.ts';
+import { type ControlComment, splitComment } from '../../src/reports/model/control-comment.ts';
+import { beginDecision, insertDecision } from '../../src/reports/workflow/store-workflow.ts';
+import { TRANSITIONS } from '../../src/reports/workflow/transition.ts';
 import {
   approveReport,
   archiveReport,
@@ -21,7 +21,7 @@ import {
   rejectReport,
   reviewReport,
   submitReport,
-} from '../../src/reports/workflow.ts';
+} from '../../src/reports/workflow/workflow.ts';
 import { emailOf, foundRegister, type Roster } from '../persons/roster.ts';
 import { TestClock, type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';

@@ -3,10 +3,10 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 import type { Context } from '../../context.ts';
-import { distributeReport, openBundle } from '../../reports/distribute.ts';
-import { listReports, readReport } from '../../reports/read.ts';
+import { distributeReport, openBundle } from '../../reports/bundle/distribute.ts';
+import { listReports, readReport } from '../../reports/model/read.ts';
 import { renderPdf } from '../../reports/render/pdf.ts';
-import { approveReport, reviewReport, submitReport } from '../../reports/workflow.ts';
+import { approveReport, reviewReport, submitReport } from '../../reports/workflow/workflow.ts';
 import { type DemoPerson, type DemoPersons, demoPersons } from './persons.ts';
 import { runStep, type Stage } from './stage.ts';
 

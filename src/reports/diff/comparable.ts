@@ -1,7 +1,7 @@
 /** What two reports are compared by, read from a model that anybody may have made. Pure. */
 import { z } from 'zod';
 import { AuditkeepError } from '../../errors.ts';
-import { MODEL_FORMAT, sha256Hex } from '../model.ts';
+import { MODEL_FORMAT, sha256Hex } from '../model/model.ts';
 
 const count = z.int().nonnegative().nullable();
 /** What is printed moves no cursor and hides no line. */

@@ -2,8 +2,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Context } from '../../context.ts';
 import { AuditkeepError } from '../../errors.ts';
-import { MAX_BUNDLE_BYTES, unpackBundle } from '../bundle-format.ts';
-import { readReport } from '../read.ts';
+import { readReport } from '../model/read.ts';
+import { MAX_BUNDLE_BYTES, unpackBundle } from '../parts/bundle-format.ts';
 import { type ComparableReport, parseComparable } from './comparable.ts';
 
 /** Whether what was given is an id or the first digits of one; anything else is a path. */

@@ -1,7 +1,7 @@
 /** The contents: a line for each part and control, linked to its page, and the bookmarks that mirror it. */
 import { CONTENT_WIDTH, FONT, PAGE } from '../../pdf/page.ts';
 import { heading, linkArea, measure, nameDestination, type Sheet, within, write } from '../../pdf/sheet.ts';
-import type { Texts } from '../texts.ts';
+import type { Texts } from '../template/texts.ts';
 
 /** An entry of the contents. */
 export interface ContentsEntry {

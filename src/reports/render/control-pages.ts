@@ -2,8 +2,8 @@
 import { COLOR, CONTENT_WIDTH, FONT, PAGE } from '../../pdf/page.ts';
 import { bullets, decorate, ensureRoom, heading, measure, roomLeft, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawTable, type TableColumn } from '../../pdf/table.ts';
-import type { ControlModel } from '../control-model.ts';
-import { formatCount, type Texts } from '../texts.ts';
+import type { ControlModel } from '../model/control-model.ts';
+import { formatCount, type Texts } from '../template/texts.ts';
 import { STATUS_COLOR } from './palette.ts';
 
 /** Between two controls on a page. */

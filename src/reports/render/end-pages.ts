@@ -2,9 +2,9 @@
 import { COLOR } from '../../pdf/page.ts';
 import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawFields, drawTable, type Field, measureFields } from '../../pdf/table.ts';
-import { splitComment } from '../control-comment.ts';
-import type { RequirementStatus } from '../status.ts';
-import type { Texts } from '../texts.ts';
+import { splitComment } from '../model/control-comment.ts';
+import type { RequirementStatus } from '../model/status.ts';
+import type { Texts } from '../template/texts.ts';
 import { STATUS_COLOR } from './palette.ts';
 
 /** One signed act on a report, as the final PDF prints it. */

@@ -2,8 +2,8 @@
 import { COLOR } from '../../pdf/page.ts';
 import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawFields, type Field, measureFields } from '../../pdf/table.ts';
-import type { ControlModel } from '../control-model.ts';
-import { formatCount, type Texts } from '../texts.ts';
+import type { ControlModel } from '../model/control-model.ts';
+import { formatCount, type Texts } from '../template/texts.ts';
 
 /** Draws the annex from the current position on. */
 export function drawEvidence(sheet: Sheet, controls: readonly ControlModel[], texts: Texts): void {

@@ -2,8 +2,8 @@
 import { COLOR, FONT } from '../../pdf/page.ts';
 import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawTable } from '../../pdf/table.ts';
-import type { ControlModel } from '../control-model.ts';
-import { formatCount, type Texts } from '../texts.ts';
+import type { ControlModel } from '../model/control-model.ts';
+import { formatCount, type Texts } from '../template/texts.ts';
 
 /** Draws the list of files with rows, bytes and hashes from the current position on. */
 export function drawFiles(sheet: Sheet, controls: readonly ControlModel[], texts: Texts): void {

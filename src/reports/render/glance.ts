@@ -2,11 +2,11 @@
 import { type BarRow, drawBarChart, type Series } from '../../pdf/bars.ts';
 import { COLOR } from '../../pdf/page.ts';
 import { heading, type Sheet, write } from '../../pdf/sheet.ts';
-import { countStatuses } from '../build-model.ts';
-import { AGE_BOUNDS } from '../control-model.ts';
-import type { ReportModel } from '../model.ts';
-import { CONTROL_STATUSES, type ControlStatus } from '../status.ts';
-import { formatCount, type Texts } from '../texts.ts';
+import { countStatuses } from '../model/build-model.ts';
+import { AGE_BOUNDS } from '../model/control-model.ts';
+import type { ReportModel } from '../model/model.ts';
+import { CONTROL_STATUSES, type ControlStatus } from '../model/status.ts';
+import { formatCount, type Texts } from '../template/texts.ts';
 import { AGE_LOOKS, NO_AGE_LOOK, STATUS_COLOR, STATUS_PATTERN } from './palette.ts';
 
 type Counts = ReportModel['statusCounts'];

@@ -1,6 +1,6 @@
 /** Colours and patterns of statuses. Neither carries a meaning alone: the word stands beside it. */
 import type { Pattern } from '../../pdf/bars.ts';
-import type { RequirementStatus } from '../status.ts';
+import type { RequirementStatus } from '../model/status.ts';
 
 /** Dark enough for white text on it: contrast of at least 4.5 (WCAG 2.2, 1.4.3). */
 export const STATUS_COLOR: Readonly<Record<RequirementStatus, string>> = {

@@ -6,8 +6,8 @@ import { AuditkeepError } from '../../errors.ts';
 import { drawFooter } from '../../pdf/footer.ts';
 import { openSheet, reserve, type Sheet, within } from '../../pdf/sheet.ts';
 import { parseInstant } from '../../time/clock.ts';
-import { freezeModel, type ReportModel } from '../model.ts';
-import { openTexts, type Texts } from '../texts.ts';
+import { freezeModel, type ReportModel } from '../model/model.ts';
+import { openTexts, type Texts } from '../template/texts.ts';
 import {
   addBookmarks,
   type Bookmark,

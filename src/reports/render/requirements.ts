@@ -2,8 +2,8 @@
 import { COLOR } from '../../pdf/page.ts';
 import { heading, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawTable } from '../../pdf/table.ts';
-import type { ReportModel } from '../model.ts';
-import type { Texts } from '../texts.ts';
+import type { ReportModel } from '../model/model.ts';
+import type { Texts } from '../template/texts.ts';
 import { STATUS_COLOR } from './palette.ts';
 
 /** Draws the chapter from the current position on. */

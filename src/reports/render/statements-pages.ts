@@ -2,9 +2,9 @@
 import { COLOR } from '../../pdf/page.ts';
 import { ensureRoom, heading, measure, type Sheet, write } from '../../pdf/sheet.ts';
 import { drawFields, type Field, measureFields } from '../../pdf/table.ts';
-import type { ControlModel, WaiverModel } from '../control-model.ts';
-import type { ReportModel } from '../model.ts';
-import { formatCount, type Texts } from '../texts.ts';
+import type { ControlModel, WaiverModel } from '../model/control-model.ts';
+import type { ReportModel } from '../model/model.ts';
+import { formatCount, type Texts } from '../template/texts.ts';
 import { scopeText } from './control-pages.ts';
 
 /** Draws the chapter from the current position on. */

@@ -3,10 +3,10 @@ import { COLOR, CONTENT_WIDTH, FONT, PAGE } from '../../pdf/page.ts';
 import { decorate, heading, measure, roomLeft, type Sheet, within, write } from '../../pdf/sheet.ts';
 import { drawFields, drawTable, type Field, measureFields } from '../../pdf/table.ts';
 import { SERVICE_PERSON } from '../../persons/roles.ts';
-import type { ControlModel } from '../control-model.ts';
-import type { ReportModel } from '../model.ts';
-import { CONTROL_STATUSES, type Opinion } from '../status.ts';
-import { formatCount, type Texts } from '../texts.ts';
+import type { ControlModel } from '../model/control-model.ts';
+import type { ReportModel } from '../model/model.ts';
+import { CONTROL_STATUSES, type Opinion } from '../model/status.ts';
+import { formatCount, type Texts } from '../template/texts.ts';
 import { STATUS_COLOR } from './palette.ts';
 
 const OPINION_COLOR: Readonly<Record<Opinion, string>> = {

@@ -12,7 +12,7 @@ import type { CellContext } from '../../keys/keyring.ts';
 import type { SealKey } from '../../keys/seal-key.ts';
 import { translateRefusals } from '../../persons/refusal.ts';
 import { isoOf, toInstant } from '../../time/clock.ts';
-import { sha256Of } from '../bundle-format.ts';
+import { sha256Of } from '../parts/bundle-format.ts';
 import { type SealSubject, sealReason } from './seal-text.ts';
 import { checkSealedPdf, sealPdf, unsealedPart } from './sealed-pdf.ts';
 import * as store from './store.ts';

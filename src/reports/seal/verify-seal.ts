@@ -1,8 +1,8 @@
 /** Checks the seal in a bundle: its certificate, the signature, and what report.json says of both. Pure. */
 import { type Certificates, certificateSha256, parseCertificates, writePem } from '../../keys/certificate.ts';
 import { parseInstant } from '../../time/clock.ts';
-import type { ReportFile } from '../bundle-content.ts';
-import { type BundleFinding, type BundleParts, sha256Of } from '../bundle-format.ts';
+import type { ReportFile } from '../parts/bundle-content.ts';
+import { type BundleFinding, type BundleParts, sha256Of } from '../parts/bundle-format.ts';
 import { sealReason } from './seal-text.ts';
 import { checkSealedPdf, type SealFault, unsealedPart } from './sealed-pdf.ts';
 

@@ -1,6 +1,6 @@
 /** Who and what took part: persons that the model names, the engine, and the database it read. Pure. */
 import { SERVICE_PERSON } from '../../../persons/roles.ts';
-import type { ReportModel } from '../../model.ts';
+import type { ReportModel } from '../../model/model.ts';
 import { type Draft, idOf, markup, OSCAL_VERSION, oneLine, prop } from './vocabulary.ts';
 
 const ROLES = [

@@ -1,6 +1,6 @@
 /** The report as OSCAL 1.2.1 assessment results. Pure: the same model, the same bytes, for one release. */
 import { canonicalJson } from '../../../canonical-json.ts';
-import { freezeModel, type ReportModel } from '../../model.ts';
+import { freezeModel, type ReportModel } from '../../model/model.ts';
 import { assessmentAssets, databaseComponent, metadataOf } from './actors.ts';
 import { backMatterOf, frameworkResourceId } from './back-matter.ts';
 import { attestationOf, findingOf, objectiveOf } from './findings.ts';

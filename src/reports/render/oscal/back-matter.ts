@@ -1,6 +1,6 @@
 /** The files that an OSCAL document refers to, each with its hash. Pure. */
-import { type ControlModel, controlTemplatePath, frameworkTemplatePath } from '../../control-model.ts';
-import type { ReportModel } from '../../model.ts';
+import { type ControlModel, controlTemplatePath, frameworkTemplatePath } from '../../model/control-model.ts';
+import type { ReportModel } from '../../model/model.ts';
 import { type Draft, idOf, markup, prop } from './vocabulary.ts';
 
 /** Paths are relative to oscal/ in a bundle. */

@@ -1,5 +1,5 @@
 /** How each requirement stands, as OSCAL findings and attestations. Pure. */
-import type { ReportModel } from '../../model.ts';
+import type { ReportModel } from '../../model/model.ts';
 import { engineOrigin, partyId } from './actors.ts';
 import { observationId } from './observations.ts';
 import { riskId, riskyControls } from './risks.ts';

@@ -1,6 +1,6 @@
 /** What each control found, as OSCAL observations: figures, exceptions, and how they came about (IPE). Pure. */
-import type { ControlModel } from '../../control-model.ts';
-import type { ReportModel } from '../../model.ts';
+import type { ControlModel } from '../../model/control-model.ts';
+import type { ReportModel } from '../../model/model.ts';
 import { databaseSubject, engineOrigin } from './actors.ts';
 import { evidenceResourceId, sampleResourceId } from './back-matter.ts';
 import { type Draft, idOf, markup, prop } from './vocabulary.ts';

@@ -1,7 +1,7 @@
 /** What is to be done after a report, as an OSCAL 1.2.1 plan of action and milestones. Pure. */
 import { canonicalJson } from '../../../canonical-json.ts';
-import type { ControlModel } from '../../control-model.ts';
-import { freezeModel, type ReportModel } from '../../model.ts';
+import type { ControlModel } from '../../model/control-model.ts';
+import { freezeModel, type ReportModel } from '../../model/model.ts';
 import { assessmentAssets, databaseComponent, engineOrigin, metadataOf } from './actors.ts';
 import { backMatterOf } from './back-matter.ts';
 import { findingId, findingOf } from './findings.ts';

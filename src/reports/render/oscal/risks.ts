@@ -1,7 +1,7 @@
 /** Controls that ask for action, as OSCAL risks: failed, not judged, or waived. Pure. */
-import type { ControlModel } from '../../control-model.ts';
-import type { ReportModel } from '../../model.ts';
-import type { ControlStatus } from '../../status.ts';
+import type { ControlModel } from '../../model/control-model.ts';
+import type { ReportModel } from '../../model/model.ts';
+import type { ControlStatus } from '../../model/status.ts';
 import { engineOrigin } from './actors.ts';
 import { figuresText, observationId } from './observations.ts';
 import { type Draft, idOf, markup, NAMESPACE, prop } from './vocabulary.ts';

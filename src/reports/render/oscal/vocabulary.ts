@@ -4,7 +4,7 @@
  */
 import type { JsonValue } from '../../../canonical-json.ts';
 import { uuidV5 } from '../../../uuid-v5.ts';
-import type { ReportModel } from '../../model.ts';
+import type { ReportModel } from '../../model/model.ts';
 
 export const OSCAL_VERSION = '1.2.1';
 /** The namespace of every property that OSCAL does not define; docs/spec/report-bundle-v1.md lists them. */
