@@ -3,7 +3,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterAll } from 'vitest';
 import { type Config, loadConfig } from '../../src/config.ts';
 import type { Context, Progress } from '../../src/context.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
@@ -44,10 +43,10 @@ const homes: string[] = [];
 /** One home a database, as in an installation: the database's keys are wrapped with the key file in it. */
 const homesOfDatabases = new WeakMap<TestDatabase, Promise<string>>();
 
-// Registered while the test file is collected, so it runs once after all of the file's tests.
-afterAll(async () => {
+/** Removes every home that this file's tests were given. */
+export async function removeHomes(): Promise<void> {
   await Promise.all(homes.splice(0).map((home) => rm(home, { recursive: true, force: true })));
-});
+}
 
 /**
  * A context on a test database: engine pool, report pool, real key ring over a file KEK in a temporary home (one a

@@ -59,9 +59,11 @@ export async function copyDatabase(source: TestDatabase): Promise<TestDatabase> 
 }
 
 const copies: (() => Promise<void>)[] = [];
-afterAll(async () => {
+
+/** Drops every copy that this file's tests made. */
+export async function dropCopies(): Promise<void> {
   for (const drop of copies.splice(0)) await drop();
-});
+}
 
 /** Call at the top of a test file or describe block; the databases are ready from beforeAll on. */
 export function useDatabase(): TestDatabase {
