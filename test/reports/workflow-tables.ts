@@ -1,0 +1,40 @@
+/** The tables of decisions and of what they rest on, and the roles that do not own them. */
+export const TABLES = [
+  'audit.compliance_reports',
+  'compliance.installation',
+  'compliance.person',
+  'compliance.person_act',
+  'compliance.person_act_signature',
+  'compliance.person_role',
+  'compliance.person_role_end',
+  'compliance.person_key',
+  'compliance.person_key_end',
+  'compliance.report_transition',
+  'compliance.decision_request',
+  'compliance.decision',
+  'compliance.distribution',
+  'compliance.report_quorum',
+  'compliance.template_text',
+] as const;
+export const ROLES = [
+  'auditkeep_engine',
+  'auditkeep_report',
+  'app_readonly_role',
+  'app_readwrite_role',
+  'app_admin_role',
+  'audit_role',
+  'security_analyst_role',
+  'authenticated_users',
+  'admin_role',
+] as const;
+export const FIRST_COLUMN: Readonly<Record<string, string>> = {
+  'compliance.installation': 'incarnation',
+  'compliance.person_act': 'payload',
+  'compliance.person_act_signature': 'signature',
+  'compliance.person_role_end': 'effective_at',
+  'compliance.person_key': 'public_key',
+  'compliance.person_key_end': 'reason',
+  'compliance.report_transition': 'role',
+  'compliance.report_quorum': 'approvers',
+  'compliance.template_text': 'content',
+};
