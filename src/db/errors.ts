@@ -31,6 +31,13 @@ export function sqlStateOf(error: unknown): string | null {
   return null;
 }
 
+const LOCK_FAILURES: ReadonlySet<string | null> = new Set(['55P03', '40P01']);
+
+/** Whether a failure says only that somebody else holds a lock: none to be had within lock_timeout, or a deadlock. */
+export function isLockFailure(error: unknown): boolean {
+  return LOCK_FAILURES.has(sqlStateOf(error));
+}
+
 /** The coded error for a failed connection, or the error itself. */
 export function translateDatabaseError(error: unknown): unknown {
   if (error instanceof AuditkeepError) return error;

@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { sqlStateOf } from '../db/errors.ts';
+import { isLockFailure, sqlStateOf } from '../db/errors.ts';
 import { AuditkeepError } from '../errors.ts';
 
 /** How long to go on trying. */
@@ -17,8 +17,6 @@ export interface RetryWindow {
 /** About six seconds. */
 export const DEFAULT_WINDOW: RetryWindow = { attempts: 60, maxPauseMs: 200 };
 
-const LOCK_NOT_AVAILABLE = '55P03';
-const DEADLOCK = '40P01';
 const STRUCTURE_LOCK_TAKEN = 'AK106';
 const CANCELLED = '57014';
 
@@ -32,7 +30,7 @@ export async function retryOnLock<T>(window: RetryWindow, fn: (attempt: number) 
     try {
       return await fn(attempt);
     } catch (error) {
-      if (!isLockFailure(error)) throw error;
+      if (!isBusy(error)) throw error;
       last = error;
       await delay(randomInt(10, window.maxPauseMs));
     }
@@ -44,10 +42,10 @@ export async function retryOnLock<T>(window: RetryWindow, fn: (attempt: number) 
   });
 }
 
-/** Whether a failure says only that somebody else holds a lock. */
-function isLockFailure(error: unknown): boolean {
+/** Whether a failure says only that somebody else holds a lock, the structure lock among them. */
+function isBusy(error: unknown): boolean {
   const state = sqlStateOf(error);
-  if (state === LOCK_NOT_AVAILABLE || state === DEADLOCK || state === STRUCTURE_LOCK_TAKEN) return true;
+  if (isLockFailure(error) || state === STRUCTURE_LOCK_TAKEN) return true;
   // The statement timeout that bounds the wait; a cancel by a person says so in other words and is obeyed.
   return state === CANCELLED && error instanceof Error && error.message.includes('statement timeout');
 }

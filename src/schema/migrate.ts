@@ -1,14 +1,17 @@
 /**
  * Brings a database to this release's schema: preflight, roles as the installing login, then the numbered .sql files
- * as the owner, one transaction a file, under one advisory lock. Safe to run twice and by two processes at once.
+ * as the owner, one transaction a file, under one advisory lock. Safe to run twice, by two processes at once and while
+ * applications write: nobody queues for long behind a file, which is tried again instead.
  */
+import { randomInt } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
 import { z } from 'zod';
 import { withSessionLock } from '../db/advisory-lock.ts';
 import type { Database, SqlClient } from '../db/database.ts';
-import { translateDatabaseError } from '../db/errors.ts';
+import { isLockFailure, translateDatabaseError } from '../db/errors.ts';
 import { quoteIdentifier } from '../db/identifier.ts';
 import { execute, queryMaybe, queryRows } from '../db/query.ts';
 import { AuditkeepError } from '../errors.ts';
@@ -17,6 +20,11 @@ import { installRoles, ROLES } from './roles.ts';
 
 /** How long a second migration waits for the first. */
 const LONGEST_MIGRATION_MS = 600_000;
+/** How long a file waits for one lock: as long wait the writers that queue behind it, while a report reads. */
+const LOCK_TIMEOUT_MS = 200;
+/** Ten minutes of attempts, with pauses in which those writers go on. */
+const LOCK_ATTEMPTS = 600;
+const LONGEST_PAUSE_MS = 1600;
 const MIGRATIONS_FOLDER = fileURLToPath(new URL('./migrations/', import.meta.url));
 
 export interface MigrationStatus {
@@ -74,7 +82,7 @@ export interface MigrateOptions {
  * database's login needs what checkRights asks for, and only while something is pending.
  * @throws DB_VERSION, DB_ENCODING, DB_EXTENSION, DB_LOCKED, DB_PRIVILEGE, SCHEMA_NEWER, INPUT_INVALID: then nothing
  *   was changed;
- *   SCHEMA_MIGRATION names the file that failed
+ *   SCHEMA_MIGRATION names the file that failed; DB_LOCKED the one that could not have its locks, those before it are kept
  */
 export function migrate(db: Database, options: MigrateOptions = {}): Promise<readonly string[]> {
   const apply = async (client: SqlClient): Promise<readonly string[]> => {
@@ -97,6 +105,21 @@ export function migrate(db: Database, options: MigrateOptions = {}): Promise<rea
 }
 
 async function applyFiles(client: SqlClient, wanted: readonly string[]): Promise<void> {
+  await execute(client, `set lock_timeout = ${LOCK_TIMEOUT_MS}`);
+  for (let [attempt, left] = [1, wanted]; left.length > 0; attempt += 1) {
+    const failure = await applyOnce(client, left.length);
+    if (failure === null) break;
+    await execute(client, 'rollback'); // the failed file's transaction is still open
+    const applied = await appliedMigrations(client);
+    left = wanted.filter((name) => !applied.includes(name));
+    if (attempt >= LOCK_ATTEMPTS || !isLockFailure(failure)) throw failedAt(left, failure);
+    await delay(randomInt(LOCK_TIMEOUT_MS, LONGEST_PAUSE_MS));
+  }
+  await execute(client, 'reset lock_timeout');
+}
+
+/** Applies the next files; null when all were, otherwise why one was not. @throws what says that the database is gone */
+async function applyOnce(client: SqlClient, count: number): Promise<Error | null> {
   try {
     await runner({
       dbClient: client,
@@ -104,25 +127,37 @@ async function applyFiles(client: SqlClient, wanted: readonly string[]): Promise
       migrationsSchema: 'ops',
       migrationsTable: 'migration',
       direction: 'up',
-      count: wanted.length,
+      count,
       singleTransaction: false,
       checkOrder: true,
       noLock: true, // our own advisory lock is held around preflight and roles too
       log: () => undefined,
     });
+    return null;
   } catch (error) {
     const translated = translateDatabaseError(error);
     if (translated instanceof AuditkeepError) throw translated;
-    await execute(client, 'rollback'); // the failed file's transaction is still open
-    const applied = await appliedMigrations(client);
-    const failed = wanted.find((name) => !applied.includes(name)) ?? 'the last one';
-    throw new AuditkeepError('SCHEMA_MIGRATION', {
-      message: `migration ${failed} failed and left nothing: ${error instanceof Error ? error.message : String(error)}`,
-      hint: 'mend what the message names, then migrate again; the migrations before it are kept',
-      details: { failed, pending: wanted.filter((name) => !applied.includes(name)) },
-      cause: error,
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+function failedAt(pending: readonly string[], cause: Error): AuditkeepError {
+  const failed = pending[0] ?? 'the last one';
+  const details = { failed, pending };
+  if (isLockFailure(cause)) {
+    return new AuditkeepError('DB_LOCKED', {
+      message: `migration ${failed} could not have a lock in ${LOCK_ATTEMPTS} attempts and left nothing: ${cause.message}`,
+      hint: 'a report, a verification or a long transaction holds it: migrate again when it has ended; the migrations before it are kept',
+      details,
+      cause,
     });
   }
+  return new AuditkeepError('SCHEMA_MIGRATION', {
+    message: `migration ${failed} failed and left nothing: ${cause.message}`,
+    hint: 'mend what the message names, then migrate again; the migrations before it are kept',
+    details,
+    cause,
+  });
 }
 
 function pendingUpTo(known: readonly string[], applied: readonly string[], to: string | undefined): string[] {

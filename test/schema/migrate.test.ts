@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
@@ -62,6 +62,35 @@ test('--to stops after the named migration, and goes on later', async () => {
     expect(await migrate(database, { to: '0002_users' })).toEqual([]);
     await expect(migrate(database, { to: '0003_securty' })).rejects.toMatchObject({ code: 'INPUT_INVALID' });
     expect(await migrate(database)).toEqual(all.slice(upTo.length));
+  });
+});
+
+test('writers do not queue for long behind a file that waits for a reader', async () => {
+  await withEmptyDatabase(async (open) => {
+    const [database, application] = [open(), open()];
+    await migrate(database, { to: '0226_unreplayed' });
+    const migrated = await application.withClient(async (reader) => {
+      await execute(reader, 'begin');
+      await execute(reader, 'lock table audit.audit_log in access share mode');
+      const migrating = migrate(database);
+      migrating.catch(() => null);
+      const waiting = `select count(*) > 0 as waits from pg_locks
+        where not granted and mode = 'AccessExclusiveLock' and relation = 'audit.audit_log'::regclass`;
+      await vi.waitFor(
+        async () => expect((await queryOne(reader, z.object({ waits: z.boolean() }), waiting)).waits).toBe(true),
+        { timeout: 20_000, interval: 5 },
+      );
+      await application.withClient(async (writer) => {
+        await execute(writer, "set statement_timeout = '10s'");
+        await execute(
+          writer,
+          "insert into audit.audit_log (event_type, event_category, event_action, event_timestamp) values ('a', 'system', 'CREATE', '2015-01-01Z')",
+        );
+      });
+      await execute(reader, 'commit');
+      return migrating;
+    });
+    expect(migrated).toEqual((await listMigrations()).filter((name) => name > '0226_unreplayed'));
   });
 });
 
