@@ -124,6 +124,25 @@ describe('sealChain', () => {
     );
     await expect(twice).rejects.toMatchObject({ code: '23505' });
   });
+
+  it.each([
+    ['made', ['A', 'make', 'B']],
+    ['closed', ['make', 'A', 'close', 'B']],
+  ])('nor where the partition is %s between the two', async (_what, steps) => {
+    const statementOf = (step: string) =>
+      ({
+        make: `select retention.create_partition('audit_log', '2001-02-01Z', '2001-03-01Z')`,
+        close: `select retention.seal_partition('audit_log', '2001-02-01Z')`,
+      })[step] ??
+      `insert into audit.audit_log (id, event_type, event_category, event_action, event_timestamp)
+       values ('00000000-0000-4000-8000-0000000000ab', 'test.event', 'system', '${step}', '2001-02-03Z')`;
+    await db.engine.withClient(async (client) => {
+      await client.query('begin');
+      for (const step of steps.slice(0, -1)) await client.query(statementOf(step));
+      await expect(client.query(statementOf('B'))).rejects.toMatchObject({ code: '23505' });
+      await client.query('rollback');
+    });
+  });
 });
 
 describe('a killed sealer', () => {
