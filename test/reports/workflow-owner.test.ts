@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { canonicalJson, } from '../../src/canonical-json.ts';
+import { canonicalJson } from '../../src/canonical-json.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
 import { inTransaction } from '../../src/db/transaction.ts';
 import { readSshKeyFile } from '../../src/keys/ssh-key.ts';

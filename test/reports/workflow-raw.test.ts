@@ -1,7 +1,7 @@
 /** What the database refuses by raw SQL of the engine and of every other role but the owner's. */
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { canonicalJson, } from '../../src/canonical-json.ts';
+import { canonicalJson } from '../../src/canonical-json.ts';
 import type { SqlClient } from '../../src/db/database.ts';
 import { sqlStateOf } from '../../src/db/errors.ts';
 import { execute, queryOne } from '../../src/db/query.ts';
