@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { constants, inflateSync } from 'node:zlib';
 import { generateIdentity, identityToRecipient } from 'age-encryption';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -19,27 +18,30 @@ import { distributeReport } from '../../src/reports/bundle/distribute.ts';
 import { verifyBundle } from '../../src/reports/bundle/verify-bundle.ts';
 import { readStoredFile } from '../../src/reports/evidence/evidence-file.ts';
 import { type GeneratedReport, generateReport } from '../../src/reports/generate/generate.ts';
-import { collectIdentities } from '../../src/reports/identity/identity-collector.ts';
 import { openIdentities } from '../../src/reports/identity/seal-identities.ts';
-import {
-  commitmentOf,
-  type Identity,
-  type IdentityLine,
-  identityLeaf,
-  identityLineSchema,
-} from '../../src/reports/model/identity.ts';
+import { commitmentOf, type Identity, identityLeaf, identityLineSchema } from '../../src/reports/model/identity.ts';
 import { packBundle, unpackBundle } from '../../src/reports/parts/bundle-format.ts';
 import { approveReport, reviewReport, submitReport } from '../../src/reports/workflow/workflow.ts';
 import { foundRegister, type Roster } from '../persons/roster.ts';
 import { type TestContext, testContext } from '../support/context.ts';
 import { useDatabase } from '../support/database.ts';
-import { knownSeal } from './approved-bundle.ts';
+import { knownSeal, repackBundle } from './approved-bundle.ts';
 import { runAll } from './control-fixtures.ts';
+import {
+  ADA,
+  BOB,
+  formOf,
+  identitiesOf,
+  insertNamed,
+  KNOWN_VALUES,
+  linesOf,
+  partOf,
+  TRANSACTION,
+  tellingOf,
+} from './named-people.ts';
+import { textOfPdf } from './pdf-text.ts';
 
 const db = useDatabase();
-const ADA = '10000000-0000-4000-8000-00000000000a';
-const BOB = '10000000-0000-4000-8000-00000000000b';
-const TRANSACTION = '30000000-0000-4000-8000-000000000001';
 let ctx: TestContext;
 let roster: Roster;
 let folder: string;
@@ -51,25 +53,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'auditkeep-identities-'));
   ctx = await testContext(db);
   roster = await foundRegister(ctx, folder);
-  await runAll(db.admin, [
-    `insert into security_confidential.users (id, username, email, password_hash, password_salt, account_status)
-     values ('${ADA}', 'adalovelace', 'Ada.Lovelace@example.org', 'h', 's', 'active'), ('${BOB}', 'bobhoover', 'hoover@example.org', 'h', 's', 'active')`,
-    // AC-07: two tokens that outlived their end, one of each.
-    `insert into security_internal.jwt_tokens (user_id, token_hash, issued_at, expires_at)
-     values ('${ADA}', 'x', '2025-01-01', '2025-01-02'), ('${BOB}', 'x', '2025-01-01', '2025-01-02')`,
-    // AC-08: failed log-ins of an address that no account has, and of one that Ada's has.
-    `insert into audit.audit_log (event_type, event_category, event_action, user_email, result, event_timestamp)
-     select 'login', 'authentication', 'LOGIN', address, 'failure', '2026-02-10T08:00:00Z'::timestamptz + n * interval '1 second'
-       from generate_series(1, 12) n, unnest(array['Guest@example.net', 'ada.lovelace@EXAMPLE.org']) address`,
-    // AC-10: a use of emergency access that nobody approved or reviewed, by a name that no account has.
-    `insert into compliance.emergency_access (entry_key, revision, recorded_by, access_id, account, reason, started_at)
-     values ('e1', 1, 'test', 'e1', 'Night-DBA', 'x', '2026-02-11T00:00:00Z')`,
-    // TX-01: a transaction of nobody that is pending for too long.
-    `insert into security_internal.blockchain_networks (id, network_name, network_type, rpc_endpoints)
-     values ('20000000-0000-4000-8000-000000000001', 'test', 'custom', '{}')`,
-    `insert into security_confidential.transactions (id, transaction_hash, network_id, status, created_at)
-     values ('${TRANSACTION}', 'x1', '20000000-0000-4000-8000-000000000001', 'pending', '2026-02-12T00:00:00Z')`,
-  ]);
+  await insertNamed(db);
   report = await approved();
   [full, redacted] = [(await makeBundle(ctx, report.id, 'full')).zip, (await makeBundle(ctx, report.id)).zip];
 });
@@ -83,44 +67,15 @@ async function approved(): Promise<GeneratedReport> {
   return made;
 }
 
-const KNOWN_VALUES = new Set([ADA, BOB, TRANSACTION]);
-function formOf(value: string): string {
-  if (/^address:[0-9a-f]{64}$/.test(value)) return 'key';
-  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(value) ? 'id' : value;
-}
-
-const partOf = (zip: Buffer, name: string) => Buffer.from(unpackBundle(zip).get(name) ?? '');
-const linesOf = (zip: Buffer): IdentityLine[] =>
-  partOf(zip, 'identities.ndjson')
-    .toString('utf8')
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => identityLineSchema.parse(JSON.parse(line)));
-const identitiesOf = (zip: Buffer): Identity[] =>
-  linesOf(zip).flatMap((line) => ('erased' in line ? [] : [line.identity]));
-/** Texts that tell who it is. An id of nobody, such as that of an event, may be there in clear. */
-const tellingOf = ({ kind, value, name, email }: Identity) =>
-  kind === 'other' ? [] : [value, value.split(' ').at(-1) ?? value, name, email].filter((text) => text !== null);
 const given = (zip: Buffer) => partOf(zip, 'allowed_signers').toString('utf8');
 
 /** A full bundle with other lines, packed again as an insider with our code would. */
 function repack(change: (lines: readonly string[]) => readonly string[], end = '\n'): Buffer {
-  const parts = new Map(unpackBundle(full));
-  parts.delete('manifest.json');
-  parts.delete('digest.txt');
-  const lines = partOf(full, 'identities.ndjson').toString('utf8').split('\n').slice(0, -1);
-  parts.set(
-    'identities.ndjson',
-    Buffer.from(
-      change(lines)
-        .map((line, at, all) => line + (at === all.length - 1 ? end : '\n'))
-        .join(''),
-    ),
-  );
-  const { installationId } = z
-    .looseObject({ installationId: z.string() })
-    .parse(JSON.parse(partOf(full, 'report.json').toString()));
-  return packBundle({ reportId: report.id, version: 1, reportHash: report.hash, installationId }, parts);
+  const ended = (line: string, at: number, all: readonly string[]) => line + (at === all.length - 1 ? end : '\n');
+  return repackBundle(full, (parts) => {
+    const lines = partOf(full, 'identities.ndjson').toString('utf8').split('\n').slice(0, -1);
+    parts.set('identities.ndjson', Buffer.from(change(lines).map(ended).join('')));
+  });
 }
 
 describe('a full bundle', () => {
@@ -190,36 +145,14 @@ describe('a full bundle', () => {
   });
 });
 
-/** What its streams hold, unpacked, and the text as it is read, where there is a tool that reads it. */
-async function textOfPdf(bytes: Uint8Array): Promise<string> {
-  const source = Buffer.from(bytes);
-  const streams: string[] = [];
-  for (let at = source.indexOf('stream\n'); at >= 0; at = source.indexOf('stream\n', at + 1)) {
-    const end = source.indexOf('endstream', at + 7);
-    if (source.toString('latin1', at - 3, at) !== 'end') streams.push(unpacked(source.subarray(at + 7, end)));
-  }
-  expect(streams.join('\n')).toContain('P-');
-  const file = join(folder, 'read.pdf');
-  await writeFile(file, bytes);
-  const { error, stdout } = spawnSync('pdftotext', ['-layout', file, '-'], { encoding: 'utf8' });
-  return error === undefined ? `${streams.join('\n')}${stdout}` : streams.join('\n');
-}
-
-function unpacked(stream: Buffer): string {
-  try {
-    return inflateSync(stream, { finishFlush: constants.Z_SYNC_FLUSH }).toString('latin1');
-  } catch {
-    return stream.toString('latin1'); // not packed
-  }
-}
-
 test('nothing of an identity is anywhere in the redacted bundle', async () => {
   const secrets = linesOf(full).flatMap((line) =>
     'erased' in line ? [] : [line.salt, line.commitment, ...tellingOf(line.identity)],
   );
   expect(secrets.length).toBeGreaterThan(20);
   for (const [name, bytes] of unpackBundle(redacted)) {
-    const text = Buffer.from(bytes).toString('latin1') + (name.endsWith('.pdf') ? await textOfPdf(bytes) : '');
+    const text = Buffer.from(bytes).toString('latin1') + (name.endsWith('.pdf') ? await textOfPdf(bytes, folder) : '');
+    if (name.endsWith('.pdf')) expect(text).toContain('P-');
     const lower = text.toLowerCase();
     expect(
       secrets.filter((secret) => lower.includes(secret.toLowerCase())),
@@ -384,36 +317,6 @@ describe('what is stored', () => {
         code: 'DB_PRIVILEGE',
       });
     }
-  });
-});
-
-describe('collecting', () => {
-  const pseudonym = (value: string) => `P-${value.padStart(16, '0')}`;
-
-  test('gives each pseudonym once, in order, whatever came how often', async () => {
-    const collector = collectIdentities(pseudonym);
-    for (let round = 0; round < 3; round += 1) for (let n = 60_000; n > 0; n -= 1) collector.pseudonymize(String(n));
-    collector.pseudonymize('Zoë 東京');
-    await collector.settle();
-    const found: string[] = [];
-    for await (const entries of collector.entries(1000)) {
-      expect(entries.length).toBeLessThanOrEqual(1000);
-      found.push(...entries.map(({ value }) => value));
-    }
-    await collector.close();
-    expect(found).toHaveLength(60_001);
-    expect(new Set(found).size).toBe(60_001);
-    expect(found).toContain('Zoë 東京');
-  });
-
-  test('says that there are too many, and cuts nothing', async () => {
-    const collector = collectIdentities(pseudonym, 10);
-    for (let n = 0; n < 11; n += 1) collector.pseudonymize(String(n));
-    const all = async () => {
-      for await (const entries of collector.entries(4)) expect(entries.length).toBeGreaterThan(0);
-    };
-    await expect(all()).rejects.toMatchObject({ code: 'REPORT_TOO_LARGE' });
-    await collector.close();
   });
 });
 
